@@ -1,0 +1,322 @@
+"""A file of any kind -> Audio: 16 kHz mono int16 PCM on disk, read in float32 windows.
+
+The file comes from a stranger, so a child process (decoder.py) opens it, with FFmpeg's libraries from PyAV's wheel, limits on
+time, memory and output, and none of the worker's environment. It may crash, hang or be killed; the worker goes on.
+Whoever needs samples takes them from an Audio: no path of a downloaded file ever reaches a model's own loader,
+because a playlist named x.mp3 makes such a loader read other files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scribe.errors import (
+    AudioError,
+    DecodeFailed,
+    DiskFull,
+    EmptyAudio,
+    InvalidInput,
+    NoAudioStream,
+    NotAudio,
+    TooLong,
+)
+
+log = logging.getLogger(__name__)
+
+SAMPLE_RATE = 16000  # hertz; what Whisper, the aligners, pyannote and ECAPA are trained on
+SAMPLE_BYTES = 2
+POLL_S = 0.25  # between two looks at the job's stop signal
+CPU_SLACK_S = 10  # the child's own limit acts only when the parent's clock did not
+LINE_BYTES = 4096  # no honest line of the child is longer
+
+
+def nothing(*_: Any) -> None:
+    """The default of `check` and `tick`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """16 kHz mono sound on disk. A slice is a float32 copy of that window, in [-1, 1); nothing else is held in memory."""
+
+    path: Path
+    samples: int
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / SAMPLE_RATE
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (self.samples,)
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, window: slice) -> np.ndarray:
+        """Samples [start, stop) as float32 of shape (stop - start,). The mapping ends with the call, so does its memory."""
+        start, stop, step = window.indices(self.samples)
+        if step != 1:
+            raise ValueError("an Audio is read forwards, every sample")
+        if stop <= start:
+            return np.zeros(0, np.float32)
+        mapped = np.memmap(self.path, "<i2", "r", offset=start * SAMPLE_BYTES, shape=(stop - start,))
+        return np.multiply(mapped, np.float32(1 / 32768), dtype=np.float32)
+
+    def window(self, start_s: float, end_s: float) -> np.ndarray:
+        """The samples between two times in seconds, cut to the recording's ends."""
+        start, stop = (min(max(0, round(at * SAMPLE_RATE)), self.samples) for at in (start_s, end_s))
+        return self[start:stop]
+
+    def sha256(self) -> str:
+        """Hex digest of the PCM: the same sound has the same digest, whatever container it came in."""
+        digest = hashlib.sha256()
+        with self.path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a file held: one Audio, or one a channel; `warnings` holds codes ("audio_damaged")."""
+
+    channels: tuple[Audio, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def decode(
+    source: Path,
+    folder: Path,
+    *,
+    max_seconds: float,
+    split: bool = False,
+    timeout_s: float = 600,
+    check: Callable[[], None] = nothing,
+    tick: Callable[[float | None], None] = nothing,
+) -> Decoded:
+    """Decodes the first audio stream of `source` into `folder`.
+
+    The limit counts decoded samples, because a header's duration may be a lie in both directions. `check` is called four times
+    a second; what it raises ends the child. `tick` gets the share of the file that was read.
+    Raises NotAudio, NoAudioStream, EmptyAudio, TooLong, DecodeFailed, DiskFull, InvalidInput (too many channels to split).
+    """
+    with source.open("rb") as file:
+        head = file.read(1024)
+    if not head:
+        raise EmptyAudio("the file has 0 bytes")
+    found = foreign_kind(head)
+    if found:
+        raise NotAudio(f"the file is no recording but {found}", {"found": found})
+    prefix = folder / source.name
+    max_samples = int(max_seconds * SAMPLE_RATE)
+    try:
+        report = _run_child(source, prefix, max_samples, split, timeout_s, check, tick)
+        if report["outcome"] != "decoded":
+            raise _error_of(report, head, max_seconds)
+        paths = [Path(f"{prefix}.{channel}.pcm") for channel in range(report["channels"])]
+        channels = tuple(Audio(path, path.stat().st_size // SAMPLE_BYTES) for path in paths)
+    except BaseException:
+        for partial in folder.glob(f"{_literal(source.name)}.*.pcm"):
+            partial.unlink(missing_ok=True)
+        raise
+    return Decoded(channels, ("audio_damaged",) if report["damaged"] else ())
+
+
+def foreign_kind(head: bytes) -> str | None:
+    """What a file that is certainly no recording is, by its first bytes ("an HTML page"); None when it may be one."""
+    for magic, name in _FOREIGN.items():
+        if head.startswith(magic):
+            return name
+    if head[257:262] == b"ustar":
+        return "a TAR archive"
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for start, name in _FOREIGN_TEXT.items():
+        if text.startswith(start):
+            return name
+    if text.startswith(b"<"):
+        return "an HTML page" if b"<html" in text else "an XML document"
+    if text and all(byte >= 32 or byte in b"\t\n\r\f" for byte in text) and _is_utf8(text):
+        return "plain text"
+    return None
+
+
+_FOREIGN = {
+    b"%PDF-": "a PDF document",
+    b"PK\x03\x04": "a ZIP archive",
+    b"PK\x05\x06": "a ZIP archive",
+    b"\x1f\x8b": "a GZIP archive",
+    b"BZh": "a BZIP2 archive",
+    b"\xfd7zXZ\x00": "an XZ archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\x07": "a RAR archive",
+    b"\x28\xb5\x2f\xfd": "a ZSTD archive",
+    b"\x89PNG\r\n": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"\x7fELF": "a program",
+    b"MZ\x90": "a program",
+}
+_FOREIGN_TEXT = {
+    b"#extm3u": "a playlist",
+    b"ffconcat": "a playlist",
+    b"[playlist]": "a playlist",
+    b"<!doctype html": "an HTML page",
+    b"<mpd": "a playlist",
+    b"<asx": "a playlist",
+    b"<smil": "a playlist",
+    b"{": "JSON",
+    b"[": "JSON",
+}
+# How recordings begin: such a file that cannot be opened is damaged or cut, rather than something else.
+_RECORDINGS = (b"ID3", b"RIFF", b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"FORM", b"FLV", b"caff", b"#!AMR", b"\x30\x26\xb2\x75")
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return error.start > len(text) - 4  # a character cut by the end of the head
+    return True
+
+
+def _literal(name: str) -> str:
+    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
+
+
+@functools.cache
+def _library_folders() -> list[str]:
+    """Where av and numpy live. The child starts with `-I -S`: it sees these folders and nothing of PYTHONPATH or site."""
+    folders = []
+    for name in ("av", "numpy"):
+        spec = importlib.util.find_spec(name)
+        if spec is None or not spec.submodule_search_locations:
+            raise DecodeFailed(f"the worker's installation lacks {name}")
+        folders.append(str(Path(spec.submodule_search_locations[0]).parent))
+    return list(dict.fromkeys(folders))
+
+
+def _run_child(
+    source: Path,
+    prefix: Path,
+    max_samples: int,
+    split: bool,
+    timeout_s: float,
+    check: Callable[[], None],
+    tick: Callable[[float | None], None],
+) -> dict[str, Any]:
+    """Runs decoder.py to its end, or to its deadline, and returns its last line."""
+    task = {
+        "source": str(source.absolute()),
+        "prefix": str(prefix.absolute()),
+        "max_samples": max_samples,
+        "split": split,
+        "parent": os.getpid(),
+        "path": _library_folders(),
+        "cpu_s": int(timeout_s) + CPU_SLACK_S,
+    }
+    program = Path(__file__).with_name("decoder.py")
+    child = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(program), json.dumps(task)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={"OPENBLAS_NUM_THREADS": "1"},  # nothing secret, and no pool of threads in the address space
+        start_new_session=True,
+        cwd="/",
+    )
+    report: dict[str, Any] = {}
+    try:
+        for line in _lines(child, time.monotonic() + timeout_s, timeout_s, check):
+            report = _parse(line)
+            if "fraction" in report:
+                tick(float(report["fraction"]))
+        code = child.wait(timeout=5)
+    except subprocess.TimeoutExpired as error:
+        raise DecodeFailed("the decoder closed its output and did not end") from error
+    finally:
+        _kill(child)
+    if code < 0:
+        name = signal.Signals(-code).name
+        log.warning("the decoder died by %s", name)
+        raise DecodeFailed("the decoder crashed on this file", {"signal": name})
+    if "outcome" not in report:
+        raise DecodeFailed("the decoder ended without a result", {"exit_code": code})
+    return report
+
+
+def _lines(child: subprocess.Popen[bytes], deadline: float, timeout_s: float, check: Callable[[], None]) -> Iterator[bytes]:
+    """The child's output line by line, until it closes it."""
+    assert child.stdout is not None
+    held = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.stdout, selectors.EVENT_READ)
+        while True:
+            check()
+            if time.monotonic() > deadline:
+                raise DecodeFailed(f"decoding took more than {timeout_s:g} seconds", {"timeout_s": timeout_s})
+            if not selector.select(POLL_S):
+                continue
+            block = os.read(child.stdout.fileno(), LINE_BYTES)
+            *lines, held = (held + block).split(b"\n")
+            yield from lines
+            if not block or len(held) > LINE_BYTES:
+                return
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        report = json.loads(line)
+    except ValueError:
+        report = None
+    if not isinstance(report, dict):
+        raise DecodeFailed("the decoder said something unreadable")
+    return report
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """Ends the child and whatever it started, and buries it."""
+    if child.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    if child.stdout:
+        child.stdout.close()
+
+
+def _error_of(report: dict[str, Any], head: bytes, max_seconds: float) -> AudioError | DiskFull | InvalidInput:
+    """The child's outcome as an error with a sentence for the caller."""
+    outcome = report["outcome"]
+    if outcome == "not_opened" and (head.startswith(_RECORDINGS) or head[4:8] == b"ftyp"):
+        return DecodeFailed("the file begins like a recording and cannot be opened: it is damaged or cut short")
+    if outcome == "too_many_channels":
+        count = int(report["channels"])
+        return InvalidInput(f"the recording has {count} channels, too many to split: use channels = mix", {"channels": count})
+    if outcome == "too_long":
+        return TooLong(f"the recording is longer than {max_seconds:g} seconds", {"max_seconds": max_seconds})
+    kinds: dict[str, AudioError | DiskFull] = {
+        "not_opened": NotAudio("the file is none of the audio and video formats that the worker reads", {"found": "unknown"}),
+        "no_audio_stream": NoAudioStream("the file holds no sound"),
+        "empty": EmptyAudio("the file has a header and not one sample of sound"),
+        "undecodable": DecodeFailed("not one piece of the file's sound could be decoded"),
+        "unknown_codec": DecodeFailed("the sound is coded in a way that the worker does not decode"),
+        "out_of_memory": DecodeFailed("the file needs more memory than its decoding is given"),
+        "disk_full": DiskFull("the worker's disk has no room for the decoded audio"),
+    }
+    return kinds.get(outcome) or DecodeFailed("the decoder gave up on this file")

@@ -1,0 +1,48 @@
+"""Speech engines behind one door. An engine is whoever has these two methods; the registry names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..audio import Audio
+from ..transcript import Chunk, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechOptions:
+    """What a job may set on the recognizer; ranges are the job's contract."""
+
+    task: str = "transcribe"
+    batch_size: int = 4
+    beam_size: int = 5
+    patience: float = 1.0
+    length_penalty: float = 1.0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    initial_prompt: str | None = None
+    hotwords: str | None = None
+    suppress_numerals: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """Segments in time order, and the batch size that fitted into memory at last."""
+
+    segments: tuple[Segment, ...]
+    batch_size: int
+
+
+class Engine(Protocol):
+    """A loaded speech model. Not safe for two jobs at once: the caller holds the GPU's lock."""
+
+    def detect_language(
+        self, audio: Audio, chunks: Sequence[Chunk], max_tries: int, min_prob: float, tick: Callable[[float | None], None]
+    ) -> tuple[str, float | None]:
+        """(ISO code, probability 0..1 or None for a model of one language), heard on at most `max_tries` chunks of speech."""
+
+    def transcribe(
+        self, audio: Audio, chunks: Sequence[Chunk], language: str, options: SpeechOptions, tick: Callable[[float | None], None]
+    ) -> Recognition:
+        """One segment a chunk. `tick` gets the fraction done between batches and may raise to stop."""

@@ -1,0 +1,151 @@
+"""WhisperX's batched pipeline: loaded once, options set for one job and always restored."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ..audio import SAMPLE_RATE, Audio
+from ..errors import GpuOutOfMemory
+from ..transcript import Chunk, Segment
+from . import Recognition, SpeechOptions
+
+log = logging.getLogger(__name__)
+Tick = Callable[[float | None], None]
+
+
+class WhisperXEngine:
+    """`source` is a folder or a name; `device` cpu or cuda; `compute_type` CTranslate2's."""
+
+    def __init__(self, source: str, device: str, compute_type: str, threads: int, local_only: bool = False) -> None:
+        from whisperx.asr import load_model
+
+        # whisperX prints about the VAD it was given; stdout belongs to whoever runs the worker.
+        with contextlib.redirect_stdout(None):
+            self._pipeline = load_model(
+                source, device, compute_type=compute_type, vad_model=_given_chunks(), threads=threads, local_files_only=local_only
+            )
+
+    def detect_language(
+        self, audio: Audio, chunks: Sequence[Chunk], max_tries: int, min_prob: float, tick: Tick
+    ) -> tuple[str, float | None]:
+        """Listen to chunks of speech, not to the file's first 30 s, which may be music; stop at `min_prob` when it is given."""
+        model = self._pipeline.model
+        if not model.model.is_multilingual:
+            return "en", None
+        heard: list[dict[str, float]] = []
+        for chunk in chunks[:max_tries]:
+            tick(None)
+            found = model.model.detect_language(model.encode(self._features(audio, chunk)))[0]
+            heard.append({token[2:-2]: probability for token, probability in found})
+            language, probability = vote(heard)
+            if min_prob and probability >= min_prob:
+                break
+        language, probability = vote(heard)
+        return language, round(probability, 4)
+
+    def transcribe(
+        self, audio: Audio, chunks: Sequence[Chunk], language: str, options: SpeechOptions, tick: Tick
+    ) -> Recognition:
+        """Halves the batch when it does not fit into memory. Raises GpuOutOfMemory when one chunk does not."""
+        batch = options.batch_size
+        while True:
+            try:
+                return Recognition(tuple(self._run(audio, chunks, language, options, batch, tick)), batch)
+            except RuntimeError as error:
+                if "out of memory" not in str(error).lower():
+                    raise
+                if batch == 1:
+                    raise GpuOutOfMemory("the speech model does not fit into the GPU's memory beside a single chunk") from None
+                batch //= 2
+                log.warning("out of GPU memory: trying again with batches of %d", batch)
+
+    def _run(
+        self, audio: Audio, chunks: Sequence[Chunk], language: str, options: SpeechOptions, batch: int, tick: Tick
+    ) -> list[Segment]:
+        if not chunks:
+            return []
+        with self._configured(options, chunks):
+            result = self._pipeline.transcribe(
+                audio,  # type: ignore[arg-type]  # sliced by whisperX, so that only one chunk is in memory as float32
+                batch_size=batch,
+                language=language,
+                task=options.task,
+                progress_callback=lambda percent: tick(percent / 100),
+            )
+        return [
+            Segment(s["start"], s["end"], s["text"], avg_logprob=s.get("avg_logprob"))
+            for s in result["segments"]
+            if s["text"].strip()
+        ]
+
+    @contextlib.contextmanager
+    def _configured(self, options: SpeechOptions, chunks: Sequence[Chunk]) -> Iterator[None]:
+        """whisperX keeps tokenizer and options as state and restores them only on success: a job that raised would hand
+        its language, its prompt and its suppressed numerals to the next."""
+        pipeline = self._pipeline
+        before = pipeline.options
+        pipeline.options = dataclasses.replace(
+            before,
+            **{name: value for name, value in dataclasses.asdict(options).items() if name in _TRANSCRIPTION_OPTIONS},
+        )
+        pipeline.suppress_numerals = options.suppress_numerals
+        pipeline.vad_model.chunks = chunks
+        try:
+            yield
+        finally:
+            pipeline.options = before
+            pipeline.suppress_numerals = False
+            pipeline.tokenizer = None
+            pipeline.vad_model.chunks = ()
+
+    def _features(self, audio: Audio, chunk: Chunk) -> Any:
+        from whisperx.audio import N_SAMPLES, log_mel_spectrogram
+
+        window = audio[int(chunk.start * SAMPLE_RATE) : int(chunk.end * SAMPLE_RATE)][:N_SAMPLES]
+        bins = self._pipeline.model.feat_kwargs.get("feature_size") or 80
+        return log_mel_spectrogram(window, n_mels=bins, padding=N_SAMPLES - len(window))
+
+
+_TRANSCRIPTION_OPTIONS = frozenset(
+    "beam_size patience length_penalty repetition_penalty no_repeat_ngram_size initial_prompt hotwords".split()
+)
+
+
+def vote(heard: Sequence[dict[str, float]]) -> tuple[str, float]:
+    """The language of the highest mean probability over the windows listened to. ("en", 0.0) for none."""
+    total: dict[str, float] = defaultdict(float)
+    for window in heard:
+        for language, probability in window.items():
+            total[language] += probability / len(heard)
+    if not total:
+        return "en", 0.0
+    language = max(total, key=total.__getitem__)
+    return language, total[language]
+
+
+def _given_chunks() -> Any:
+    """A whisperX `Vad` that returns the chunks it was handed: detection is vad.py's work and happened before."""
+    from whisperx.vads import Vad
+
+    class GivenChunks(Vad):
+        def __init__(self) -> None:
+            super().__init__(vad_onset=0.5)
+            self.chunks: Sequence[Chunk] = ()
+
+        def __call__(self, audio: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
+            return [{"start": c.start, "end": c.end, "segments": list(c.speech)} for c in self.chunks]
+
+        @staticmethod
+        def preprocess_audio(audio: Any) -> Any:
+            return audio
+
+        @staticmethod
+        def merge_chunks(found: list[dict[str, Any]], chunk_size: float, onset: float, offset: float | None) -> list[dict[str, Any]]:
+            return found
+
+    return GivenChunks()

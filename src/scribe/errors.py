@@ -1,0 +1,267 @@
+"""What can go wrong, as one tree. A caller sees `code`, a sentence it can act on, and `retryable`; nothing else.
+
+WorkerError
+├── InvalidInput            invalid_input         the job's input breaks the contract
+├── FetchError
+│   ├── UrlBlocked          url_blocked           the address is not one a job may name
+│   ├── NotFound            not_found             the server says there is nothing there, or not for us
+│   ├── FetchFailed         fetch_failed          the server could not be reached or kept failing
+│   ├── FetchIncomplete     fetch_incomplete      the download ended before the file did
+│   └── TooLarge            too_large             more bytes than the worker accepts
+├── AudioError
+│   ├── NotAudio            not_audio             the file is something else
+│   ├── NoAudioStream       no_audio_stream       a video without sound
+│   ├── EmptyAudio          empty_audio           a header and no samples
+│   ├── TooLong             too_long              more seconds than the worker accepts
+│   └── DecodeFailed        decode_failed         the decoder crashed, hung or gave up
+├── ModelError
+│   ├── GatedModel          gated_model           the hub wants a token or accepted terms
+│   ├── ModelNotFound       model_not_found       no such model at that place
+│   ├── WeightsCorrupt      weights_corrupt       the files are there and cannot be loaded
+│   └── HubUnreachable      hub_unreachable       the hub did not answer
+├── GpuError
+│   ├── GpuOutOfMemory      gpu_out_of_memory     not even one chunk fits
+│   └── GpuBroken           gpu_broken            the device is in a state only a restart mends
+├── StorageError
+│   ├── StorageDenied       storage_denied        wrong key, wrong bucket or no permission
+│   ├── StorageUnavailable  storage_unavailable   the storage did not answer
+│   └── DiskFull            disk_full             the worker's own disk
+├── Stopped
+│   ├── Cancelled           cancelled             the platform took the job back
+│   └── ShuttingDown        shutting_down         the worker is leaving
+├── StageFailed             stage_failed          `strict` and a stage was skipped
+└── Internal                internal              a fault of ours, findable by `error_id`
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class WorkerError(Exception):
+    """The root. `message` must be safe to show: no path, token, traceback or signed query string.
+
+    `details` is a small JSON-ready mapping, the machine's version of the sentence.
+    """
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+    remedy: ClassVar[str] = ""
+
+    def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = dict(details or {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The failure as RunPod returns it: `error` marks the job FAILED, the other keys travel beside it."""
+        return {
+            "error": f"{self.code}: {self.message}",
+            "code": self.code,
+            "retryable": self.retryable,
+            "details": self.details,
+            "error_id": uuid.uuid4().hex[:12],
+        }
+
+
+class InvalidInput(WorkerError):
+    """The job's input breaks the contract; every problem is listed at once in `details.problems`."""
+
+    code = "invalid_input"
+    remedy = "Correct the named keys; the table of inputs lists types, ranges and defaults."
+
+
+class FetchError(WorkerError):
+    """The file that the job names could not be brought here."""
+
+
+class UrlBlocked(FetchError):
+    """The address is private, a metadata service, or of a scheme or port that a job may not name."""
+
+    code = "url_blocked"
+    remedy = "Give a public http or https address, or send the audio as audio_base64."
+
+
+class NotFound(FetchError):
+    """The server answered that there is nothing at this address, or that it may not be read."""
+
+    code = "not_found"
+    remedy = "Check the address; a presigned link may have expired while the job waited: sign it for longer."
+
+
+class FetchFailed(FetchError):
+    """The server could not be reached, or kept answering with an error."""
+
+    code = "fetch_failed"
+    retryable = True
+    remedy = "Send the job again; if it stays, check that the server is reachable from the internet."
+
+
+class FetchIncomplete(FetchError):
+    """The download ended before the announced length."""
+
+    code = "fetch_incomplete"
+    retryable = True
+    remedy = "Send the job again; if it stays, upload the file to the server again."
+
+
+class TooLarge(FetchError):
+    """The file has more bytes than the worker accepts."""
+
+    code = "too_large"
+    remedy = "Compress or split the recording, or raise MAX_AUDIO_BYTES (MAX_BASE64_BYTES for audio_base64)."
+
+
+class AudioError(WorkerError):
+    """The file is here and is not usable audio."""
+
+
+class NotAudio(AudioError):
+    """The file is not one of the audio or video containers that the worker reads."""
+
+    code = "not_audio"
+    remedy = "Send mp3, m4a, wav, flac, ogg, opus, webm, mkv, mp4 or a similar recording, not a page or a playlist."
+
+
+class NoAudioStream(AudioError):
+    """The container holds no sound."""
+
+    code = "no_audio_stream"
+    remedy = "Export the video with its sound track."
+
+
+class EmptyAudio(AudioError):
+    """The container is valid and holds not one sample."""
+
+    code = "empty_audio"
+    remedy = "Check that the recording was finished and uploaded whole."
+
+
+class TooLong(AudioError):
+    """The recording holds more seconds than the worker accepts."""
+
+    code = "too_long"
+    remedy = "Split the recording, or raise MAX_AUDIO_SECONDS."
+
+
+class DecodeFailed(AudioError):
+    """The decoder crashed, ran out of its time or memory, or gave up half way."""
+
+    code = "decode_failed"
+    remedy = "Convert the file (for example to flac) and send it again; it may be damaged."
+
+
+class ModelError(WorkerError):
+    """A model could not be loaded."""
+
+
+class GatedModel(ModelError):
+    """The hub gives this model only to accounts that accepted its terms."""
+
+    code = "gated_model"
+    remedy = "Accept the terms on the page that the message names, and set HF_TOKEN to a token of that account."
+
+
+class ModelNotFound(ModelError):
+    """There is no such model at the configured place."""
+
+    code = "model_not_found"
+    remedy = "Check the model's name or path in the endpoint's settings."
+
+
+class WeightsCorrupt(ModelError):
+    """The model's files are there and cannot be loaded."""
+
+    code = "weights_corrupt"
+    remedy = "Delete the cached copy of the model, so that it is downloaded again, or rebuild the image."
+
+
+class HubUnreachable(ModelError):
+    """The model hub did not answer."""
+
+    code = "hub_unreachable"
+    retryable = True
+    remedy = "Try again; bake the weights into the image to be independent of the hub."
+
+
+class GpuError(WorkerError):
+    """The accelerator failed."""
+
+
+class GpuOutOfMemory(GpuError):
+    """Not even the smallest batch fits into the GPU's memory."""
+
+    code = "gpu_out_of_memory"
+    retryable = True
+    remedy = "Use a GPU with more memory or a smaller model."
+
+
+class GpuBroken(GpuError):
+    """The GPU is in a state that only a new process mends; the worker asks to be replaced."""
+
+    code = "gpu_broken"
+    retryable = True
+    remedy = "Send the job again; another worker will take it."
+
+
+class StorageError(WorkerError):
+    """The result could not be stored."""
+
+
+class StorageDenied(StorageError):
+    """The storage refused: wrong key, wrong bucket or missing permission."""
+
+    code = "storage_denied"
+    remedy = "Check STORAGE_ENDPOINT, STORAGE_BUCKET and the keys' permission to put and get under PREFIX_TRANSCRIPTS."
+
+
+class StorageUnavailable(StorageError):
+    """The storage did not answer in time, or kept failing."""
+
+    code = "storage_unavailable"
+    retryable = True
+    remedy = "Send the job again."
+
+
+class DiskFull(StorageError):
+    """The worker's own disk has no room left."""
+
+    code = "disk_full"
+    retryable = True
+    remedy = "Point JOBS_DIR and TMPDIR at a volume with free space."
+
+
+class Stopped(WorkerError):
+    """The job ended before its work did, on somebody's wish."""
+
+
+class Cancelled(Stopped):
+    """The platform took the job back."""
+
+    code = "cancelled"
+    remedy = "Nothing to do: the job was cancelled or ran into its execution timeout."
+
+
+class ShuttingDown(Stopped):
+    """The worker is leaving."""
+
+    code = "shutting_down"
+    retryable = True
+    remedy = "Send the job again; another worker will take it."
+
+
+class StageFailed(WorkerError):
+    """A stage that the job asked for could not be done, and the job said `strict`."""
+
+    code = "stage_failed"
+    remedy = "Mend what the message names, or leave `strict` out to get the transcript without that stage."
+
+
+class Internal(WorkerError):
+    """A fault of the worker's own; the log has the traceback under the same `error_id`."""
+
+    code = "internal"
+    retryable = True
+    remedy = "Send the job again; if it stays, report the error_id."

@@ -1,0 +1,46 @@
+"""Other workers' keys, so that their clients move here without a rewrite: each acts, or is answered by a warning.
+
+KOD is kodxana/whisperx-worker, FW is runpod-workers/worker-faster_whisper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+ALIASES = {"audio": "audio_file", "audio_url": "audio_file", "audio_base_64": "audio_base64"}
+TEXT_OF = {"plain_text": "txt", "formatted_text": "txt", "srt": "srt", "vtt": "vtt"}
+WITHOUT_EFFECT = {
+    "huggingface_access_token": "huggingface_access_token is not used: set HF_TOKEN on the endpoint, so that no job carries a secret",
+    "enable_vad": "enable_vad does nothing: voice activity detection is always on",
+    "best_of": "best_of does nothing: batched decoding does not sample",
+    "condition_on_previous_text": "condition_on_previous_text does nothing: chunks are decoded independently",
+    "temperature_increment_on_fallback": "temperature_increment_on_fallback does nothing: batched decoding has no fallback",
+    "suppress_tokens": "suppress_tokens does nothing: use suppress_numerals",
+}
+
+
+def translate(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], str | None]:
+    """(input with our keys only, sentences about keys without effect, the inline text format asked for).
+
+    A key and its alias together stay as they are, so that the check for unknown keys names the alias.
+    """
+    known: dict[str, Any] = {}
+    notices: list[str] = []
+    inline_text: str | None = None
+    for key, value in raw.items():
+        target = ALIASES.get(key)
+        if target and target not in raw and target not in known:
+            known[target] = value
+        elif key in WITHOUT_EFFECT:
+            notices.append(WITHOUT_EFFECT[key])
+        elif key == "transcription" and isinstance(value, str) and value in TEXT_OF:
+            inline_text = TEXT_OF[value]
+        elif key == "translate" and isinstance(value, bool):
+            if value:
+                known.setdefault("task", "translate")
+        elif key == "word_timestamps" and isinstance(value, bool):
+            known.setdefault("align_output", value)
+        else:
+            known[key] = value
+    return known, notices, inline_text

@@ -1,0 +1,123 @@
+"""Transcript -> one self-contained page to read, search and listen to; works from disk, without a network.
+
+Everything that comes from a recording or a job is escaped, and the page's policy lets no script run but its own (by
+hash) and nothing load but the recording beside it or one that the reader picks.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from scribe.formats.options import TextOptions
+from scribe.formats.paragraphs import Paragraph, paragraphs
+from scribe.formats.pieces import words_of
+from scribe.formats.text import one_line, unspaced
+from scribe.formats.times import clock, milliseconds
+from scribe.transcript import Segment, Transcript
+
+COLOURS = 8
+
+
+def render(transcript: Transcript, options: TextOptions) -> str:
+    """The whole page. Words can be clicked where the aligner gave them times, else segments."""
+    colours = {s.label: n % COLOURS for n, s in enumerate(transcript.speakers)}
+    for segment in transcript.segments:
+        if segment.label is not None:
+            colours.setdefault(segment.label, len(colours) % COLOURS)
+    audio = file_name(options.audio_name)
+    shown = {
+        "policy": _policy(),
+        "title": html.escape(audio or "Transcript"),
+        "facts": html.escape(f"{clock(transcript.duration)} · {one_line(transcript.language)}"),
+        "voices": _voices(transcript, colours),
+        "audio": html.escape(audio),
+        "language": html.escape(one_line(transcript.language)),
+        "paragraphs": "\n".join(_section(p, transcript, colours) for p in paragraphs(transcript))
+        or "<p>No speech was found.</p>",
+    }
+    # One pass: a text that looks like a place in the template stays a text.
+    return re.sub(r"\[\[(\w+)]]", lambda place: shown[place[1]], _template())
+
+
+def file_name(address: str) -> str:
+    """The bare name of the file that a path or URL ends in: no folder, query, fragment or user."""
+    try:
+        path = urlsplit(address).path
+    except ValueError:
+        return ""
+    return one_line(unquote(path).replace("\\", "/").rsplit("/", 1)[-1])
+
+
+@cache
+def _template() -> str:
+    return Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+
+
+@cache
+def _policy() -> str:
+    def allowed(tag: str) -> str:
+        inside = re.search(f"<{tag}>(.*?)</{tag}>", _template(), re.DOTALL)
+        return "'sha256-" + base64.b64encode(hashlib.sha256(inside[1].encode()).digest()).decode() + "'"
+
+    return (
+        f"default-src 'none'; script-src {allowed('script')}; style-src {allowed('style')}; "
+        "media-src 'self' file: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _voices(transcript: Transcript, colours: dict[str, int]) -> str:
+    seconds = {s.label: s.seconds for s in transcript.speakers}
+    for label in colours:
+        if not seconds.get(label):
+            seconds[label] = sum(max(0.0, s.end - s.start) for s in transcript.segments if s.label == label)
+    total = sum(milliseconds(s) for s in seconds.values())
+    return "".join(
+        f'<li><b class="v{colour}"><bdi>{_name(transcript, label)}</bdi></b> {clock(seconds[label])} '
+        f'<meter max="{max(total, 1)}" value="{milliseconds(seconds[label])}"></meter> '
+        f"{100 * milliseconds(seconds[label]) // max(total, 1)} %</li>"
+        for label, colour in colours.items()
+    )
+
+
+def _name(transcript: Transcript, label: str | None) -> str:
+    return html.escape(one_line(transcript.display(label) or ""))
+
+
+def _section(paragraph: Paragraph, transcript: Transcript, colours: dict[str, int]) -> str:
+    colour = f' class="v{colours[paragraph.label]}"' if paragraph.label is not None else ""
+    at = _seconds(paragraph.start)
+    return (
+        f"<section><header{colour}><bdi>{_name(transcript, paragraph.label)}</bdi>"
+        f'<button class="at" data-t="{at}">{clock(paragraph.start)}</button></header>'
+        f'<p dir="auto">{_words(paragraph)}</p></section>'
+    )
+
+
+def _words(paragraph: Paragraph) -> str:
+    spans: list[str] = []
+    last = ""
+    for segment in paragraph.segments:
+        for n, (text, start, space) in enumerate(_timed(segment)):
+            apart = space if n else not (last and unspaced(last) and unspaced(text[0]))
+            spans.append(f'{" " if apart and last else ""}<span data-t="{_seconds(start)}">{html.escape(text)}</span>')
+            last = text[-1]
+    return "".join(spans)
+
+
+def _timed(segment: Segment) -> Iterable[tuple[str, float, bool]]:
+    """What can be clicked. Times of words that nobody aligned would be guesses: then it is the segment."""
+    if segment.words:
+        return ((text, start, space) for text, start, _, space, _ in words_of(segment))
+    text = one_line(segment.text)
+    return [(text, segment.start, True)] if text else []
+
+
+def _seconds(seconds: float) -> str:
+    return str(milliseconds(seconds) / 1000)

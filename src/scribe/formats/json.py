@@ -1,0 +1,214 @@
+"""Transcript <-> whisperX's JSON shape, with what it lacks: speaker_label, speakers, duration, language_probability.
+
+    {language, language_probability, duration, speakers: [{label, name, score, seconds, reason?, embedding?}],
+     segments: [{start, end, text, avg_logprob?, speaker?, speaker_label?, words?: [word]}], word_segments?: [word]}
+    word: {word, start, end, score, speaker?, speaker_label?, interpolated?, chars?}
+
+`speaker` is the name a reader sees; `speaker_label` is the diarizer's. A word carries its own `speaker_label` only
+where it differs from its segment's. Times are seconds with three decimals.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from scribe.errors import InvalidInput
+from scribe.formats.options import TextOptions
+from scribe.formats.text import well_formed
+from scribe.transcript import Segment, Speaker, Transcript, Word, words_with_times
+
+# A voice is compared by the cosine of its embedding; three decimals of 192 small numbers would move it.
+EMBEDDING_DECIMALS = 6
+
+
+def render(transcript: Transcript, options: TextOptions) -> str:
+    """Strict JSON on one line: no NaN, no lone surrogates."""
+    return json.dumps(to_dict(transcript), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def to_dict(transcript: Transcript, words: bool = True) -> dict[str, Any]:
+    """The transcript as JSON-ready values; without `words` neither `words` nor `word_segments` are there."""
+    segments = [_segment(s, transcript, words) for s in transcript.segments]
+    shape: dict[str, Any] = {
+        "language": well_formed(transcript.language),
+        "language_probability": _rounded(transcript.language_probability),
+        "duration": _rounded(transcript.duration),
+        "speakers": [_speaker(s) for s in transcript.speakers],
+        "segments": segments,
+    }
+    if words:
+        shape["word_segments"] = [w for s in segments for w in s.get("words", [])]
+    return shape
+
+
+def _segment(segment: Segment, transcript: Transcript, words: bool) -> dict[str, Any]:
+    shape = {"start": _rounded(segment.start), "end": _rounded(segment.end), "text": well_formed(segment.text)}
+    if segment.avg_logprob is not None:
+        shape["avg_logprob"] = _rounded(segment.avg_logprob)
+    if segment.label is not None:
+        shape["speaker"] = _name(transcript, segment.label)
+        shape["speaker_label"] = well_formed(segment.label)
+    if words and segment.words:
+        shape["words"] = [_word(w, segment.label, transcript) for w in segment.words]
+    return shape
+
+
+def _word(word: Word, segment_label: str | None, transcript: Transcript) -> dict[str, Any]:
+    shape = {
+        "word": well_formed(word.text),
+        "start": _rounded(word.start),
+        "end": _rounded(word.end),
+        "score": _rounded(word.score),
+    }
+    if word.label is not None:
+        shape["speaker"] = _name(transcript, word.label)
+        if word.label != segment_label:
+            shape["speaker_label"] = well_formed(word.label)
+    if word.interpolated:
+        shape["interpolated"] = True
+    if word.chars:
+        shape["chars"] = [_plain(c) for c in word.chars]
+    return shape
+
+
+def _speaker(speaker: Speaker) -> dict[str, Any]:
+    shape = {
+        "label": well_formed(speaker.label),
+        "name": None if speaker.name is None else well_formed(speaker.name),
+        "score": _rounded(speaker.score),
+        "seconds": _rounded(speaker.seconds),
+    }
+    if speaker.reason is not None:
+        shape["reason"] = well_formed(speaker.reason)
+    if speaker.embedding is not None:
+        shape["embedding"] = [_rounded(x, EMBEDDING_DECIMALS) for x in speaker.embedding]
+    return shape
+
+
+def _name(transcript: Transcript, label: str) -> str:
+    return well_formed(transcript.display(label) or label)
+
+
+def _rounded(number: float | None, decimals: int = 3) -> float | None:
+    return None if number is None or not math.isfinite(number) else round(number, decimals)
+
+
+def _plain(value: Any) -> Any:
+    """Any value the aligner left beside a character, made strict JSON."""
+    if isinstance(value, float):
+        return _rounded(value)
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, Mapping):
+        return {well_formed(str(k)): _plain(v) for k, v in value.items()}
+    return value
+
+
+class _WordShape(BaseModel):
+    word: str
+    start: float | None = None
+    end: float | None = None
+    score: float | None = None
+    speaker: str | None = None
+    speaker_label: str | None = None
+    interpolated: bool = False
+    chars: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class _SegmentShape(BaseModel):
+    start: float = Field(allow_inf_nan=False)
+    end: float = Field(allow_inf_nan=False)
+    text: str = ""
+    words: list[_WordShape] = Field(default_factory=list)
+    speaker: str | None = None
+    speaker_label: str | None = None
+    avg_logprob: float | None = None
+
+
+class _SpeakerShape(BaseModel):
+    label: str
+    name: str | None = None
+    score: float | None = None
+    seconds: float | None = None
+    reason: str | None = None
+    embedding: tuple[float, ...] | None = None
+
+
+class _TranscriptShape(BaseModel):
+    # "und" is the language nobody determined (BCP 47): whisperX's own files may lack the key.
+    language: str = "und"
+    duration: float | None = Field(None, allow_inf_nan=False)
+    segments: list[_SegmentShape]
+    speakers: list[_SpeakerShape] = Field(default_factory=list)
+    language_probability: float | None = None
+
+
+def from_dict(shape: Mapping[str, Any]) -> Transcript:
+    """The inverse of `to_dict`, which also reads whisperX's own files (no labels, words without times).
+
+    Raises InvalidInput, naming the first key that does not fit. A duration that is missing is the last end.
+    """
+    try:
+        read = _TranscriptShape.model_validate(shape)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        message = f"The transcript is not in whisperX's JSON shape: {where}: {first['msg']}."
+        raise InvalidInput(message, {"key": where}) from None
+    labels = {s.name: s.label for s in read.speakers if s.name}
+    last = max((s.end for s in read.segments), default=0.0)
+    return Transcript(
+        language=read.language,
+        duration=last if read.duration is None else read.duration,
+        segments=tuple(_read_segment(s, labels) for s in read.segments),
+        speakers=tuple(_read_speaker(s) for s in read.speakers),
+        language_probability=read.language_probability,
+    )
+
+
+def _read_speaker(read: _SpeakerShape) -> Speaker:
+    return Speaker(read.label, read.name, read.score, read.seconds or 0.0, read.reason, read.embedding)
+
+
+def _read_segment(read: _SegmentShape, labels: Mapping[str, str]) -> Segment:
+    label = _label(read, None, None, labels)
+    words = [w.model_dump(exclude={"speaker", "speaker_label"}) for w in read.words]
+    for word in words:
+        # A time that is no number (whisperX interpolates with NaN at the edges) is a time to be filled in.
+        for key in ("start", "end", "score"):
+            word[key] = word[key] if word[key] is not None and math.isfinite(word[key]) else None
+    if any(w["start"] is None or w["end"] is None for w in words):
+        words = words_with_times(words, read.start, read.end)
+    return Segment(
+        start=read.start,
+        end=read.end,
+        text=read.text,
+        words=tuple(
+            Word(
+                text=word["word"],
+                start=word["start"],
+                end=word["end"],
+                score=word["score"],
+                label=_label(shape, read.speaker, label, labels),
+                interpolated=word["interpolated"],
+                chars=tuple(word["chars"]),
+            )
+            for word, shape in zip(words, read.words, strict=True)
+        ),
+        label=label,
+        avg_logprob=read.avg_logprob,
+    )
+
+
+def _label(
+    read: _SegmentShape | _WordShape, speaker: str | None, inherited: str | None, labels: Mapping[str, str]
+) -> str | None:
+    """The label as written; else the segment's, when the name is the same; else the one that the name belongs to."""
+    if read.speaker_label is not None or read.speaker is None:
+        return read.speaker_label
+    return inherited if read.speaker == speaker else labels.get(read.speaker, read.speaker)

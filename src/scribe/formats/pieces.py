@@ -1,0 +1,160 @@
+"""Segment -> timed pieces that a line may be broken between, and pieces -> lines. Knows scripts, not cues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from scribe.formats.options import TextOptions
+from scribe.formats.text import clusters, columns, one_line, unspaced
+from scribe.formats.times import milliseconds
+from scribe.transcript import Segment
+
+Lines = tuple[tuple["Piece", ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A word, or a part of one, on one line. Times in milliseconds; `space`: a space stands before it."""
+
+    text: str
+    start: int
+    end: int
+    width: int
+    space: bool = True
+    spoken: bool = True
+    label: str | None = None
+
+
+def pieces_of(segment: Segment, width: int) -> Iterator[Piece]:
+    """The segment's words in order, else its text with the time shared by characters; none wider than `width`.
+
+    Times never run backwards, whatever the aligner said.
+    """
+    clock = milliseconds(segment.start)
+    for text, start, end, space, label in words_of(segment):
+        start = max(clock, milliseconds(start))
+        end = max(start, milliseconds(end))
+        clock = end
+        yield from _cut(Piece(text, start, end, columns(text), space, label=label), width)
+
+
+def label_pieces(name: str, options: TextOptions) -> list[Piece]:
+    """`Name:` as pieces that take no time; a name longer than half a cue is cut with an ellipsis."""
+    room = min(options.max_line_width, options.max_line_width * options.max_line_count // 2) - 1
+    if columns(name) > room:
+        short = ""
+        for part in clusters(name):
+            if columns(short + part) >= room:
+                break
+            short += part
+        name = short.rstrip() + "…"
+    return [
+        Piece(token, 0, 0, columns(token), space, spoken=False) for token, space in _tokens(name + ":")
+    ]
+
+
+def wrap(pieces: Sequence[Piece], options: TextOptions) -> Lines | None:
+    """The fewest lines that hold the pieces, evenly filled; None when they do not fit."""
+    width, count = options.max_line_width, options.max_line_count
+    total = sum(piece.width for piece in pieces)
+    if total > width * count:
+        return None
+    lines = _filled(pieces, width)
+    if len(lines) > count:
+        return None
+    # The narrowest width that needs no more lines makes them even.
+    low, high = total // len(lines), width
+    while low < high:
+        middle = (low + high) // 2
+        if len(_filled(pieces, middle)) <= len(lines):
+            high = middle
+        else:
+            low = middle + 1
+    return _filled(pieces, high)
+
+
+def _filled(pieces: Sequence[Piece], width: int) -> Lines:
+    lines: list[list[Piece]] = []
+    used = 0
+    for piece in pieces:
+        more = piece.width + (1 if piece.space else 0)
+        if lines and used + more <= width:
+            lines[-1].append(piece)
+            used += more
+        else:
+            lines.append([piece])
+            used = piece.width
+    return tuple(tuple(line) for line in lines)
+
+
+def words_of(segment: Segment) -> Iterator[tuple[str, float, float, bool, str | None]]:
+    """(text, start, end in seconds, space before, label) of each word that shows anything.
+
+    Without the aligner's words the segment's text is cut and its time shared by characters.
+    """
+    text = one_line(segment.text)
+    if not segment.words:
+        tokens = _tokens(text)
+        total = sum(len(token) for token, _ in tokens)
+        seconds, passed = segment.end - segment.start, 0
+        for token, space in tokens:
+            start = segment.start + seconds * passed / total
+            passed += len(token)
+            yield token, start, segment.start + seconds * passed / total, space, segment.label
+        return
+    at = 0
+    for word in segment.words:
+        shown = one_line(word.text)
+        if not shown:
+            continue
+        # The window keeps an aligner that respells words from searching a whole book for each of them.
+        found = text.find(shown, at, at + len(shown) + 64)
+        if found >= 0:
+            space = found == 0 or text[found - 1].isspace()
+            at = found + len(shown)
+        else:
+            space = not (unspaced(shown[0]) and at > 0 and unspaced(text[at - 1]))
+        yield shown, word.start, word.end, space, word.label if word.label is not None else segment.label
+
+
+def _tokens(text: str) -> list[tuple[str, bool]]:
+    """(token, space before) of one-line text: words, and in scripts without spaces single characters."""
+    tokens = []
+    for word in text.split(" "):
+        for n, part in enumerate(_together(word)):
+            tokens.append((part, n == 0))
+    return tokens
+
+
+def _together(word: str) -> Iterator[str]:
+    """`word` cut at every place where a script without spaces may be broken."""
+    held = ""
+    for cluster in clusters(word):
+        if held and (unspaced(held[-1]) or unspaced(cluster[0])):
+            yield held
+            held = ""
+        held += cluster
+    if held:
+        yield held
+
+
+def _cut(piece: Piece, width: int) -> Iterator[Piece]:
+    """The piece itself, or even parts of one that no line could hold, its time shared by their characters."""
+    if piece.width <= width:
+        yield piece
+        return
+    parts = [""]
+    target = -(-piece.width // -(-piece.width // width))
+    for cluster in clusters(piece.text):
+        # Piled-up punctuation or marks can make one cluster wider than a line.
+        for part in [cluster] if columns(cluster) <= target else cluster:
+            if parts[-1] and columns(parts[-1] + part) > target:
+                parts.append("")
+            parts[-1] += part
+    length, passed = len(piece.text), 0
+    for n, part in enumerate(parts):
+        start = piece.start + (piece.end - piece.start) * passed // length
+        passed += len(part)
+        end = piece.start + (piece.end - piece.start) * passed // length
+        yield replace(piece, text=part, start=start, end=end, width=columns(part), space=piece.space and n == 0)

@@ -1,0 +1,25 @@
+"""Transcript -> WebVTT (W3C): the header, escaped text, the speaker of each cue in a voice tag."""
+
+from __future__ import annotations
+
+from scribe.formats.cues import cues, parts, text_of
+from scribe.formats.options import TextOptions
+from scribe.formats.times import stamp
+from scribe.transcript import Transcript
+
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+
+def render(transcript: Transcript, options: TextOptions) -> str:
+    """`<v Name>` opens every cue with a known speaker, which is how a player styles voices; with `highlight_words` a
+    cue a word, the word underlined, which players show without any styling. Only the header when nobody speaks."""
+    blocks = ["WEBVTT\n"]
+    for cue in cues(transcript, options, labelled=False):
+        voice = f"<v {_escaped(cue.speaker)}>" if cue.speaker else ""
+        for start, end, said in parts(cue) if options.highlight_words else [(cue.start, cue.end, None)]:
+            blocks.append(f"{stamp(start)} --> {stamp(end)}\n{voice}{text_of(cue, said, _escaped)}\n")
+    return "\n".join(blocks)
+
+
+def _escaped(text: str) -> str:
+    return text.translate(_ESCAPES)

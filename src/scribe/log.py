@@ -1,0 +1,52 @@
+"""Logs: one line an event; JSON on RunPod, readable on a terminal; secrets and signed addresses cleaned out.
+
+The cleaning sits in the formatter of the root handler, so that what libraries log passes through it too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+
+job_id: ContextVar[str] = ContextVar("job_id", default="-")
+
+NOISY = ("speechbrain", "pyannote", "lightning", "lightning_fabric", "pytorch_lightning", "urllib3", "botocore", "boto3",
+         "s3transfer", "numba", "matplotlib", "whisperx", "faster_whisper", "asyncio", "fsspec", "huggingface_hub")
+
+
+class CleanFormatter(logging.Formatter):
+    """Formats a record (traceback included) and passes the whole line through `clean`."""
+
+    def __init__(self, clean: Callable[[str], str], as_json: bool) -> None:
+        super().__init__()
+        self._clean = clean
+        self._as_json = as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        if record.exc_info:
+            message = f"{message}\n{self.formatException(record.exc_info)}"
+        message = self._clean(message)
+        job = job_id.get()
+        if self._as_json:
+            line = {"time": record.created, "level": record.levelname, "logger": record.name, "job": job, "message": message}
+            return json.dumps(line, ensure_ascii=False)
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        return f"{clock} {record.levelname:<7} {'' if job == '-' else job + ' '}{message}"
+
+
+def configure(level: str, as_json: bool, clean: Callable[[str], str]) -> None:
+    """Take over the root logger. Importing runpod has already configured it, hence the replacement of its handlers."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(CleanFormatter(clean, as_json))
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING if level != "DEBUG" else logging.INFO)

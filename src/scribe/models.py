@@ -1,0 +1,105 @@
+"""This worker's models: each loaded on first use through one door, kept, and told by name when it cannot be had."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from speaker_processing import SpeakerEncoder
+
+from .aligner import Aligner
+from .diarizer import Diarizer
+from .engines.whisperx import WhisperXEngine
+from .errors import ModelNotFound
+from .settings import InvalidSettings
+from .vad import PyannoteDetector, SileroDetector, SpeechDetector
+from .weights import Location, ModelSet, Shelf, loading
+
+log = logging.getLogger(__name__)
+
+
+class Models:
+    """Every method returns a loaded model or raises a ModelError that says what to do."""
+
+    def __init__(
+        self,
+        places: ModelSet,
+        device: str = "auto",
+        compute_type: str | None = None,
+        token: str | None = None,
+        vad_weights: Path | None = None,
+    ) -> None:
+        self.places = places
+        self.device = resolve_device(device)
+        self.compute_type = compute_type or ("float16" if self.device == "cuda" else "int8")
+        self._token = token
+        self._vad_weights = vad_weights
+        self._shelf = Shelf()
+        self._local_only = places.is_local
+        self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        places.admit_code()
+        speech = places.speech()
+        log.info("[Predict] device=%s compute_type=%s", self.device, self.compute_type)
+        log.info("[Predict] whisper_arch=%s (%s)", speech.name, "path" if speech.path else "name")
+
+    def warm(self, stages: Sequence[str]) -> None:
+        """Load before the first job what the operator named: asr, align, diarization, speakers."""
+        if "asr" in stages:
+            self.engine(self.places.speech())
+            self.detector(self.places.vad_method)
+        if "align" in stages:
+            self.aligner("en")
+        if "diarization" in stages:
+            self.diarizer()
+        if "speakers" in stages:
+            self.encoder()
+
+    def engine(self, place: Location) -> WhisperXEngine:
+        """The speech model; another one that is loaded leaves first, so that never two are in memory."""
+        key = f"asr:{place.source}"
+        for other in self._shelf.keys():
+            if other.startswith("asr:") and other != key:
+                self._shelf.drop(other)
+        with loading("speech model", place):
+            return self._shelf.get(key, lambda: WhisperXEngine(
+                place.source, self.device, self.compute_type, self._threads, self._local_only))
+
+    def detector(self, method: str) -> SpeechDetector:
+        """The voice activity detector: silero or pyannote."""
+        with loading("voice activity model", None):
+            if method == "silero":
+                return self._shelf.get("vad:silero", SileroDetector)
+            return self._shelf.get("vad:pyannote", lambda: PyannoteDetector(self.device, self._vad_weights))
+
+    def aligner(self, language: str) -> Aligner:
+        """The aligner of one language; every language stays loaded."""
+        place = self.places.aligner(language)
+        if place is None and not self.places.only_aligns(language):
+            raise ModelNotFound(f"the model set has no alignment model for '{language}'", {"language": language})
+        with loading("alignment model", place or Location(f"whisperX's alignment model for '{language}'")):
+            return self._shelf.get(f"align:{language}", lambda: Aligner(
+                language, place.source if place else None, self.device, self.places.nltk_data, self._local_only))
+
+    def diarizer(self) -> Diarizer:
+        """The diarization pipeline."""
+        place = self.places.diarization
+        with loading("diarization model", place):
+            return self._shelf.get("diarize", lambda: Diarizer(place.source, self.device, self._token))
+
+    def encoder(self) -> SpeakerEncoder:
+        """The speaker encoder."""
+        place = self.places.speaker.location
+        with loading("speaker model", place):
+            return self._shelf.get("speaker", lambda: SpeakerEncoder(place.source, place.identity, self.device))
+
+
+def resolve_device(wanted: str) -> str:
+    """cpu or cuda. Raises InvalidSettings when a GPU is demanded and there is none that CTranslate2 can use."""
+    import ctranslate2
+
+    count = ctranslate2.get_cuda_device_count()
+    if wanted == "cuda" and count == 0:
+        raise InvalidSettings("WHISPERX_DEVICE: cuda was asked for and no GPU (or no driver) is there; use auto or cpu")
+    return "cuda" if count and wanted != "cpu" else "cpu"

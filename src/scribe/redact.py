@@ -1,0 +1,118 @@
+"""Keeps secrets and signed addresses out of everything that is logged or returned.
+
+Promises: after `Redactor.clean` no registered secret is left, raw or in an encoding that a library's message may have
+put it in, and no URL keeps its query, fragment or user part. Knows nothing of where the text goes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+from collections import Counter
+from typing import Any
+from urllib.parse import quote, quote_plus, urlsplit
+from xml.sax.saxutils import escape
+
+MARK = "[secure]"
+# Shorter words occur in honest text ("minio", "admin"): masking them everywhere would hide the log, not the secret.
+MIN_SECRET_LENGTH = 6
+
+# One character of an address inside a sentence; a backslash before a quote belongs to the JSON around it.
+_PART = r"""(?:[^\s"'<>?#\\]|\\(?!["']))"""
+_TAIL = r"""(?:[^\s"'<>\\]|\\(?!["']))"""
+_URL = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]*:(?:\\?/){{2}})({_PART}*)([?#]{_TAIL}*)?")
+# An address that was percent-encoded as a whole, as proxies and SDKs log it.
+_ENCODED_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*%3A%2F%2F[^\s\"'<>]*?)(?:%3F|%23)[^\s\"'<>]*", re.IGNORECASE)
+# A request target without its host: "Max retries exceeded with url: /a.mp3?X-Amz-Signature=..." (urllib3).
+_TARGET = re.compile(r"""(?<![\w/:.])(/[^\s"'<>?#]*)\?[^\s"'<>]*=[^\s"'<>]*""")
+
+
+def safe_url(url: str) -> str:
+    """`url` as scheme://host/path, fit to be shown: no user part, query or fragment. "" when it cannot be read."""
+    try:
+        parts = urlsplit(url.strip())
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{host}{parts.path}" if parts.scheme and host else ""
+
+
+class Redactor:
+    """A set of secrets, and the text without them. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._secrets: Counter[str] = Counter()
+        self._pattern: re.Pattern[str] | None = None
+
+    def add(self, secret: str) -> None:
+        """Registers a secret. Ignored under MIN_SECRET_LENGTH characters, or when the mark itself would contain it."""
+        if len(secret) < MIN_SECRET_LENGTH or secret in f"?{MARK}":
+            return
+        with self._lock:
+            self._secrets[secret] += 1
+            self._compile()
+
+    def discard(self, secret: str) -> None:
+        """Takes back one `add`: a job's own secrets leave with the job, or a long-lived worker would keep them all."""
+        with self._lock:
+            if self._secrets[secret] <= 1:
+                del self._secrets[secret]
+            else:
+                self._secrets[secret] -= 1
+            self._compile()
+
+    def clean(self, text: str) -> str:
+        """`text` with every secret replaced by "[secure]" and every URL cut back to scheme, host and path."""
+        pattern = self._pattern
+        if pattern:
+            text = pattern.sub(MARK, text)
+        text = _URL.sub(_bare, text)
+        text = _ENCODED_URL.sub(rf"\1?{MARK}", text)
+        return _TARGET.sub(rf"\1?{MARK}", text)
+
+    def clean_value(self, value: Any) -> Any:
+        """`clean` for every string of a JSON-like value, keys included; tuples become lists, other types stay."""
+        if isinstance(value, str):
+            return self.clean(value)
+        if isinstance(value, dict):
+            return {self.clean_value(key): self.clean_value(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.clean_value(item) for item in value]
+        return value
+
+    def _compile(self) -> None:
+        needles = {needle for secret in self._secrets for needle in _spellings(secret)}
+        # Longest first: of two secrets that begin alike, the longer one must not leave its end behind.
+        ordered = sorted(needles, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+
+def _bare(match: re.Match[str]) -> str:
+    scheme, rest, tail = match.groups()
+    authority, slash, path = rest.partition("/")
+    return scheme + authority.rpartition("@")[2] + slash + path + (f"?{MARK}" if tail else "")
+
+
+def _spellings(secret: str) -> set[str]:
+    """Every form in which libraries print a secret (the list of GitHub's runner, HostContext.DefaultSecretMaskers)."""
+    raw = secret.encode("utf-8", "surrogatepass")
+    quoted = {quote(raw, safe=""), quote(raw), quote(raw, safe="-_.!~*'()"), quote_plus(raw)}
+    quoted |= {re.sub(r"%[0-9A-F]{2}", lambda code: code[0].lower(), form) for form in quoted}
+    escaped = {json.dumps(secret, ensure_ascii=flag)[1:-1] for flag in (True, False)}
+    escaped |= {form.replace("/", "\\/") for form in escaped}
+    escaped |= {escape(secret), escape(secret, {'"': "&quot;", "'": "&#x27;"}), repr(secret)[1:-1]}
+    return {secret} | quoted | escaped | _base64_cores(raw)
+
+
+def _base64_cores(raw: bytes) -> set[str]:
+    """The characters that base64 makes of `raw` alone, whatever stands before and behind it: one core an offset."""
+    cores = set()
+    for offset in range(3):
+        encoded = base64.b64encode(b"\0" * offset + raw).decode()
+        # Sextets that share bits with a neighbour depend on it and are left out.
+        core = encoded[-(-8 * offset // 6) : 8 * (offset + len(raw)) // 6]
+        cores |= {core, core.replace("+", "-").replace("/", "_")}
+    return cores

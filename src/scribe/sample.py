@@ -1,0 +1,64 @@
+"""A voice to recognize, as a job names it, and the name that its owner is shown by."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Strict(BaseModel):
+    """Types as JSON has them: `true` is no integer, NaN is no number, an unknown key is an error."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Embedding(Strict):
+    """A voice as an earlier result returned it under `speakers[].embedding`: no audio is needed again."""
+
+    model: str = Field(max_length=200)
+    vector: list[float] = Field(min_length=8, max_length=4096)
+    dimension: int | None = None
+    seconds: float | None = None
+
+
+class SpeakerSample(Strict):
+    """A voice to recognize: exactly one of `url`, `audio_base64`, `embedding`."""
+
+    url: str | None = Field(None, max_length=4096)
+    audio_base64: str | None = None
+    embedding: Embedding | None = None
+    name: str | None = Field(None, max_length=200)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SpeakerSample:
+        if sum(v is not None for v in (self.url, self.audio_base64, self.embedding)) != 1:
+            raise ValueError("give exactly one of url, audio_base64, embedding")
+        if not self.display_name:
+            raise ValueError("needs a name")
+        return self
+
+    @property
+    def display_name(self) -> str:
+        """`name`, else `?name=` of the URL, else its `#fragment`, else the file's stem; cleaned, 64 characters at most."""
+        return clean_name(self.name) or name_from_url(self.url or "")
+
+
+def clean_name(text: str | None) -> str:
+    """A name fit for a transcript: printable, single spaces, at most 64 characters."""
+    printable = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text or "")
+    return re.sub(r"\s+", " ", printable).strip()[:64]
+
+
+def name_from_url(url: str) -> str:
+    """`?name=`, else `#fragment`, else the file's stem."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    stem = PurePosixPath(unquote(parts.path)).stem
+    candidates = (parse_qs(parts.query).get("name", [""])[0], unquote(parts.fragment), stem)
+    return next((name for name in map(clean_name, candidates) if name), "")

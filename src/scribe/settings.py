@@ -1,0 +1,168 @@
+"""The only reader of the environment. `load()` gives one frozen `Settings`; a bad value is told with all others at once.
+
+Every field's description is the manual: `.env.template` and the README's table are generated from them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parents[2]
+VOLUME = Path("/runpod-volume")
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+CommaList = Annotated[tuple[str, ...], NoDecode]
+
+
+class InvalidSettings(Exception):
+    """Some variables are wrong; the message names every one of them, without their values where they are secret."""
+
+
+def _env(name: str, *others: str) -> AliasChoices:
+    return AliasChoices(name, *others)
+
+
+class Settings(BaseSettings):
+    """What the operator decides. All optional."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    # Models
+    model_set: str = Field("default", validation_alias=_env("MODEL_SET"), pattern=r"^[a-z0-9_-]{1,32}$",
+        description="Which folder of models/ names the models: `default` (the real ones) or `demo` (small, self-made).")
+    whisperx_model: str | None = Field(None, validation_alias=_env("WHISPERX_MODEL", "WHISPERX_MODEL_NAME"),
+        description="Speech model, a name (`small`, `large-v3`) or a path; WHISPERX_MODEL_NAME is read too.")
+    whisperx_model_dir: Path = Field(Path("/app/models/faster-whisper-large-v3"), validation_alias=_env("WHISPERX_MODEL_DIR"),
+        description="Used when no name is set and it holds `model.bin`.")
+    whisperx_device: Literal["auto", "cpu", "cuda"] = Field("auto", validation_alias=_env("WHISPERX_DEVICE"),
+        description="`auto` takes the GPU when there is one.")
+    whisperx_compute_type: str | None = Field(None, validation_alias=_env("WHISPERX_COMPUTE_TYPE"),
+        description="CTranslate2's type; without it float16 on a GPU and int8 on a CPU.")
+    allowed_models: CommaList = Field((), validation_alias=_env("ALLOWED_MODELS"),
+        description="Comma-separated names a job may ask for with `model`; without it only the configured one.")
+    align_model: str | None = Field(None, validation_alias=_env("ALIGN_MODEL"),
+        description="Alignment model, a name or a path, for every language; without it the model set's, else whisperX's choice.")
+    diarization_model: str | None = Field(None, validation_alias=_env("DIARIZATION_MODEL"),
+        description="pyannote pipeline, a repository or a folder.")
+    speaker_model: str | None = Field(None, validation_alias=_env("SPEAKER_MODEL"),
+        description="SpeechBrain ECAPA encoder, a repository or a folder.")
+    vad_model_path: Path | None = Field(None, validation_alias=_env("VAD_MODEL_PATH"),
+        description="Weights of the pyannote voice activity model; without it those in whisperX's wheel.")
+    hf_token: SecretStr | None = Field(None, validation_alias=_env("HF_TOKEN"),
+        description="Hugging Face token of an account that accepted the diarization model's terms.")
+    warmup: CommaList = Field(("asr",), validation_alias=_env("WARMUP"),
+        description="What to load before the first job, comma-separated: asr, align, diarization, speakers; or `none`.")
+
+    # Caches and scratch
+    hf_home: Path | None = Field(None, validation_alias=_env("HF_HOME"), description="Hub cache; on a volume it is downloaded once.")
+    huggingface_hub_cache: Path | None = Field(None, validation_alias=_env("HUGGINGFACE_HUB_CACHE"), description="Hub cache of models.")
+    transformers_cache: Path | None = Field(None, validation_alias=_env("TRANSFORMERS_CACHE"), description="Cache of transformers.")
+    torch_home: Path | None = Field(None, validation_alias=_env("TORCH_HOME"), description="Cache of torch and torchaudio.")
+    jobs_dir: Path = Field(Path(tempfile.gettempdir()) / "whisperx-jobs", validation_alias=_env("JOBS_DIR"),
+        description="Scratch of the jobs, one folder each, always removed; may be a volume that workers share.")
+    tmpdir: Path | None = Field(None, validation_alias=_env("TMPDIR"), description="Temporary files of libraries; made when missing.")
+
+    # Delivery
+    storage_endpoint: str | None = Field(None, validation_alias=_env("STORAGE_ENDPOINT"),
+        description="S3 or R2 address; empty for AWS.")
+    storage_bucket: str | None = Field(None, validation_alias=_env("STORAGE_BUCKET"), description="Bucket; storage is on when it is set.")
+    storage_access_key: SecretStr | None = Field(None, validation_alias=_env("STORAGE_ACCESS_KEY"), description="Access key id.")
+    storage_secret_key: SecretStr | None = Field(None, validation_alias=_env("STORAGE_SECRET_KEY"), description="Secret access key.")
+    prefix_transcripts: str = Field("transcripts", validation_alias=_env("PREFIX_TRANSCRIPTS"), description="First part of every key.")
+    presign_ttl: int = Field(3600, validation_alias=_env("PRESIGN_TTL"), ge=60, le=604800,
+        description="Seconds a link stays valid; the signature allows 7 days at most.")
+    inline_default: Literal["preview", "full", "none"] | None = Field(None, validation_alias=_env("INLINE_DEFAULT"),
+        description="`inline` of jobs that do not say; without it none with storage, preview without.")
+    result_max_bytes: int = Field(5_000_000, validation_alias=_env("RESULT_MAX_BYTES"), ge=10_000, le=20_000_000,
+        description="Largest answer in bytes; above it the inline part shrinks to the preview.")
+
+    # Limits
+    max_audio_bytes: int = Field(2 * 1024**3, validation_alias=_env("MAX_AUDIO_BYTES"), ge=1024, description="Largest download.")
+    max_audio_seconds: float = Field(36000, validation_alias=_env("MAX_AUDIO_SECONDS"), gt=0, description="Longest recording, decoded.")
+    max_base64_bytes: int = Field(10_000_000, validation_alias=_env("MAX_BASE64_BYTES"), ge=1024,
+        description="Largest `audio_base64`, in bytes of text; RunPod itself takes 10 MB by /run and 20 MB by /runsync.")
+    fetch_deadline_s: float = Field(300, validation_alias=_env("FETCH_DEADLINE_S"), gt=0, description="Seconds for one download, retries included.")
+    fetch_allow_hosts: CommaList = Field((), validation_alias=_env("FETCH_ALLOW_HOSTS"),
+        description="Development and tests: comma-separated host[:port] exempt from the address check.")
+    concurrency: int = Field(1, validation_alias=_env("CONCURRENCY"), ge=1, le=8,
+        description="Jobs in flight; one uses the GPU, the others fetch and deliver meanwhile.")
+
+    # Logs
+    debug: bool = Field(False, validation_alias=_env("DEBUG"), description="Console at DEBUG, and jobs default to `debug: true`.")
+    console_log_level: Level | None = Field(None, validation_alias=_env("CONSOLE_LOG_LEVEL"), description="Console level; wins over DEBUG.")
+    print_mounts: bool = Field(False, validation_alias=_env("PRINT_MOUNTS"), description="Print the mounts' free space at start.")
+
+    # Set by RunPod
+    runpod_pod_id: str | None = Field(None, validation_alias=_env("RUNPOD_POD_ID"), description="This worker's id.")
+    runpod_endpoint_id: str | None = Field(None, validation_alias=_env("RUNPOD_ENDPOINT_ID"), description="Logs are JSON when it is set.")
+
+    @field_validator("allowed_models", "warmup", "fetch_allow_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("warmup")
+    @classmethod
+    def _known_warmup(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        known = {"asr", "align", "diarization", "speakers", "none"}
+        if unknown := sorted(set(value) - known):
+            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        return () if "none" in value else value
+
+    @field_validator("model_set")
+    @classmethod
+    def _known_set(cls, value: str) -> str:
+        if not (ROOT / "models" / value / "model_set.json").is_file():
+            raise ValueError(f"there is no models/{value}/model_set.json")
+        return value
+
+    @property
+    def log_level(self) -> str:
+        return self.console_log_level or ("DEBUG" if self.debug else "INFO")
+
+    @property
+    def model_set_file(self) -> Path:
+        return ROOT / "models" / self.model_set / "model_set.json"
+
+    @property
+    def hub_caches(self) -> tuple[Path, ...]:
+        """Folders in which a hub model may lie already: RunPod's cached model first, then the configured caches."""
+        own = self.huggingface_hub_cache or (self.hf_home / "hub" if self.hf_home else Path.home() / ".cache/huggingface/hub")
+        return (VOLUME / "huggingface-cache" / "hub", own)
+
+    @property
+    def storage_configured(self) -> bool:
+        return self.storage_bucket is not None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be seen in a log or an answer."""
+        held = (self.hf_token, self.storage_access_key, self.storage_secret_key)
+        return tuple(s.get_secret_value() for s in held if s is not None)
+
+
+def load(env_file: Path | None = Path(".env"), **overrides: object) -> Settings:
+    """Read the environment (and `.env` in development). Raises InvalidSettings naming every bad variable."""
+    try:
+        settings = Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise InvalidSettings("\n".join(_sentence(problem) for problem in error.errors())) from None
+    if settings.storage_configured and not (settings.storage_access_key and settings.storage_secret_key):
+        raise InvalidSettings("STORAGE_ACCESS_KEY, STORAGE_SECRET_KEY: needed when STORAGE_BUCKET is set")
+    return settings
+
+
+def _sentence(problem: Mapping[str, object]) -> str:
+    """One line a problem. The value itself is left out: it may be a secret put into the wrong variable."""
+    where = problem["loc"]
+    name = str(where[0]) if isinstance(where, tuple) and where else "?"
+    return f"{name}: {str(problem['msg']).removeprefix('Value error, ')}"

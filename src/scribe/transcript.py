@@ -1,0 +1,221 @@
+"""Words, segments, turns and the transcript: what every stage reads or writes. Pure; knows no model and no file.
+
+Times are seconds from the start of the recording. A *turn* is a stretch in which the diarizer hears one speaker
+(`label`, such as SPEAKER_00); a *segment* is a stretch of text; a *word* is a part of a segment.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Seconds `start` to `end` that the recognizer takes in one piece, and the stretches of speech within."""
+
+    start: float
+    end: float
+    speech: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word with its times. `score` is the aligner's confidence, 0 to 1, None where it heard nothing."""
+
+    text: str
+    start: float
+    end: float
+    score: float | None = None
+    label: str | None = None
+    interpolated: bool = False
+    chars: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of text by (after diarization) one speaker; `words` is empty until the aligner has run."""
+
+    start: float
+    end: float
+    text: str
+    words: tuple[Word, ...] = ()
+    label: str | None = None
+    avg_logprob: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The diarizer hears the speaker `label` from `start` to `end`."""
+
+    start: float
+    end: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """One diarized speaker. `name` is None when nobody enrolled matches; `score` is the cosine of the best match."""
+
+    label: str
+    name: str | None = None
+    score: float | None = None
+    seconds: float = 0.0
+    reason: str | None = None
+    embedding: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """Who said what, when. `language` is None when there was no speech to hear it on; its probability is None when the caller named it."""
+
+    language: str | None
+    duration: float
+    segments: tuple[Segment, ...] = ()
+    speakers: tuple[Speaker, ...] = ()
+    language_probability: float | None = None
+    names: Mapping[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", {s.label: s.name for s in self.speakers if s.name})
+
+    def display(self, label: str | None) -> str | None:
+        """The name a reader sees for a label: the enrolled name where there is one, else the label itself."""
+        return None if label is None else self.names.get(label, label)
+
+
+def words_with_times(words: Sequence[Mapping[str, Any]], start: float, end: float) -> list[dict[str, Any]]:
+    """Give every word a start and an end: a run without times shares the gap around it by length of its letters.
+
+    `words` are the aligner's ({word, start?, end?, score?}); `start` and `end` bound the segment. What had to be
+    filled in carries `interpolated: True`. Times never run backwards.
+    """
+    timed = [dict(w) for w in words]
+    known = [i for i, w in enumerate(timed) if w.get("start") is not None and w.get("end") is not None]
+    at = 0
+    while at < len(timed):
+        if at in known:
+            at += 1
+            continue
+        stop = next((i for i in known if i > at), len(timed))
+        left = timed[at - 1]["end"] if at else start
+        right = max(left, timed[stop]["start"] if stop < len(timed) else end)
+        weight = sum(len(timed[i]["word"]) or 1 for i in range(at, stop))
+        clock = left
+        for i in range(at, stop):
+            length = (right - left) * (len(timed[i]["word"]) or 1) / weight
+            timed[i] |= {"start": round(clock, 3), "end": round(clock + length, 3), "interpolated": True}
+            clock += length
+        at = stop
+    return timed
+
+
+def speaker_finder(turns: Iterable[Turn]) -> Callable[[float, float], str | None]:
+    """A function (start, end) -> label of whoever speaks most in that span, else of the nearest turn.
+
+    Nearest is measured between the span's middle and the turns' middles, as whisperX's `fill_nearest` does. None
+    only when there are no turns. Each question costs a binary search and the turns around it, not a walk of all.
+    """
+    ordered = sorted(turns, key=lambda t: (t.start, t.end))
+    starts = [t.start for t in ordered]
+    middles = sorted(((t.start + t.end) / 2, i) for i, t in enumerate(ordered))
+    longest = max((t.end - t.start for t in ordered), default=0.0)
+
+    def find(start: float, end: float) -> str | None:
+        if not ordered:
+            return None
+        heard: dict[str, float] = {}
+        for turn in ordered[bisect.bisect_left(starts, start - longest) : bisect.bisect_left(starts, end)]:
+            overlap = min(turn.end, end) - max(turn.start, start)
+            if overlap > 0:
+                heard[turn.label] = heard.get(turn.label, 0.0) + overlap
+        if heard:
+            return max(heard, key=heard.__getitem__)
+        middle = (start + end) / 2
+        at = bisect.bisect_left(middles, (middle, -1))
+        near = min(middles[max(0, at - 1) : at + 1], key=lambda m: abs(m[0] - middle))
+        return ordered[near[1]].label
+
+    return find
+
+
+def assign_speakers(segments: Iterable[Segment], turns: Sequence[Turn]) -> list[Segment]:
+    """Label every word and segment, and cut segments where the speaker changes.
+
+    A segment without words (not aligned) cannot be cut and gets the label of whoever speaks most in it.
+    """
+    find = speaker_finder(turns)
+    labelled: list[Segment] = []
+    for segment in segments:
+        if not segment.words:
+            labelled.append(replace(segment, label=find(segment.start, segment.end)))
+            continue
+        words = [replace(w, label=find(w.start, w.end)) for w in segment.words]
+        labelled.extend(_cut_at_changes(segment, words))
+    return labelled
+
+
+def _cut_at_changes(segment: Segment, words: list[Word]) -> list[Segment]:
+    runs: list[list[Word]] = []
+    for word in words:
+        if runs and runs[-1][-1].label == word.label:
+            runs[-1].append(word)
+        else:
+            runs.append([word])
+    if len(runs) == 1:
+        return [replace(segment, words=tuple(words), label=words[0].label)]
+    return [
+        replace(
+            segment,
+            start=run[0].start,
+            end=run[-1].end,
+            text=_text_of(run, segment.text),
+            words=tuple(run),
+            label=run[0].label,
+        )
+        for run in runs
+    ]
+
+
+def _text_of(words: Sequence[Word], original: str) -> str:
+    """Join as the segment was written: scripts without spaces have none between their words either."""
+    return (" " if " " in original.strip() else "").join(w.text for w in words)
+
+
+def talk_seconds(turns: Iterable[Turn]) -> dict[str, float]:
+    """Seconds of talk per label; a second in which two speak counts for both."""
+    seconds: dict[str, float] = {}
+    for turn in turns:
+        seconds[turn.label] = seconds.get(turn.label, 0.0) + turn.end - turn.start
+    return seconds
+
+
+def alone(turns: Sequence[Turn]) -> dict[str, list[Span]]:
+    """Per label the spans in which nobody else speaks, in order: the clean speech that a voice is known by."""
+    edges = sorted({t.start for t in turns} | {t.end for t in turns})
+    opening: dict[float, list[str]] = {}
+    closing: dict[float, list[str]] = {}
+    for turn in turns:
+        opening.setdefault(turn.start, []).append(turn.label)
+        closing.setdefault(turn.end, []).append(turn.label)
+    active: dict[str, int] = {}
+    spans: dict[str, list[Span]] = {t.label: [] for t in turns}
+    for left, right in zip(edges, edges[1:], strict=False):
+        for label in closing.get(left, []):
+            active[label] -= 1
+        for label in opening.get(left, []):
+            active[label] = active.get(label, 0) + 1
+        speaking = [label for label, count in active.items() if count > 0]
+        if len(speaking) != 1:
+            continue
+        own = spans[speaking[0]]
+        if own and own[-1][1] == left:
+            own[-1] = (own[-1][0], right)
+        else:
+            own.append((left, right))
+    return spans
