@@ -21,17 +21,7 @@ from scribe.progress import Progress
 from scribe.stages import Stages
 from scribe.transcript import Chunk, Segment, Speaker, Transcript, alone, assign_speakers, talk_seconds
 from scribe.vad import SpeechDetector
-from speaker_processing import Match, SpeakerEncoder, Vector, Voice, centroid, match
-
-
-@dataclass(frozen=True, slots=True)
-class VoiceSample:
-    """One sample of a voice to recognize: a recording, or a vector that the encoder `model` made earlier."""
-
-    name: str
-    audio: Audio | None = None
-    vector: Vector = ()
-    model: str | None = None
+from speaker_processing import Match, SpeakerEncoder, Vector, Voice, VoiceSample, centroid, match
 
 
 @dataclass(frozen=True, slots=True)

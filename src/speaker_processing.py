@@ -36,6 +36,16 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True)
+class VoiceSample:
+    """One sample of a voice to recognize: a recording, or a vector that the encoder `model` made earlier."""
+
+    name: str
+    audio: Audio | None = None
+    vector: Vector = ()
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """The answer for one speaker: a name or None with the reason, the best score, and the scores of all names."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from scribe.formats.options import TextOptions
-from scribe.formats.pieces import Piece, label_pieces, pieces_of, wrap
+from scribe.formats.pieces import Piece, best_break, label_pieces, pieces_of, wrap
 from scribe.formats.text import one_line
 from scribe.formats.times import milliseconds
 from scribe.transcript import Transcript
@@ -26,8 +26,6 @@ LATE_MS = 2000
 
 # Control characters never get past `one_line`, so these cannot be part of a text.
 _OPEN, _CLOSE = "\x01", "\x02"
-_SENTENCE_ENDS = frozenset(".?!。？！؟।…‥｡")
-_CLAUSE_ENDS = frozenset(",;:、，；：،؛—–")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,35 +113,11 @@ def _drafts(run: list[Piece], label: list[Piece], speaker: str | None, options: 
         if lines is not None and (part[-1].end - part[0].start <= MAX_MS or len(part) == 1):
             yield Cue(part[0].start, part[-1].end, lines, speaker)
         elif len(part) > 1:
-            cut = _best_cut(part)
+            cut = best_break(part, PAUSE_MS // 3)
             waiting += [([], part[cut:]), (lead, part[:cut])]
         else:
             # Not even one word fits beside the name: the word matters more.
             waiting.append(([], part))
-
-
-def _best_cut(part: Sequence[Piece]) -> int:
-    """Index of the first piece of the second half: after a sentence, else a clause, else a space, near the middle."""
-    total = sum(piece.width for piece in part)
-    best, lowest, passed = 1, float("inf"), 0
-    for n in range(1, len(part)):
-        passed += part[n - 1].width
-        cost = abs(2 * passed - total) / max(total, 1) + _cost_of_break(part[n - 1], part[n])
-        if cost < lowest:
-            best, lowest = n, cost
-    return best
-
-
-def _cost_of_break(before: Piece, after: Piece) -> float:
-    """0 after a sentence to 0.9 inside a word, in halves of the text: a good place wins over an even cut."""
-    last = before.text.rstrip("\"'”’»)]）」』")[-1:]
-    if last in _SENTENCE_ENDS:
-        return 0.0
-    if last in _CLAUSE_ENDS:
-        return 0.2
-    if after.start - before.end >= PAUSE_MS // 3:
-        return 0.3
-    return 0.5 if after.space else 0.9
 
 
 def _timed(drafts: Sequence[Cue], duration: int) -> list[Cue]:

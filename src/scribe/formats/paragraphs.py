@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scribe.formats.text import one_line
 from scribe.transcript import Segment, Transcript
 
 # Without speakers a lecture would be one paragraph of an hour: a new one begins at a pause or after a minute.
@@ -28,7 +29,7 @@ def paragraphs(transcript: Transcript) -> list[Paragraph]:
     """Group the segments that hold text: a new paragraph where the speaker changes, at a pause, after a minute."""
     grouped: list[list[Segment]] = []
     for segment in transcript.segments:
-        if not segment.text.strip():
+        if not one_line(segment.text):
             continue
         if grouped and _continues(grouped[-1], segment):
             grouped[-1].append(segment)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from scribe.formats.options import TextOptions
@@ -10,6 +10,8 @@ from scribe.formats.text import clusters, columns, one_line, unspaced
 from scribe.formats.times import milliseconds
 from scribe.transcript import Segment
 
+_SENTENCE_ENDS = frozenset(".?!。？！؟।…‥｡")
+_CLAUSE_ENDS = frozenset(",;:、，；：،؛—–")
 Lines = tuple[tuple["Piece", ...], ...]
 
 
@@ -49,13 +51,12 @@ def label_pieces(name: str, options: TextOptions) -> list[Piece]:
                 break
             short += part
         name = short.rstrip() + "…"
-    return [
-        Piece(token, 0, 0, columns(token), space, spoken=False) for token, space in _tokens(name + ":")
-    ]
+    return [Piece(token, 0, 0, columns(token), space, spoken=False) for token, space in _tokens(name + ":")]
 
 
 def wrap(pieces: Sequence[Piece], options: TextOptions) -> Lines | None:
-    """The fewest lines that hold the pieces, evenly filled; None when they do not fit."""
+    """The fewest lines that hold the pieces, evenly filled, two of them broken where one would pause; None when the
+    pieces do not fit."""
     width, count = options.max_line_width, options.max_line_count
     total = sum(piece.width for piece in pieces)
     if total > width * count:
@@ -63,6 +64,9 @@ def wrap(pieces: Sequence[Piece], options: TextOptions) -> Lines | None:
     lines = _filled(pieces, width)
     if len(lines) > count:
         return None
+    if len(lines) == 2:
+        cut = best_break(pieces, fits=lambda n: max(_width(pieces[:n]), _width(pieces[n:])) <= width)
+        return tuple(pieces[:cut]), tuple(pieces[cut:])
     # The narrowest width that needs no more lines makes them even.
     low, high = total // len(lines), width
     while low < high:
@@ -72,6 +76,39 @@ def wrap(pieces: Sequence[Piece], options: TextOptions) -> Lines | None:
         else:
             low = middle + 1
     return _filled(pieces, high)
+
+
+def best_break(
+    pieces: Sequence[Piece], pause_ms: int | None = None, fits: Callable[[int], bool] = lambda n: True
+) -> int:
+    """Index of the first piece after the best break: after a sentence, else a clause, else a pause, else a space, and
+    near the middle, so that no word is left alone. Needs two pieces; `fits` may rule a break out."""
+    total = sum(piece.width for piece in pieces)
+    best, lowest, passed = 1, float("inf"), 0
+    for n in range(1, len(pieces)):
+        passed += pieces[n - 1].width
+        cost = abs(2 * passed - total) / max(total, 1) + _cost_of_break(pieces[n - 1], pieces[n], pause_ms)
+        if cost < lowest and fits(n):
+            best, lowest = n, cost
+    return best
+
+
+def _cost_of_break(before: Piece, after: Piece, pause_ms: int | None) -> float:
+    """0 after a sentence to 0.9 inside a word, in halves of the text: a good place wins over an even cut."""
+    last = before.text.rstrip("\"'”’»)]）」』")[-1:]
+    if not before.spoken:
+        return 0.9
+    if last in _SENTENCE_ENDS:
+        return 0.0
+    if last in _CLAUSE_ENDS:
+        return 0.2
+    if pause_ms is not None and after.start - before.end >= pause_ms:
+        return 0.3
+    return 0.5 if after.space else 0.9
+
+
+def _width(pieces: Sequence[Piece]) -> int:
+    return sum(piece.width for piece in pieces) + sum(piece.space for piece in pieces[1:])
 
 
 def _filled(pieces: Sequence[Piece], width: int) -> Lines:

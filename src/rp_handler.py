@@ -1,0 +1,174 @@
+"""The RunPod door: job dict -> JobInput -> fetch -> predict -> publish -> result dict.
+
+The handler is async and does its work in a thread, so that the SDK's loop goes on reading stop signals. Whatever
+happens, the caller gets a dict that is strict JSON: a result, or a failure with a code; never a traceback, path or token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from predict import Prediction, Predictor
+from scribe.delivery import Delivery
+from scribe.errors import Cancelled, GpuBroken, Internal, InvalidInput, ShuttingDown, WorkerError
+from scribe.formats import FORMATS, TextOptions, render_all
+from scribe.formats import json as json_format
+from scribe.intake import Intake
+from scribe.job import FormatName, JobInput, Notice, fingerprint
+from scribe.log import job_id as current_job
+from scribe.platform import progress_sink
+from scribe.progress import Event, Progress
+from scribe.redact import Redactor
+from scribe.result import JobResult, speaker_dict, strict
+from scribe.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Handler:
+    """Answers RunPod's jobs. Everything it needs is handed to it; `report(job)` gives the sink of that job's progress."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        intake: Intake,
+        predictor: Predictor,
+        delivery: Delivery,
+        redactor: Redactor,
+        report: Callable[[Mapping[str, Any]], Callable[[Event], None]] = progress_sink,
+    ) -> None:
+        self._settings = settings
+        self._intake = intake
+        self._predictor = predictor
+        self._delivery = delivery
+        self._redactor = redactor
+        self._report = report
+        self._broken = False
+
+    async def __call__(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer one job. A cancelled job keeps its slot until its thread has left the GPU: the next must not meet it there."""
+        stop = threading.Event()
+        work = asyncio.ensure_future(asyncio.to_thread(self._answer, job, stop))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            stop.set()
+            while not work.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([work])
+            raise
+
+    def _answer(self, job: Mapping[str, Any], stop: threading.Event) -> dict[str, Any]:
+        """The result or the failure, ready to be posted; never raises."""
+        current_job.set(str(job.get("id", "-"))[:64])
+        began = time.monotonic()
+
+        def check() -> None:
+            if stop.is_set():
+                raise Cancelled("the platform cancelled the job, or its execution timeout ran out")
+
+        try:
+            answer = self._work(job, check, began)
+            log.info("job done in %.1f s", time.monotonic() - began)
+            return answer
+        except WorkerError as error:
+            return self._failure(error)
+        # A library's sys.exit would end the worker with the job unanswered, and its redelivery the next worker.
+        except BaseException as error:
+            log.error("unexpected %s", type(error).__name__, exc_info=True)
+            return self._failure(Internal("the worker failed in an unexpected way; its log has the details under this error_id"))
+
+    def _failure(self, error: WorkerError) -> dict[str, Any]:
+        answer = self._redactor.clean_value(strict(error.to_dict()))
+        log.warning("job failed: %s (error_id %s)", answer["error"], answer["error_id"])
+        self._broken = self._broken or isinstance(error, GpuBroken)
+        # The SDK stops the pod after this answer, and hands out jobs until the platform has: they are refused in _work.
+        return answer | ({"refresh_worker": True} if self._broken else {})
+
+    def _work(self, job: Mapping[str, Any], check: Callable[[], None], began: float) -> dict[str, Any]:
+        if self._broken:
+            raise ShuttingDown("this worker's GPU is broken and it waits to be replaced")
+        task = JobInput.parse(job.get("input"), self._settings.max_base64_bytes)
+        places = self._predictor.models.places
+        if task.model is not None and not places.allows(task.model):
+            raise InvalidInput("model is not allowed on this endpoint: ALLOWED_MODELS lists what is",
+                               {"problems": [{"key": "model", "problem": "is not allowed on this endpoint"}]})
+        job_id, mark = str(job.get("id", "local")), fingerprint(job.get("input"), places.identities())
+        if (committed := self._delivery.recall(job_id, mark)) is not None:
+            log.info("delivered before: answered from the storage")
+            return committed
+        with Progress(self._report(job), planned(task)) as progress, self._intake.open(task, progress, check) as gathered:
+            prediction = self._predictor.run(gathered.channels, task, gathered.voices, progress, check)
+            check()
+            progress.stage("publish")
+            result = self._published(job_id, mark, task, prediction)
+        result.notices = [*task.notices, *gathered.notices, *result.notices]
+        result.timings = {**gathered.timings, **prediction.timings, **result.timings, **totals(began, result.duration)}
+        answer = result.to_dict(self._settings.result_max_bytes)
+        if len(answer["artifacts"]) == len(wanted_formats(task, self._delivery.stores)):
+            self._delivery.commit(job_id, mark, answer)
+        return answer
+
+    def _published(self, job_id: str, mark: str, task: JobInput, prediction: Prediction) -> JobResult:
+        """Render, upload, and shape the answer. What could not be stored travels inline, as far as it fits."""
+        began = time.monotonic()
+        transcript = prediction.transcript
+        shape = json_format.to_dict(transcript, words=task.align_output)
+        options = TextOptions(task.max_line_width, task.max_line_count, task.highlight_words)
+        names = wanted_formats(task, self._delivery.stores)
+        if not task.align_output:
+            transcript = replace(transcript, segments=tuple(replace(s, words=()) for s in transcript.segments))
+        artifacts, notices = self._delivery.upload(job_id, mark, render_all(transcript, names, options))
+        if task.formats and not self._delivery.stores:
+            notices.append(Notice("storage_not_configured", "publish", "formats: this endpoint has no storage, so there are no artifacts"))
+        inline = task.inline or self._settings.inline_default or ("none" if names else "preview")
+        debug = task.debug if task.debug is not None else self._settings.debug
+        return JobResult(
+            job_id, transcript.language, transcript.language_probability, transcript.duration, shape["segments"],
+            [speaker_dict(s, prediction.models.get("name")) for s in transcript.speakers],
+            inline="full" if len(artifacts) < len(names) else inline,
+            text=FORMATS[task.inline_text].render(transcript, options) if task.inline_text else None,
+            artifacts=artifacts,
+            notices=[*prediction.notices, *notices],
+            timings={"publish": time.monotonic() - began},
+            models=prediction.models,
+            debug={"options": prediction.effective, "peak_memory_mb": peak_memory_mb()} if debug else None,
+        )
+
+
+def planned(task: JobInput) -> list[str]:
+    """The stages that this job will pass, in order: what its percentage is counted over."""
+    asked = {
+        "align": task.align_output or task.wants_diarization,
+        "diarize": task.wants_diarization,
+        "name": task.speaker_verification or (task.wants_diarization and task.return_speaker_embeddings),
+    }
+    return [s for s in ("fetch", "decode", "transcribe", "align", "diarize", "name", "publish") if asked.get(s, True)]
+
+
+def wanted_formats(task: JobInput, stores: bool) -> list[FormatName]:
+    """The artifacts to make: the job's list without repetitions, else json where there is a storage."""
+    asked = task.formats if task.formats is not None else ["json"]
+    return list(dict.fromkeys(asked)) if stores else []
+
+
+def totals(began: float, duration: float) -> dict[str, float]:
+    """Seconds of the whole job, and the real-time factor: seconds of work for a second of audio."""
+    spent = time.monotonic() - began
+    return {"total": spent, "real_time_factor": spent / duration if duration else 0.0}
+
+
+def peak_memory_mb() -> float:
+    """The worker's peak resident memory in MB, models and earlier jobs included."""
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1)

@@ -1,0 +1,118 @@
+"""What a job brings: its recording and its voice samples, fetched and decoded into a workspace that is always removed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from speaker_processing import VoiceSample
+
+from .audio import Audio, decode
+from .errors import AudioError, FetchError, StageFailed
+from .fetch import decode_base64, fetch
+from .job import JobInput, Notice
+from .net import GuardedClient
+from .progress import Progress
+from .sample import SpeakerSample
+from .settings import Settings
+from .workspace import Workspaces
+
+MAX_SAMPLE_SECONDS = 300.0
+MESSAGES = {
+    "length_unverified": "the server did not say how long the file is, so it cannot be proven complete",
+    "audio_damaged": "parts of the file could not be decoded and are missing",
+}
+
+
+@dataclass(slots=True)
+class Gathered:
+    """The recording (its mix, or an Audio a channel) and the voices, with what was noticed and the seconds it took."""
+
+    channels: tuple[Audio, ...] = ()
+    voices: list[VoiceSample] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+class Intake:
+    """Brings jobs' files here, within the operator's limits."""
+
+    def __init__(self, settings: Settings, client: GuardedClient, workspaces: Workspaces) -> None:
+        self._settings = settings
+        self._client = client
+        self._workspaces = workspaces
+
+    @contextlib.contextmanager
+    def open(self, task: JobInput, progress: Progress, check: Callable[[], None]) -> Iterator[Gathered]:
+        """The job's audio, valid inside the block. Raises FetchError, AudioError, DiskFull, or what `check` raises.
+
+        A voice sample that cannot be had is a notice (StageFailed when the job is `strict`): the transcript needs none.
+        """
+        gathered = Gathered()
+
+        def tick(fraction: float | None) -> None:
+            check()
+            progress.tick(fraction)
+
+        with self._workspaces.open() as folder:
+            began = time.monotonic()
+            progress.stage("fetch")
+            recording = self._bring(task.audio_file, task.audio_base64, folder / "audio", gathered, check, tick)
+            samples = self._samples(task, folder, gathered, check) if task.speaker_verification else []
+            gathered.timings["fetch"], began = time.monotonic() - began, time.monotonic()
+            progress.stage("decode")
+            decoded = decode(recording, folder, max_seconds=self._settings.max_audio_seconds, split=task.channels == "split",
+                             check=check, tick=tick)
+            gathered.channels = decoded.channels
+            gathered.notices += [Notice(code, "decode", MESSAGES[code]) for code in decoded.warnings]
+            if task.channels == "split" and len(decoded.channels) == 1:
+                gathered.notices.append(Notice("one_channel", "decode", "channels: split was asked for and the recording has one channel"))
+            for sample, file in samples:
+                self._decode_sample(task, sample, file, folder, gathered, check)
+            gathered.timings["decode"] = time.monotonic() - began
+            yield gathered
+
+    def _bring(
+        self, url: str | None, text: str | None, target: Path, gathered: Gathered, check: Callable[[], None],
+        tick: Callable[[float | None], None],
+    ) -> Path:
+        if text is not None:
+            return decode_base64(text, target, self._settings.max_base64_bytes).path
+        fetched = fetch(self._client, url or "", target, max_bytes=self._settings.max_audio_bytes,
+                        deadline_s=self._settings.fetch_deadline_s, check=check, tick=tick)
+        gathered.notices += [Notice(code, "fetch", MESSAGES[code]) for code in fetched.warnings]
+        return fetched.path
+
+    def _samples(
+        self, task: JobInput, folder: Path, gathered: Gathered, check: Callable[[], None]
+    ) -> list[tuple[SpeakerSample, Path]]:
+        found = []
+        for number, sample in enumerate(task.speaker_samples):
+            if sample.embedding is not None:
+                gathered.voices.append(VoiceSample(sample.display_name, None, tuple(sample.embedding.vector), sample.embedding.model))
+                continue
+            try:
+                path = self._bring(sample.url, sample.audio_base64, folder / f"sample{number}", gathered, check, lambda fraction: check())
+                found.append((sample, path))
+            except FetchError as error:
+                _lost(task, sample, gathered, error)
+        return found
+
+    def _decode_sample(
+        self, task: JobInput, sample: SpeakerSample, file: Path, folder: Path, gathered: Gathered, check: Callable[[], None]
+    ) -> None:
+        try:
+            decoded = decode(file, folder, max_seconds=MAX_SAMPLE_SECONDS, check=check)
+            gathered.voices.append(VoiceSample(sample.display_name, decoded.channels[0]))
+        except AudioError as error:
+            _lost(task, sample, gathered, error)
+
+
+def _lost(task: JobInput, sample: SpeakerSample, gathered: Gathered, error: FetchError | AudioError) -> None:
+    message = f"the sample of '{sample.display_name}' cannot be used: {error.message}"
+    if task.strict:
+        raise StageFailed(message, {"stage": "name", "code": error.code}) from error
+    gathered.notices.append(Notice("sample_unusable", "name", message))

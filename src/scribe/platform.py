@@ -1,0 +1,66 @@
+"""RunPod's side of a job: progress posts in order, result posts that survive a cut connection, the loop itself.
+
+Facts about the SDK (runpod 1.12) that this file answers: its result post is tried once on a connection error and then
+dropped, and its `progress_update` starts a thread an event.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+POST_ATTEMPTS = 8
+PROGRESS_TIMEOUT_S = (3.05, 5.0)
+
+
+def progress_sink(job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], None]:
+    """A function that posts one progress event and returns when it has arrived; off the platform it does nothing.
+
+    One attempt an event: the next one is newer anyway, and a retry could land after the result.
+    """
+    import requests
+    from runpod.http_client import get_auth_header
+    from runpod.serverless.modules import rp_http
+
+    if not rp_http.JOB_DONE_URL.startswith("http"):
+        return lambda event: None
+    address = rp_http.JOB_DONE_URL.replace("$ID", str(job.get("id"))) + "&isStream=false"
+    headers = get_auth_header() | {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
+
+    def post(event: Mapping[str, Any]) -> None:
+        body = json.dumps({"status": "IN_PROGRESS", "output": dict(event)})
+        requests.post(address, data=body, headers=headers, timeout=PROGRESS_TIMEOUT_S, allow_redirects=False).close()
+
+    return post
+
+
+def steady_posts() -> None:
+    """Let the SDK's result post outlive cut connections and a platform that answers 5xx for a minute or two."""
+    import asyncio
+
+    import aiohttp
+    from aiohttp_retry import ExponentialRetry
+    from runpod.serverless.modules import rp_http
+
+    def patient(attempts: int = POST_ATTEMPTS) -> ExponentialRetry:
+        return ExponentialRetry(
+            attempts=POST_ATTEMPTS,
+            start_timeout=0.5,
+            max_timeout=20.0,
+            statuses={429},
+            exceptions={aiohttp.ClientConnectionError, asyncio.TimeoutError, OSError},
+        )
+
+    rp_http.FibonacciRetry = patient
+
+
+def serve(handler: Callable[..., Any], concurrency: int) -> None:
+    """Run the SDK's loop until the platform stops the worker."""
+    import runpod
+
+    steady_posts()
+    runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda current: concurrency})

@@ -1,0 +1,118 @@
+"""The answer to a job: its shape, and the promise that it is strict JSON below the size that RunPod delivers.
+
+RunPod rejects a result over its limit without a retry, after the GPU has done the work, so the bytes are counted here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .job import SCHEMA_VERSION, Notice
+from .transcript import Speaker
+
+PREVIEW_SEGMENTS = 50
+
+
+@dataclass(slots=True)
+class JobResult:
+    """A finished job. `segments` are JSON-ready, with words where the job wants them; `inline` says how many travel."""
+
+    job_id: str
+    language: str | None
+    language_probability: float | None
+    duration: float
+    segments: Sequence[Mapping[str, Any]]
+    speakers: Sequence[Mapping[str, Any]]
+    inline: str = "preview"
+    text: str | None = None
+    artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notices: list[Notice] = field(default_factory=list)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+    partial: bool = False
+    debug: Mapping[str, Any] | None = None
+
+    def to_dict(self, max_bytes: int) -> dict[str, Any]:
+        """The answer, at most `max_bytes` of UTF-8: full, then the preview, then as many preview segments as fit, then none."""
+        attempts = [(self.inline, len(self.segments)), ("preview", PREVIEW_SEGMENTS), ("preview", 10), ("preview", 1), ("none", 0)]
+        for number, (inline, limit) in enumerate(attempts):
+            answer = self._shaped(inline, limit, shrunk=number > 0)
+            if size_of(answer) <= max_bytes:
+                return answer
+        answer["speakers"] = [{k: v for k, v in s.items() if k != "embedding"} for s in answer["speakers"]]
+        answer["warnings"] = answer["warnings"][:10]
+        return answer
+
+    def _shaped(self, inline: str, limit: int, shrunk: bool) -> dict[str, Any]:
+        shown = {"full": self.segments, "preview": preview(self.segments, limit), "none": ()}[inline]
+        notices = list(self.notices)
+        if shrunk:
+            kept = "the artifacts hold the whole transcript" if self.artifacts else "configure storage to get the whole transcript"
+            notices.append(Notice("result_truncated", "publish", f"the answer would exceed RESULT_MAX_BYTES: {len(shown)} of "
+                                  f"{len(self.segments)} segments are inline; {kept}"))
+        answer = {
+            "schema_version": SCHEMA_VERSION,
+            "job_id": self.job_id,
+            "detected_language": self.language,
+            "language_probability": self.language_probability,
+            "duration": self.duration,
+            "segments": list(shown),
+            "segments_total": len(self.segments),
+            "truncated": len(shown) < len(self.segments),
+            "partial": self.partial,
+            "speakers": list(self.speakers),
+            "artifacts": dict(self.artifacts),
+            "warnings": [n.to_dict() for n in notices],
+            "timings": {k: round(v, 3) for k, v in self.timings.items()},
+            "models": dict(self.models),
+        }
+        if self.text is not None and not shrunk:
+            answer["transcription"] = self.text
+        if self.debug is not None:
+            answer["debug"] = dict(self.debug)
+        return strict(answer)
+
+
+def preview(segments: Sequence[Mapping[str, Any]], limit: int = PREVIEW_SEGMENTS) -> list[dict[str, Any]]:
+    """The first segments without their words: a look, not the transcript."""
+    return [{k: v for k, v in s.items() if k not in ("words", "chars")} for s in segments[: min(limit, PREVIEW_SEGMENTS)]]
+
+
+def speaker_dict(speaker: Speaker, model: str | None) -> dict[str, Any]:
+    """One speaker as the answer shows it; an embedding travels with the model that made it, ready to be a sample."""
+    shown: dict[str, Any] = {"label": speaker.label, "name": speaker.name, "score": speaker.score, "seconds": speaker.seconds}
+    if speaker.reason:
+        shown["reason"] = speaker.reason
+    if speaker.embedding is not None and model is not None:
+        shown["embedding"] = {"model": model, "dimension": len(speaker.embedding), "seconds": speaker.seconds,
+                              "vector": [round(v, 6) for v in speaker.embedding]}
+    return shown
+
+
+def strict(value: Any) -> Any:
+    """The value as strict JSON can carry it: NaN and infinity become null, numpy numbers numbers, lone surrogates `?`.
+
+    The SDK drops a result that it cannot serialize, silently, and writes NaN, which no JSON parser takes.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(strict(str(k))): strict(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [strict(v) for v in value]
+    if hasattr(value, "item"):
+        return strict(value.item())
+    return str(value)
+
+
+def size_of(answer: Mapping[str, Any]) -> int:
+    """Bytes of the answer as the SDK posts it (UTF-8, not escaped to ASCII)."""
+    return len(json.dumps(answer, ensure_ascii=False, allow_nan=False).encode("utf-8"))

@@ -1,0 +1,15 @@
+"""What every test needs: `src` and `builder` on the path, the demo models, and a clean environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+for folder in (ROOT / "src", ROOT / "builder", ROOT / "tests"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+# Libraries read these at import; the suite must never reach for a hub.
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", PYANNOTE_METRICS_ENABLED="0", TOKENIZERS_PARALLELISM="false")
