@@ -1,0 +1,54 @@
+# Every target sets itself up: nothing but Python 3.11 and the package registry is needed, no GPU, token, ffmpeg or apt.
+# `lab` alone installs a system package (espeak-ng) and says so first.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+PY := $(VENV)/bin/python
+COMPILE := $(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.10 --no-header --no-emit-index-url
+INSTALL := $(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes --compile-bytecode
+
+.PHONY: help demo test lint lab lock clean
+help:
+	@echo "make demo   run the main job on the sample conversation (AUDIO=my.mp3 WHISPERX_MODEL=small for your own)"
+	@echo "make test   run the tests, offline, on the demo models"
+	@echo "make lint   check the style"
+	@echo "make lab    score the demo models on synthetic conversations (installs espeak-ng by apt)"
+	@echo "make lock   resolve builder/requirements*.in anew"
+	@echo "make clean  remove the environment and what was made"
+
+$(VENV)/.uv: builder/requirements-uv.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed (3.10 and 3.12 work too)."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r builder/requirements-uv.txt
+	@touch $@
+
+$(VENV)/.worker: $(VENV)/.uv builder/requirements.txt
+	@echo "Installing the worker's packages into $(VENV): about 4 GB to download the first time (torch and CUDA), 7.5 GB on disk."
+	$(INSTALL) -r builder/requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.worker builder/requirements-dev.txt
+	@echo "Installing the test tools: about 60 MB."
+	$(INSTALL) -r builder/requirements-dev.txt
+	@touch $@
+
+demo: $(VENV)/.worker
+	$(PY) samples/demo.py $(if $(AUDIO),--audio "$(AUDIO)")
+
+test: $(VENV)/.dev
+	$(PY) -m pytest
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+
+lab: $(VENV)/.dev
+	@ldconfig -p 2>/dev/null | grep -q libespeak-ng || { echo "Installing espeak-ng by apt (the speech synthesizer, 4 MB)."; apt-get install -y -qq espeak-ng; }
+	$(PY) tests/lab/run.py
+
+lock: $(VENV)/.uv
+	$(COMPILE) builder/requirements-uv.in -o builder/requirements-uv.txt
+	$(COMPILE) builder/requirements.in -o builder/requirements.txt
+	$(COMPILE) builder/requirements-dev.in -o builder/requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) out .lab .pytest_cache .ruff_cache .hypothesis
