@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from scribe import settings as settings_module
@@ -24,6 +25,8 @@ def prepare_environment(settings: Settings) -> None:
     os.environ["RUNPOD_LOG_LEVEL"] = "INFO"  # at DEBUG the SDK logs every transcript and every presigned address
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # torchcodec looks for FFmpeg's libraries, which decoding here does not use, and fills the log when it finds none.
+    warnings.filterwarnings("ignore", module=r"(pyannote|speechbrain|torchaudio|torchcodec|lightning)(\..*)?")
     folders = {
         "HF_HOME": settings.hf_home,
         "HUGGINGFACE_HUB_CACHE": settings.huggingface_hub_cache,

@@ -1,8 +1,8 @@
 """A file of any kind -> Audio: 16 kHz mono int16 PCM on disk, read in float32 windows.
 
-The file comes from a stranger, so a child process (decoder.py) opens it, with FFmpeg's libraries from PyAV's wheel, limits on
-time, memory and output, and none of the worker's environment. It may crash, hang or be killed; the worker goes on.
-Whoever needs samples takes them from an Audio: no path of a downloaded file ever reaches a model's own loader,
+The file comes from a stranger, so a child process (decoder.py) opens it, with FFmpeg's libraries from PyAV's wheel,
+limits on time, memory and output, and none of the worker's environment. It may crash, hang or be killed; the worker
+goes on. Whoever needs samples takes them from an Audio: no path of a downloaded file ever reaches a model's own loader,
 because a playlist named x.mp3 makes such a loader read other files.
 """
 
@@ -27,24 +27,20 @@ from typing import Any
 
 import numpy as np
 
-from scribe.errors import (
-    AudioError,
-    DecodeFailed,
-    DiskFull,
-    EmptyAudio,
-    InvalidInput,
-    NoAudioStream,
-    NotAudio,
-    TooLong,
-)
+from scribe.errors import AudioError, DecodeFailed, DiskFull, EmptyAudio, InvalidInput
+from scribe.errors import NoAudioStream, NotAudio, TooLong
+from scribe.filekind import HEAD_BYTES, foreign_kind, looks_recorded
 
 log = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000  # hertz; what Whisper, the aligners, pyannote and ECAPA are trained on
 SAMPLE_BYTES = 2
+MAX_SPLIT_CHANNELS = 8
 POLL_S = 0.25  # between two looks at the job's stop signal
 CPU_SLACK_S = 10  # the child's own limit acts only when the parent's clock did not
 LINE_BYTES = 4096  # no honest line of the child is longer
+# Not run by its path: then its folder would be on the path, where our log.py or errors.py could pass for a library's.
+CHILD = "import sys; sys.path += sys.argv[2:]; from scribe.decoder import main; main(sys.argv[1])"
 
 
 def nothing(*_: Any) -> None:
@@ -53,7 +49,7 @@ def nothing(*_: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """16 kHz mono sound on disk. A slice is a float32 copy of that window, in [-1, 1); nothing else is held in memory."""
+    """16 kHz mono sound on disk. A slice is a float32 copy of that window, in [-1, 1); nothing else is in memory."""
 
     path: Path
     samples: int
@@ -70,7 +66,7 @@ class Audio:
         return self.samples
 
     def __getitem__(self, window: slice) -> np.ndarray:
-        """Samples [start, stop) as float32 of shape (stop - start,). The mapping ends with the call, so does its memory."""
+        """Samples [start, stop) as float32 of shape (stop - start,). The mapping ends with the call, its pages too."""
         start, stop, step = window.indices(self.samples)
         if step != 1:
             raise ValueError("an Audio is read forwards, every sample")
@@ -113,12 +109,13 @@ def decode(
 ) -> Decoded:
     """Decodes the first audio stream of `source` into `folder`.
 
-    The limit counts decoded samples, because a header's duration may be a lie in both directions. `check` is called four times
-    a second; what it raises ends the child. `tick` gets the share of the file that was read.
-    Raises NotAudio, NoAudioStream, EmptyAudio, TooLong, DecodeFailed, DiskFull, InvalidInput (too many channels to split).
+    The limit counts decoded samples, because a header's duration may be a lie in both directions. `check` is called
+    four times a second; what it raises ends the child. `tick` gets the share of the file that was read.
+    Raises NotAudio, NoAudioStream, EmptyAudio, TooLong, DecodeFailed, DiskFull; InvalidInput for too many channels to
+    split.
     """
     with source.open("rb") as file:
-        head = file.read(1024)
+        head = file.read(HEAD_BYTES)
     if not head:
         raise EmptyAudio("the file has 0 bytes")
     found = foreign_kind(head)
@@ -133,78 +130,17 @@ def decode(
         paths = [Path(f"{prefix}.{channel}.pcm") for channel in range(report["channels"])]
         channels = tuple(Audio(path, path.stat().st_size // SAMPLE_BYTES) for path in paths)
     except BaseException:
-        for partial in folder.glob(f"{_literal(source.name)}.*.pcm"):
-            partial.unlink(missing_ok=True)
+        for channel in range(MAX_SPLIT_CHANNELS):
+            Path(f"{prefix}.{channel}.pcm").unlink(missing_ok=True)
         raise
     return Decoded(channels, ("audio_damaged",) if report["damaged"] else ())
 
 
-def foreign_kind(head: bytes) -> str | None:
-    """What a file that is certainly no recording is, by its first bytes ("an HTML page"); None when it may be one."""
-    for magic, name in _FOREIGN.items():
-        if head.startswith(magic):
-            return name
-    if head[257:262] == b"ustar":
-        return "a TAR archive"
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    for start, name in _FOREIGN_TEXT.items():
-        if text.startswith(start):
-            return name
-    if text.startswith(b"<"):
-        return "an HTML page" if b"<html" in text else "an XML document"
-    if text and all(byte >= 32 or byte in b"\t\n\r\f" for byte in text) and _is_utf8(text):
-        return "plain text"
-    return None
-
-
-_FOREIGN = {
-    b"%PDF-": "a PDF document",
-    b"PK\x03\x04": "a ZIP archive",
-    b"PK\x05\x06": "a ZIP archive",
-    b"\x1f\x8b": "a GZIP archive",
-    b"BZh": "a BZIP2 archive",
-    b"\xfd7zXZ\x00": "an XZ archive",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
-    b"Rar!\x1a\x07": "a RAR archive",
-    b"\x28\xb5\x2f\xfd": "a ZSTD archive",
-    b"\x89PNG\r\n": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"GIF8": "a GIF image",
-    b"\x7fELF": "a program",
-    b"MZ\x90": "a program",
-}
-_FOREIGN_TEXT = {
-    b"#extm3u": "a playlist",
-    b"ffconcat": "a playlist",
-    b"[playlist]": "a playlist",
-    b"<!doctype html": "an HTML page",
-    b"<mpd": "a playlist",
-    b"<asx": "a playlist",
-    b"<smil": "a playlist",
-    b"{": "JSON",
-    b"[": "JSON",
-}
-# How recordings begin: such a file that cannot be opened is damaged or cut, rather than something else.
-_RECORDINGS = (b"ID3", b"RIFF", b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"FORM", b"FLV", b"caff", b"#!AMR", b"\x30\x26\xb2\x75")
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError as error:
-        return error.start > len(text) - 4  # a character cut by the end of the head
-    return True
-
-
-def _literal(name: str) -> str:
-    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
-
-
 @functools.cache
 def _library_folders() -> list[str]:
-    """Where av and numpy live. The child starts with `-I -S`: it sees these folders and nothing of PYTHONPATH or site."""
+    """Where scribe, av and numpy live: all that the child may import from, as it starts without PYTHONPATH and site."""
     folders = []
-    for name in ("av", "numpy"):
+    for name in ("scribe", "av", "numpy"):
         spec = importlib.util.find_spec(name)
         if spec is None or not spec.submodule_search_locations:
             raise DecodeFailed(f"the worker's installation lacks {name}")
@@ -226,14 +162,12 @@ def _run_child(
         "source": str(source.absolute()),
         "prefix": str(prefix.absolute()),
         "max_samples": max_samples,
-        "split": split,
+        "max_channels": MAX_SPLIT_CHANNELS if split else 0,
         "parent": os.getpid(),
-        "path": _library_folders(),
         "cpu_s": int(timeout_s) + CPU_SLACK_S,
     }
-    program = Path(__file__).with_name("decoder.py")
     child = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(program), json.dumps(task)],
+        [sys.executable, "-I", "-S", "-c", CHILD, json.dumps(task), *_library_folders()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -243,13 +177,13 @@ def _run_child(
     )
     report: dict[str, Any] = {}
     try:
-        for line in _lines(child, time.monotonic() + timeout_s, timeout_s, check):
-            report = _parse(line)
+        for line in _lines(child, timeout_s, check):
+            report = json.loads(line)
             if "fraction" in report:
-                tick(float(report["fraction"]))
+                tick(report["fraction"])
         code = child.wait(timeout=5)
-    except subprocess.TimeoutExpired as error:
-        raise DecodeFailed("the decoder closed its output and did not end") from error
+    except (subprocess.TimeoutExpired, ValueError, TypeError) as error:
+        raise DecodeFailed("the decoder behaved unlike itself") from error
     finally:
         _kill(child)
     if code < 0:
@@ -261,9 +195,10 @@ def _run_child(
     return report
 
 
-def _lines(child: subprocess.Popen[bytes], deadline: float, timeout_s: float, check: Callable[[], None]) -> Iterator[bytes]:
-    """The child's output line by line, until it closes it."""
+def _lines(child: subprocess.Popen[bytes], timeout_s: float, check: Callable[[], None]) -> Iterator[bytes]:
+    """The child's output line by line, until it closes it or its time is over."""
     assert child.stdout is not None
+    deadline = time.monotonic() + timeout_s
     held = b""
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ)
@@ -280,16 +215,6 @@ def _lines(child: subprocess.Popen[bytes], deadline: float, timeout_s: float, ch
                 return
 
 
-def _parse(line: bytes) -> dict[str, Any]:
-    try:
-        report = json.loads(line)
-    except ValueError:
-        report = None
-    if not isinstance(report, dict):
-        raise DecodeFailed("the decoder said something unreadable")
-    return report
-
-
 def _kill(child: subprocess.Popen[bytes]) -> None:
     """Ends the child and whatever it started, and buries it."""
     if child.poll() is None:
@@ -303,20 +228,23 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
 def _error_of(report: dict[str, Any], head: bytes, max_seconds: float) -> AudioError | DiskFull | InvalidInput:
     """The child's outcome as an error with a sentence for the caller."""
     outcome = report["outcome"]
-    if outcome == "not_opened" and (head.startswith(_RECORDINGS) or head[4:8] == b"ftyp"):
+    if outcome == "not_opened" and looks_recorded(head):
         return DecodeFailed("the file begins like a recording and cannot be opened: it is damaged or cut short")
     if outcome == "too_many_channels":
         count = int(report["channels"])
-        return InvalidInput(f"the recording has {count} channels, too many to split: use channels = mix", {"channels": count})
+        return InvalidInput(f"{count} channels are too many to split; use channels = mix", {"channels": count})
     if outcome == "too_long":
         return TooLong(f"the recording is longer than {max_seconds:g} seconds", {"max_seconds": max_seconds})
-    kinds: dict[str, AudioError | DiskFull] = {
-        "not_opened": NotAudio("the file is none of the audio and video formats that the worker reads", {"found": "unknown"}),
-        "no_audio_stream": NoAudioStream("the file holds no sound"),
-        "empty": EmptyAudio("the file has a header and not one sample of sound"),
-        "undecodable": DecodeFailed("not one piece of the file's sound could be decoded"),
-        "unknown_codec": DecodeFailed("the sound is coded in a way that the worker does not decode"),
-        "out_of_memory": DecodeFailed("the file needs more memory than its decoding is given"),
-        "disk_full": DiskFull("the worker's disk has no room for the decoded audio"),
-    }
-    return kinds.get(outcome) or DecodeFailed("the decoder gave up on this file")
+    kind, sentence = _OUTCOMES.get(outcome, (DecodeFailed, "the decoder gave up on this file"))
+    return kind(sentence)
+
+
+_OUTCOMES: dict[str, tuple[type[AudioError | DiskFull], str]] = {
+    "not_opened": (NotAudio, "the file is none of the audio and video formats that the worker reads"),
+    "no_audio_stream": (NoAudioStream, "the file holds no sound"),
+    "empty": (EmptyAudio, "the file has a header and not one sample of sound"),
+    "undecodable": (DecodeFailed, "not one piece of the file's sound could be decoded"),
+    "unknown_codec": (DecodeFailed, "the sound is coded in a way that the worker does not decode"),
+    "out_of_memory": (DecodeFailed, "the file needs more memory than its decoding is given"),
+    "disk_full": (DiskFull, "the worker's disk has no room for the decoded audio"),
+}

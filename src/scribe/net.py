@@ -40,10 +40,6 @@ OF_ONE_ORIGIN = frozenset({"authorization", "cookie", "proxy-authorization"})
 _TRANSPORT_ERRORS = (OSError, HTTPError, HTTPException, ValueError)
 
 
-def nothing() -> None:
-    """The default of `check`."""
-
-
 @dataclass(frozen=True, slots=True)
 class Response:
     """An answer whose body is still on the wire."""
@@ -114,7 +110,7 @@ class GuardedClient:
         body: bytes | IO[bytes] | None = None,
         deadline: float,
         max_redirects: int = 5,
-        check: Callable[[], None] = nothing,
+        check: Callable[[], None] = lambda: None,
     ) -> Iterator[Response]:
         """Sends one request, follows its redirects and yields the answer; the connection ends with the block.
 

@@ -1,4 +1,203 @@
-"""TEMPORARY by the lead so that imports work; helper 3 overwrites this file with the real one."""
-class Storage: ...
-def artifact_key(prefix, job_id, fingerprint, extension): return f"{prefix}/{job_id}/{fingerprint}/transcript.{extension}"
-def commit_key(prefix, job_id, fingerprint): return f"{prefix}/{job_id}/{fingerprint}/result.json"
+"""S3 and what speaks its language (R2, MinIO, RunPod's volume API): put, get, presign, probe. The only user of boto3.
+
+Every key lies under the prefix and is made of plain slugs, every call has a time limit, every failure is one of two
+errors with a sentence that says what to do and no word that the storage or boto3 said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from .errors import StorageDenied, StorageUnavailable
+from .storage_problems import problem
+
+# SigV4 refuses to sign a link for longer.
+LONGEST_PRESIGN = 7 * 24 * 3600
+_NOT_SLUG = re.compile(r"[^A-Za-z0-9_-]+")
+_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+def artifact_key(prefix: str, job_id: str, fingerprint: str, extension: str) -> str:
+    """`prefix/job/fingerprint/transcript.ext`, every part but the operator's prefix made a slug."""
+    return _key(prefix, job_id, fingerprint, f"transcript.{slug(extension)}")
+
+
+def commit_key(prefix: str, job_id: str, fingerprint: str) -> str:
+    """The key of `result.json`, which is written last: where it is, everything else is."""
+    return _key(prefix, job_id, fingerprint, "result.json")
+
+
+def _key(prefix: str, job_id: str, fingerprint: str, name: str) -> str:
+    parts = [prefix.strip("/"), slug(job_id), slug(fingerprint), name]
+    return "/".join(part for part in parts if part)
+
+
+def slug(text: str) -> str:
+    """Text as one safe part of a key: letters, digits, `-` and `_`. Texts that differ never share a slug."""
+    safe = _NOT_SLUG.sub("-", text).strip("-")[:64]
+    if safe == text:
+        return safe
+    return f"{safe or 'x'}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
+def region_of(endpoint: str | None) -> str:
+    """The region that an endpoint wants in its signatures: R2 `auto`, RunPod the data centre, AWS its own."""
+    host = (urlsplit(endpoint or "").hostname or "").lower()
+    if host.endswith(".r2.cloudflarestorage.com"):
+        return "auto"
+    if found := re.fullmatch(r"s3api-([a-z0-9-]+)\.runpod\.io", host):
+        return found[1].upper()
+    if found := re.fullmatch(r"s3[.-](?:dualstack\.)?([a-z]{2}-[a-z0-9-]+-\d)\.amazonaws\.com(?:\.cn)?", host):
+        return found[1]
+    return "us-east-1"
+
+
+class Storage:
+    """One bucket under one prefix. `endpoint` None means AWS itself; times in seconds, `presign_ttl` at most 7 days.
+
+    Safe to use from several threads. Nothing is asked of the storage before the first call.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None,
+        bucket: str,
+        access_key: str,
+        secret_key: str,
+        prefix: str,
+        presign_ttl: int = 3600,
+        region: str | None = None,
+        *,
+        connect_timeout: float = 10.0,
+        read_timeout: float = 60.0,
+        attempts: int = 4,
+    ) -> None:
+        # R2's console shows the endpoint with the bucket behind it; taken as it is, every key would begin with it.
+        self._endpoint = endpoint.rstrip("/").removesuffix(f"/{bucket}") if endpoint else None
+        self._bucket = bucket
+        self._keys = (access_key, secret_key)
+        self._prefix = prefix.strip("/")
+        self._ttl = min(presign_ttl, LONGEST_PRESIGN)
+        self._region = region or region_of(endpoint)
+        self._timeouts = (connect_timeout, read_timeout)
+        self._attempts = attempts
+
+    def put(self, key: str, data: bytes, content_type: str, filename: str) -> None:
+        """Store `data` whole or not at all. A browser shows a page and saves everything else as `filename`."""
+        how = "inline" if content_type.startswith("text/html") else "attachment"
+        self._call(
+            "put",
+            lambda s3: s3.put_object(
+                **self._place(key),
+                Body=data,
+                ContentType=content_type,
+                ContentDisposition=_disposition(how, filename),
+            ),
+        )
+
+    def get(self, key: str) -> bytes | None:
+        """The object's bytes; None when there is none. Keys without the right to list are told 403 for 404."""
+        return self._unless_absent("get", lambda s3: s3.get_object(**self._place(key))["Body"].read())
+
+    def exists(self, key: str) -> bool:
+        """True when the object is there and may be read."""
+        return self._unless_absent("get", lambda s3: s3.head_object(**self._place(key))) is not None
+
+    def delete(self, key: str) -> None:
+        """Remove the object; one that is not there is no error."""
+        self._call("delete", lambda s3: s3.delete_object(**self._place(key)))
+
+    def presign(self, key: str) -> tuple[str, str]:
+        """(URL, time at which it ends as ISO 8601 in UTC): whoever holds it may read that object until then."""
+        if (urlsplit(self._endpoint or "").hostname or "").endswith(".runpod.io"):
+            raise StorageDenied("RunPod's volume API knows no presigned links: fetch the key with an S3 client.")
+        place = self._place(key)
+        url = self._call("presign", lambda s3: s3.generate_presigned_url("get_object", place, ExpiresIn=self._ttl))
+        signed = parse_qs(urlsplit(url).query)
+        begin = datetime.strptime(signed["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+        end = begin + timedelta(seconds=int(signed["X-Amz-Expires"][0]))
+        return url, end.isoformat().replace("+00:00", "Z")
+
+    def probe(self) -> None:
+        """Put, get and delete a small object under the prefix, so that no job is the first to find out.
+
+        Raises StorageDenied or StorageUnavailable; `details` says which action failed and why.
+        """
+        token = uuid.uuid4().hex
+        key = "/".join(part for part in (self._prefix, f"probe-{token}.txt") if part)
+        self.put(key, token.encode(), "text/plain", "probe.txt")
+        try:
+            found = self._call("get", lambda s3: s3.get_object(**self._place(key))["Body"].read())
+        finally:
+            self.delete(key)
+        if found != token.encode():
+            raise StorageUnavailable(
+                "The storage gave back other bytes than it was given.", {"action": "get", "reason": "corrupt"}
+            )
+
+    def _place(self, key: str) -> dict[str, str]:
+        """The bucket and the key, which must lie under the prefix."""
+        own = key.removeprefix(f"{self._prefix}/") if self._prefix else key
+        outside = bool(self._prefix) and own == key
+        if outside or not all(_PART.fullmatch(part) for part in own.split("/")):
+            raise StorageDenied("The key lies outside the prefix that this worker keeps to.", {"reason": "bad_key"})
+        return {"Bucket": self._bucket, "Key": key}
+
+    def _unless_absent(self, action: str, ask: Callable[[Any], Any]) -> Any:
+        try:
+            return self._call(action, ask)
+        except StorageDenied as error:
+            if error.details.get("reason") in ("absent", "no_permission"):
+                return None
+            raise
+
+    def _call(self, action: str, ask: Callable[[Any], Any]) -> Any:
+        """Ask once more when a body breaks off half way: boto3 retries everything but the reading of a body."""
+        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ResponseStreamingError
+
+        for attempt in range(self._attempts):
+            try:
+                return ask(self._client)
+            except (ResponseStreamingError, HTTPClientError, BotoCoreError, ClientError, ValueError) as error:
+                if action == "get" and isinstance(error, _broken_bodies()) and attempt + 1 < self._attempts:
+                    continue
+                # The cause may quote keys, signatures and addresses: it ends here.
+                raise problem(error, action) from None
+        raise AssertionError("the last attempt returns or raises")
+
+    @cached_property
+    def _client(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        connect, read = self._timeouts
+        config = Config(
+            # Without this boto3 presigns with SigV2 in us-east-1, which R2 and newer AWS regions refuse.
+            signature_version="s3v4",
+            # boto3 >= 1.36 adds a CRC32 trailer by default; R2 answers it with misleading 401s and 501s.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            retries={"mode": "standard", "total_max_attempts": self._attempts},
+            connect_timeout=connect,
+            read_timeout=read,
+            ignore_configured_endpoint_urls=True,
+            s3={"addressing_style": "path" if self._endpoint else "auto"},
+        )
+        access_key, secret_key = self._keys
+        return boto3.session.Session(access_key, secret_key, region_name=self._region).client(
+            "s3", endpoint_url=self._endpoint, config=config
+        )
+
+
+def _disposition(how: str, filename: str) -> str:
+    """RFC 6266: a plain name for old clients and the true one, percent-encoded, for all others."""
+    name = filename.replace("\\", "/").rsplit("/", 1)[-1] or "download"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+    return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from scribe.formats import html, json, srt, tsv, txt, vtt
-from scribe.formats.options import TextOptions
-from scribe.transcript import Transcript
+from ..transcript import Transcript
+from . import html, json, srt, tsv, txt, vtt
+from .options import TextOptions
 
 __all__ = ["FORMATS", "Format", "TextOptions", "render_all"]
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from scribe.formats.options import TextOptions
-from scribe.formats.pieces import Piece, best_break, label_pieces, pieces_of, wrap
-from scribe.formats.text import one_line
-from scribe.formats.times import milliseconds
-from scribe.transcript import Transcript
+from ..transcript import Transcript
+from .options import TextOptions
+from .pieces import Piece, best_break, label_pieces, pieces_of, wrap
+from .text import one_line
+from .times import milliseconds
 
 MAX_MS = 7000
 MIN_MS = 800

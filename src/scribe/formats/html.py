@@ -15,12 +15,12 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from scribe.formats.options import TextOptions
-from scribe.formats.paragraphs import Paragraph, paragraphs
-from scribe.formats.pieces import words_of
-from scribe.formats.text import one_line, unspaced
-from scribe.formats.times import clock, milliseconds
-from scribe.transcript import Segment, Transcript
+from ..transcript import Segment, Transcript
+from .options import TextOptions
+from .paragraphs import Paragraph, paragraphs
+from .pieces import words_of
+from .text import one_line, unspaced
+from .times import clock, milliseconds
 
 COLOURS = 8
 
@@ -80,7 +80,7 @@ def _voices(transcript: Transcript, colours: dict[str, int]) -> str:
     total = sum(milliseconds(s) for s in seconds.values())
     return "".join(
         f'<li><b class="v{colour}"><bdi>{_name(transcript, label)}</bdi></b> {clock(seconds[label])} '
-        f'<meter max="{max(total, 1)}" value="{milliseconds(seconds[label])}"></meter> '
+        f'<progress class="v{colour}" max="{max(total, 1)}" value="{milliseconds(seconds[label])}"></progress> '
         f"{100 * milliseconds(seconds[label]) // max(total, 1)} %</li>"
         for label, colour in colours.items()
     )

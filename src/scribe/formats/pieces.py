@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from scribe.formats.options import TextOptions
-from scribe.formats.text import clusters, columns, one_line, unspaced
-from scribe.formats.times import milliseconds
-from scribe.transcript import Segment
+from ..transcript import Segment
+from .options import TextOptions
+from .text import clusters, columns, one_line, unspaced
+from .times import milliseconds
 
 _SENTENCE_ENDS = frozenset(".?!。？！؟।…‥｡")
 _CLAUSE_ENDS = frozenset(",;:、，；：،؛—–")

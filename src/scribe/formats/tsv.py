@@ -8,10 +8,10 @@ from __future__ import annotations
 import csv
 import io
 
-from scribe.formats.options import TextOptions
-from scribe.formats.text import one_line
-from scribe.formats.times import milliseconds
-from scribe.transcript import Transcript
+from ..transcript import Transcript
+from .options import TextOptions
+from .text import one_line
+from .times import milliseconds
 
 
 def render(transcript: Transcript, options: TextOptions) -> str:

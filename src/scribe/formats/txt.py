@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from scribe.formats.options import TextOptions
-from scribe.formats.paragraphs import Paragraph, paragraphs
-from scribe.formats.text import join, one_line
-from scribe.formats.times import clock
-from scribe.transcript import Transcript
+from ..transcript import Transcript
+from .options import TextOptions
+from .paragraphs import Paragraph, paragraphs
+from .text import join, one_line
+from .times import clock
 
 
 def render(transcript: Transcript, options: TextOptions) -> str:

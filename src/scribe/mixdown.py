@@ -1,0 +1,131 @@
+"""Decoded frames of any rate, format and layout -> 16 kHz int16 tracks on disk. A part of the child, decoder.py."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+
+SAMPLE_RATE = 16000
+BLOCK_SAMPLES = 32768  # of the source's rate, between two writes: a frame is 20 ms, too little for a numpy call
+# Shares of a channel in the mono mix (ITU-R BS.775 for front and sides; low-frequency effects are not speech).
+SHARES = {"FC": 1.0, "FL": 0.7071, "FR": 0.7071, "LFE": 0.0, "LFE2": 0.0}
+OTHER_SHARE = 0.5
+
+
+class LimitReached(Exception):
+    """A track holds more samples than were asked for."""
+
+
+class TooManyChannels(Exception):
+    """More channels than files are wanted; the argument is their number."""
+
+
+class Mixdown:
+    """One file for the mono mix (`max_channels` 0), or one a channel: `<prefix>.<n>.pcm`. `close` ends them."""
+
+    def __init__(self, prefix: str, max_samples: int, max_channels: int) -> None:
+        self._prefix, self._max_samples, self._max_channels = prefix, max_samples, max_channels
+        self._tracks: list[_Track] = []
+        self._parts: list[np.ndarray] = []
+        self._held = 0
+        self._kind: tuple[int, tuple[str, ...]] = (0, ())  # rate in hertz, names of the channels
+
+    def add(self, frame: av.AudioFrame) -> None:
+        """Takes one frame. Its rate and layout may differ from the last one's. Raises LimitReached, TooManyChannels."""
+        kind = (frame.sample_rate, tuple(channel.name for channel in frame.layout.channels))
+        if kind != self._kind:
+            self._flush()
+            self._kind = kind
+            self._open()
+        self._parts.append(samples_of(frame))
+        self._held += frame.samples
+        if self._held >= BLOCK_SAMPLES:
+            self._flush()
+
+    def close(self) -> list[int]:
+        """Writes what is held and ends every track; their lengths in samples."""
+        self._flush()
+        for track in self._tracks:
+            track.close()
+        return [track.samples for track in self._tracks]
+
+    def _open(self) -> None:
+        if self._tracks:
+            return
+        count = len(self._kind[1]) if self._max_channels else 1
+        if count > max(1, self._max_channels):
+            raise TooManyChannels(count)
+        self._tracks = [_Track(f"{self._prefix}.{index}.pcm", self._max_samples) for index in range(count)]
+
+    def _flush(self) -> None:
+        if not self._held:
+            return
+        rate, names = self._kind
+        block = np.concatenate(self._parts, axis=1)
+        self._parts, self._held = [], 0
+        np.nan_to_num(block, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        np.clip(block, -1.0, 1.0, out=block)
+        if not self._max_channels:
+            block = (shares(names) @ block)[None]
+        silence = np.zeros(block.shape[1], np.float32)
+        for index, track in enumerate(self._tracks):
+            track.write(block[index] if index < len(block) else silence, rate)
+
+
+class _Track:
+    """One mono file of int16 at 16 kHz."""
+
+    def __init__(self, path: str, max_samples: int) -> None:
+        self.samples = 0
+        self._max_samples = max_samples
+        self._file = open(path, "wb", buffering=1 << 16)  # noqa: SIM115 (it stays open until close())
+        self._resampler: av.AudioResampler | None = None
+        self._rate = 0
+
+    def write(self, block: np.ndarray, rate: int) -> None:
+        """Appends float32 samples of shape (n,) at `rate` hertz."""
+        if rate != self._rate:
+            self._drain()
+            self._rate = rate
+            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block[None]), format="fltp", layout="mono")
+        frame.sample_rate = rate
+        self._append(self._resampler.resample(frame))
+
+    def close(self) -> None:
+        with self._file:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Writes what the resampler still holds."""
+        if self._resampler:
+            self._append(self._resampler.resample(None))
+
+    def _append(self, frames: list[av.AudioFrame]) -> None:
+        for frame in frames:
+            block = frame.to_ndarray().astype("<i2", copy=False)
+            self.samples += block.size
+            if self.samples > self._max_samples:
+                raise LimitReached
+            self._file.write(block.tobytes())
+
+
+def samples_of(frame: av.AudioFrame) -> np.ndarray:
+    """A frame's samples as float32 of shape (channels, n), full scale at 1."""
+    data = frame.to_ndarray()
+    if not frame.format.is_planar:
+        data = data.reshape(-1, len(frame.layout.channels)).T
+    if data.dtype == np.uint8:
+        return (data.astype(np.float32) - 128) / 128
+    if data.dtype.kind == "i":
+        return data.astype(np.float32) * np.float32(2.0 ** (1 - 8 * data.dtype.itemsize))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return data.astype(np.float32)
+
+
+def shares(names: tuple[str, ...]) -> np.ndarray:
+    """Each channel's share in the mono mix as float32 of shape (channels,), summing to 1, so that no mix can clip."""
+    weights = np.array([SHARES.get(name, OTHER_SHARE) for name in names], np.float32)
+    if not weights.any():
+        weights[:] = 1
+    return weights / weights.sum()
