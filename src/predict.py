@@ -14,11 +14,11 @@ from typing import Any
 from scribe.audio import Audio
 from scribe.diarizer import Diarization
 from scribe.engines import SpeechOptions
-from scribe.errors import InvalidInput
+from scribe.errors import DeadlineReached, InvalidInput
 from scribe.job import JobInput, Notice
 from scribe.models import Models
 from scribe.progress import Progress
-from scribe.stages import Stages
+from scribe.stages import Stages, gpu_failure
 from scribe.transcript import Chunk, Segment, Speaker, Transcript, alone, assign_speakers, talk_seconds
 from scribe.vad import SpeechDetector
 from speaker_processing import Match, SpeakerEncoder, Vector, Voice, VoiceSample, centroid, match
@@ -33,6 +33,7 @@ class Prediction:
     timings: dict[str, float]
     models: dict[str, str]
     effective: dict[str, Any] = field(default_factory=dict)
+    partial: bool = False
 
 
 class Predictor:
@@ -53,8 +54,17 @@ class Predictor:
             check()
         try:
             return _Pass(self.models, job, voices, Stages(progress, check, job.strict)).over(channels)
+        except RuntimeError as error:
+            failure = gpu_failure(error)
+            if failure is None:
+                raise
+            raise failure from error
         finally:
             self.gpu.release()
+
+
+# A voice sample is short and clean: silero finds its speech without a model of the set.
+SAMPLE_VAD = {"vad_onset": 0.5, "vad_offset": 0.35, "chunk_size": 30}
 
 
 class _Pass:
@@ -81,7 +91,7 @@ class _Pass:
         else:
             segments, speakers = heard[0], []
         transcript = Transcript(language, round(duration, 3), tuple(segments), tuple(speakers), probability)
-        return Prediction(transcript, tuple(stages.notices), stages.timings, self._used, self._effective)
+        return Prediction(transcript, tuple(stages.notices), stages.timings, self._used, self._effective, stages.partial)
 
     def _recognized(self, channels: Sequence[Audio]) -> tuple[str | None, float | None, list[list[Segment]]]:
         """(language, its probability when it was detected, segments by channel)."""
@@ -113,12 +123,17 @@ class _Pass:
             if language is None:
                 language, probability = engine.detect_language(
                     *voiced, job.language_detection_max_tries, job.language_detection_min_prob, stages.tick)
-            heard, batch = [], options.batch_size
-            for number, (audio, found) in enumerate(zip(channels, chunks, strict=True)):
-                part = stages.share(number, len(channels))
-                recognition = engine.transcribe(audio, found, language, replace(options, batch_size=batch), part)
-                batch = recognition.batch_size
-                heard.append(list(recognition.segments))
+            heard: list[list[Segment]] = [[] for _ in channels]
+            batch = options.batch_size
+            try:
+                for number, (audio, found) in enumerate(zip(channels, chunks, strict=True)):
+                    batch = engine.transcribe(audio, found, language, replace(options, batch_size=batch), heard[number].append,
+                                              stages.share(number, len(channels)))
+            except DeadlineReached as error:
+                if not any(heard):
+                    raise
+                stages.partial = True
+                stages.notice(error.code, "transcribe", f"{error.message}: the rest of the recording is not transcribed")
         if batch < options.batch_size:
             stages.notice("batch_reduced", "transcribe", f"batches of {options.batch_size} did not fit into memory; {batch} did")
         self._effective |= vad | {"language": language, "beam_size": options.beam_size, "batch_size": batch, "model": place.name,
@@ -134,13 +149,13 @@ class _Pass:
         job, stages = self._job, self._stages
         if not segments or language is None:
             return segments
-        with stages.enter("align"):
-            def work() -> list[Segment]:
-                with stages.timed("load"):
-                    aligner = self._models.aligner(language)
-                return aligner.align(segments, audio, job.interpolate_method, job.return_char_alignments, stages.tick)
 
-            aligned = stages.attempt("align", "words have no times of their own", work)
+        def work() -> list[Segment]:
+            with stages.timed("load"):
+                aligner = self._models.aligner(language)
+            return aligner.align(segments, audio, job.interpolate_method, job.return_char_alignments, stages.tick)
+
+        aligned = stages.attempt("align", "words have no times of their own", work)
         if aligned is None:
             return segments
         place = self._models.places.aligner(language)
@@ -174,13 +189,13 @@ class _Pass:
         job, stages = self._job, self._stages
         if not segments:
             return segments, []
-        with stages.enter("diarize"):
-            def work() -> Diarization:
-                with stages.timed("load"):
-                    diarizer = self._models.diarizer()
-                return diarizer.diarize(audio, stages.tick, job.num_speakers, job.min_speakers, job.max_speakers)
 
-            found = stages.attempt("diarize", "the speakers are not separated", work)
+        def work() -> Diarization:
+            with stages.timed("load"):
+                diarizer = self._models.diarizer()
+            return diarizer.diarize(audio, stages.tick, job.num_speakers, job.min_speakers, job.max_speakers)
+
+        found = stages.attempt("diarize", "the speakers are not separated", work)
         if found is None:
             return segments, []
         self._used["diarize"] = self._models.places.diarization.identity
@@ -200,15 +215,15 @@ class _Pass:
     def _named(self, speech: dict[str, tuple[Audio, list[Any]]]) -> tuple[dict[str, Match], dict[str, Voice | None]]:
         """(matches by label, voices by label), both empty when naming is not to be had."""
         stages, model = self._stages, self._models.places.speaker
-        with stages.enter("name"):
-            def work() -> tuple[dict[str, Match], dict[str, Voice | None]]:
-                with stages.timed("load"):
-                    encoder = self._models.encoder()
-                own = {label: encoder.voice(audio, spans, stages.check) for label, (audio, spans) in speech.items()}
-                threshold = self._job.speaker_threshold if self._job.speaker_threshold is not None else model.threshold
-                return match(own, self._enrolled(encoder), threshold, model.margin, model.min_seconds), own
 
-            found = stages.attempt("name", "the speakers keep their labels", work)
+        def work() -> tuple[dict[str, Match], dict[str, Voice | None]]:
+            with stages.timed("load"):
+                encoder = self._models.encoder()
+            own = {label: encoder.voice(audio, spans, stages.check) for label, (audio, spans) in speech.items()}
+            threshold = self._job.speaker_threshold if self._job.speaker_threshold is not None else model.threshold
+            return match(own, self._enrolled(encoder), threshold, model.margin, model.min_seconds), own
+
+        found = stages.attempt("name", "the speakers keep their labels", work)
         if found is None:
             return {}, {}
         self._used["name"] = model.location.identity
@@ -225,7 +240,7 @@ class _Pass:
                                        {"name": sample.name, "model": encoder.identity})
                 voice: Voice | None = Voice(sample.vector, 1.0)
             else:
-                chunks = self._speech(self._models.detector("silero"), sample.audio, {"vad_onset": 0.5, "vad_offset": 0.35, "chunk_size": 30})
+                chunks = self._speech(self._models.detector("silero"), sample.audio, SAMPLE_VAD)
                 voice = encoder.enrolled(sample.audio, [span for chunk in chunks for span in chunk.speech])
             if voice is None:
                 self._stages.notice("sample_without_speech", "name", f"the sample of '{sample.name}' holds too little speech")

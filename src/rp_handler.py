@@ -17,7 +17,7 @@ from typing import Any
 
 from predict import Prediction, Predictor
 from scribe.delivery import Delivery
-from scribe.errors import Cancelled, GpuBroken, Internal, InvalidInput, ShuttingDown, WorkerError
+from scribe.errors import Cancelled, DeadlineReached, GpuBroken, Internal, InvalidInput, ShuttingDown, WorkerError
 from scribe.formats import FORMATS, TextOptions, render_all
 from scribe.formats import json as json_format
 from scribe.intake import Intake
@@ -70,12 +70,8 @@ class Handler:
         current_job.set(str(job.get("id", "-"))[:64])
         began = time.monotonic()
 
-        def check() -> None:
-            if stop.is_set():
-                raise Cancelled("the platform cancelled the job, or its execution timeout ran out")
-
         try:
-            answer = self._work(job, check, began)
+            answer = self._work(job, stop, began)
             log.info("job done in %.1f s", time.monotonic() - began)
             return answer
         except WorkerError as error:
@@ -92,10 +88,17 @@ class Handler:
         # The SDK stops the pod after this answer, and hands out jobs until the platform has: they are refused in _work.
         return answer | ({"refresh_worker": True} if self._broken else {})
 
-    def _work(self, job: Mapping[str, Any], check: Callable[[], None], began: float) -> dict[str, Any]:
+    def _work(self, job: Mapping[str, Any], stop: threading.Event, began: float) -> dict[str, Any]:
         if self._broken:
             raise ShuttingDown("this worker's GPU is broken and it waits to be replaced")
         task = JobInput.parse(job.get("input"), self._settings.max_base64_bytes)
+
+        def check() -> None:
+            if stop.is_set():
+                raise Cancelled("the platform cancelled the job, or its execution timeout ran out")
+            if task.deadline_s is not None and time.monotonic() - began > task.deadline_s:
+                raise DeadlineReached(f"deadline_s: {task.deadline_s:g} seconds have passed")
+
         places = self._predictor.models.places
         if task.model is not None and not places.allows(task.model):
             raise InvalidInput("model is not allowed on this endpoint: ALLOWED_MODELS lists what is",
@@ -106,7 +109,6 @@ class Handler:
             return committed
         with Progress(self._report(job), planned(task)) as progress, self._intake.open(task, progress, check) as gathered:
             prediction = self._predictor.run(gathered.channels, task, gathered.voices, progress, check)
-            check()
             progress.stage("publish")
             result = self._published(job_id, mark, task, prediction)
         result.notices = [*task.notices, *gathered.notices, *result.notices]
@@ -139,6 +141,7 @@ class Handler:
             notices=[*prediction.notices, *notices],
             timings={"publish": time.monotonic() - began},
             models=prediction.models,
+            partial=prediction.partial,
             debug={"options": prediction.effective, "peak_memory_mb": peak_memory_mb()} if debug else None,
         )
 

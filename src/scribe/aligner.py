@@ -57,7 +57,7 @@ class Aligner:
                 self._device,
                 interpolate_method=interpolate_method,
                 return_char_alignments=characters,
-                progress_callback=lambda percent, done=len(aligned): tick(None),
+                progress_callback=lambda percent: tick(None),
             )
             aligned.extend(_segment(s, start, characters) for s in found["segments"])
             tick(min(1.0, block[-1].end / max(segments[-1].end, 1e-9)))

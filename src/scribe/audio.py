@@ -27,8 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from scribe.errors import AudioError, DecodeFailed, DiskFull, EmptyAudio, InvalidInput
-from scribe.errors import NoAudioStream, NotAudio, TooLong
+from scribe.errors import AudioError, DecodeFailed, DiskFull, EmptyAudio, InvalidInput, NoAudioStream, NotAudio, TooLong
 from scribe.filekind import HEAD_BYTES, foreign_kind, looks_recorded
 
 log = logging.getLogger(__name__)
@@ -177,13 +176,12 @@ def _run_child(
     )
     report: dict[str, Any] = {}
     try:
-        for line in _lines(child, timeout_s, check):
-            report = json.loads(line)
+        for report in _reports(child, timeout_s, check):
             if "fraction" in report:
-                tick(report["fraction"])
+                tick(float(report["fraction"]))
         code = child.wait(timeout=5)
-    except (subprocess.TimeoutExpired, ValueError, TypeError) as error:
-        raise DecodeFailed("the decoder behaved unlike itself") from error
+    except subprocess.TimeoutExpired as error:
+        raise DecodeFailed("the decoder closed its output and did not end") from error
     finally:
         _kill(child)
     if code < 0:
@@ -195,8 +193,8 @@ def _run_child(
     return report
 
 
-def _lines(child: subprocess.Popen[bytes], timeout_s: float, check: Callable[[], None]) -> Iterator[bytes]:
-    """The child's output line by line, until it closes it or its time is over."""
+def _reports(child: subprocess.Popen[bytes], timeout_s: float, check: Callable[[], None]) -> Iterator[dict[str, Any]]:
+    """The child's lines, until it closes its output or its time is over."""
     assert child.stdout is not None
     deadline = time.monotonic() + timeout_s
     held = b""
@@ -210,7 +208,7 @@ def _lines(child: subprocess.Popen[bytes], timeout_s: float, check: Callable[[],
                 continue
             block = os.read(child.stdout.fileno(), LINE_BYTES)
             *lines, held = (held + block).split(b"\n")
-            yield from lines
+            yield from map(json.loads, lines)
             if not block or len(held) > LINE_BYTES:
                 return
 

@@ -29,6 +29,7 @@ WorkerError
 ├── Stopped
 │   ├── Cancelled           cancelled             the platform took the job back
 │   └── ShuttingDown        shutting_down         the worker is leaving
+├── DeadlineReached         deadline_reached      `deadline_s` passed
 ├── StageFailed             stage_failed          `strict` and a stage was skipped
 └── Internal                internal              a fault of ours, findable by `error_id`
 """
@@ -250,6 +251,13 @@ class ShuttingDown(Stopped):
     code = "shutting_down"
     retryable = True
     remedy = "Send the job again; another worker will take it."
+
+
+class DeadlineReached(WorkerError):
+    """The job's `deadline_s` passed before anything was finished; later it only cuts the result short."""
+
+    code = "deadline_reached"
+    remedy = "Raise deadline_s, or split the recording."
 
 
 class StageFailed(WorkerError):

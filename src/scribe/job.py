@@ -87,6 +87,8 @@ class JobInput(Strict):
     max_line_width: int = Field(42, ge=10, le=200, description="characters in a subtitle line")
     max_line_count: int = Field(2, ge=1, le=4, description="lines in a subtitle")
     highlight_words: bool = Field(False, description="subtitles mark the spoken word")
+    deadline_s: float | None = Field(None, gt=0, le=604800, description="seconds from receipt after which the job stops and answers "
+        "with what is finished, `partial: true`")
     debug: bool | None = Field(None, description="effective options and memory in the answer; null takes DEBUG")
     strict: bool = Field(False, description="a stage that cannot be done fails the job")
 

@@ -33,6 +33,7 @@ class Progress:
         self._stages = stages
         self._stage = stages[0] if stages else ""
         self._fraction = 0.0
+        self._percent = 0.0
         self._latest: Event | None = None
         self._changed = threading.Condition()
         self._closed = False
@@ -63,7 +64,10 @@ class Progress:
             if self._closed:
                 return
             self._stage, self._fraction = stage, fraction
-            self._latest = event(stage, fraction, self._stages)
+            latest = event(stage, fraction, self._stages)
+            # A stage may be entered once a channel; what a person watches never runs backwards.
+            self._percent = max(self._percent, latest["percent"])
+            self._latest = {**latest, "percent": self._percent}
             self._changed.notify()
 
     def _deliver(self) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from .errors import GpuBroken, StageFailed, Stopped, WorkerError
+from .errors import DeadlineReached, GpuBroken, GpuError, GpuOutOfMemory, StageFailed, Stopped, WorkerError
 from .job import Notice
 from .progress import Progress
 
@@ -20,7 +20,10 @@ POISONED = ("device-side assert", "illegal memory access", "unspecified launch f
 
 
 class Stages:
-    """`timings` holds seconds by stage; a stage inside another (loading, say) is counted once, in its own."""
+    """`timings` holds seconds by stage; a stage inside another (loading, say) is counted once, in its own.
+
+    `partial` says that the job's deadline cut something short.
+    """
 
     def __init__(self, progress: Progress, check: Callable[[], None], strict: bool) -> None:
         self._progress = progress
@@ -29,6 +32,7 @@ class Stages:
         self.check = check
         self.timings: dict[str, float] = {}
         self.notices: list[Notice] = []
+        self.partial = False
 
     @contextlib.contextmanager
     def enter(self, name: str) -> Iterator[None]:
@@ -72,22 +76,32 @@ class Stages:
         A stopped job and a broken GPU are never swallowed.
         """
         try:
-            return work()
+            with self.enter(stage):
+                return work()
         except (Stopped, GpuBroken):
             raise
         except WorkerError as error:
             code, message = error.code, error.message
+            self.partial = self.partial or isinstance(error, DeadlineReached)
         except Exception as error:
-            if is_poisoned(error):
-                raise GpuBroken(f"the GPU failed during {stage} and needs a new process") from error
-            log.warning("%s failed", stage, exc_info=True)
-            code, message = f"{stage}_failed", f"{stage} failed ({type(error).__name__})"
+            if (broken := gpu_failure(error)) is None:
+                log.warning("%s failed", stage, exc_info=True)
+                code, message = f"{stage}_failed", f"{stage} failed ({type(error).__name__})"
+            elif isinstance(broken, GpuBroken):
+                raise broken from error
+            else:
+                code, message = broken.code, broken.message
         if self._strict:
             raise StageFailed(message, {"stage": stage, "code": code})
         self.notice(code, stage, f"{message}; {consequence}")
         return None
 
 
-def is_poisoned(error: BaseException) -> bool:
-    """Whether the GPU is beyond repair for this process, judged by CUDA's own words."""
-    return any(words in str(error).lower() for words in POISONED)
+def gpu_failure(error: BaseException) -> GpuError | None:
+    """What a library's exception says about the GPU, judged by CUDA's own words; None when it is about something else."""
+    words = str(error).lower()
+    if any(sign in words for sign in POISONED):
+        return GpuBroken("the GPU failed and needs a new process")
+    if "out of memory" in words:
+        return GpuOutOfMemory("the GPU's memory does not suffice")
+    return None

@@ -26,14 +26,6 @@ class SpeechOptions:
     suppress_numerals: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Recognition:
-    """Segments in time order, and the batch size that fitted into memory at last."""
-
-    segments: tuple[Segment, ...]
-    batch_size: int
-
-
 class Engine(Protocol):
     """A loaded speech model. Not safe for two jobs at once: the caller holds the GPU's lock."""
 
@@ -43,6 +35,15 @@ class Engine(Protocol):
         """(ISO code, probability 0..1 or None for a model of one language), heard on at most `max_tries` chunks of speech."""
 
     def transcribe(
-        self, audio: Audio, chunks: Sequence[Chunk], language: str, options: SpeechOptions, tick: Callable[[float | None], None]
-    ) -> Recognition:
-        """One segment a chunk. `tick` gets the fraction done between batches and may raise to stop."""
+        self,
+        audio: Audio,
+        chunks: Sequence[Chunk],
+        language: str,
+        options: SpeechOptions,
+        emit: Callable[[Segment], None],
+        tick: Callable[[float | None], None],
+    ) -> int:
+        """Emit one segment a chunk, in time order, and return the batch size that fitted into memory at last.
+
+        `tick` gets the fraction done between batches and may raise to stop: what was emitted until then stands.
+        """

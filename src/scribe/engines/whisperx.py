@@ -12,10 +12,13 @@ from typing import Any
 from ..audio import SAMPLE_RATE, Audio
 from ..errors import GpuOutOfMemory
 from ..transcript import Chunk, Segment
-from . import Recognition, SpeechOptions
+from . import SpeechOptions
 
 log = logging.getLogger(__name__)
 Tick = Callable[[float | None], None]
+
+# Chunks handed to whisperX in one call, a multiple of every usual batch: about half an hour of speech.
+GROUP_CHUNKS = 128
 
 
 class WhisperXEngine:
@@ -49,13 +52,23 @@ class WhisperXEngine:
         return language, round(probability, 4)
 
     def transcribe(
-        self, audio: Audio, chunks: Sequence[Chunk], language: str, options: SpeechOptions, tick: Tick
-    ) -> Recognition:
-        """Halves the batch when it does not fit into memory. Raises GpuOutOfMemory when one chunk does not."""
-        batch = options.batch_size
-        while True:
+        self,
+        audio: Audio,
+        chunks: Sequence[Chunk],
+        language: str,
+        options: SpeechOptions,
+        emit: Callable[[Segment], None],
+        tick: Tick,
+    ) -> int:
+        """Works through groups of chunks, so that a stop keeps what is done. Halves the batch when it does not fit.
+
+        Raises GpuOutOfMemory when one chunk does not.
+        """
+        batch, done = options.batch_size, 0
+        while done < len(chunks):
+            group = chunks[done : done + GROUP_CHUNKS]
             try:
-                return Recognition(tuple(self._run(audio, chunks, language, options, batch, tick)), batch)
+                found = self._run(audio, group, language, options, batch, lambda part, at=done, of=len(group): tick((at + part * of) / len(chunks)))
             except RuntimeError as error:
                 if "out of memory" not in str(error).lower():
                     raise
@@ -63,12 +76,15 @@ class WhisperXEngine:
                     raise GpuOutOfMemory("the speech model does not fit into the GPU's memory beside a single chunk") from None
                 batch //= 2
                 log.warning("out of GPU memory: trying again with batches of %d", batch)
+                continue
+            for segment in found:
+                emit(segment)
+            done += len(group)
+        return batch
 
     def _run(
-        self, audio: Audio, chunks: Sequence[Chunk], language: str, options: SpeechOptions, batch: int, tick: Tick
+        self, audio: Audio, chunks: Sequence[Chunk], language: str, options: SpeechOptions, batch: int, tick: Callable[[float], None]
     ) -> list[Segment]:
-        if not chunks:
-            return []
         with self._configured(options, chunks):
             result = self._pipeline.transcribe(
                 audio,  # type: ignore[arg-type]  # sliced by whisperX, so that only one chunk is in memory as float32
