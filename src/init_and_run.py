@@ -73,7 +73,7 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
     from predict import Predictor
     from rp_handler import Handler
     from scribe import log as log_module
-    from scribe.delivery import Delivery
+    from scribe.delivery import Outbox
     from scribe.intake import Intake
     from scribe.models import Models
     from scribe.net import GuardedClient
@@ -91,9 +91,9 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
     models.warm(settings.warmup)
     workspaces = Workspaces(settings.jobs_dir, settings.runpod_pod_id or "local")
     workspaces.sweep()
-    intake = Intake(settings, GuardedClient(frozenset(settings.fetch_allow_hosts)), workspaces)
-    delivery = Delivery(storage_of(settings), settings.prefix_transcripts)
-    return Handler(settings, intake, Predictor(models), delivery, redactor)
+    client = GuardedClient(frozenset(settings.fetch_allow_hosts))
+    outbox = Outbox(storage_of(settings), client, settings.prefix_transcripts, settings.presign_ttl)
+    return Handler(settings, Intake(settings, client, workspaces), Predictor(models), outbox, redactor)
 
 
 def storage_of(settings: Settings):  # noqa: ANN201 (a Storage, or None without STORAGE_BUCKET)

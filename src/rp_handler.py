@@ -11,17 +11,17 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from predict import Prediction, Predictor
-from scribe.delivery import Delivery
+from scribe.delivery import Delivery, Outbox
 from scribe.errors import Cancelled, DeadlineReached, GpuBroken, Internal, InvalidInput, ShuttingDown, WorkerError
 from scribe.formats import FORMATS, TextOptions, render_all
 from scribe.formats import json as json_format
 from scribe.intake import Intake
-from scribe.job import FormatName, JobInput, Notice, fingerprint
+from scribe.job import JobInput, Notice, fingerprint
 from scribe.log import job_id as current_job
 from scribe.platform import progress_sink
 from scribe.progress import Event, Progress
@@ -40,14 +40,14 @@ class Handler:
         settings: Settings,
         intake: Intake,
         predictor: Predictor,
-        delivery: Delivery,
+        outbox: Outbox,
         redactor: Redactor,
         report: Callable[[Mapping[str, Any]], Callable[[Event], None]] = progress_sink,
     ) -> None:
         self._settings = settings
         self._intake = intake
         self._predictor = predictor
-        self._delivery = delivery
+        self._outbox = outbox
         self._redactor = redactor
         self._report = report
         self._broken = False
@@ -91,7 +91,7 @@ class Handler:
     def _work(self, job: Mapping[str, Any], stop: threading.Event, began: float) -> dict[str, Any]:
         if self._broken:
             raise ShuttingDown("this worker's GPU is broken and it waits to be replaced")
-        task = JobInput.parse(job.get("input"), self._settings.max_base64_bytes)
+        task = JobInput.parse(job.get("input"), self._settings.max_base64_bytes, job.get("s3Config"))
 
         def check() -> None:
             if stop.is_set():
@@ -103,39 +103,40 @@ class Handler:
         if task.model is not None and not places.allows(task.model):
             raise InvalidInput("model is not allowed on this endpoint: ALLOWED_MODELS lists what is",
                                {"problems": [{"key": "model", "problem": "is not allowed on this endpoint"}]})
-        job_id, mark = str(job.get("id", "local")), fingerprint(job.get("input"), places.identities())
-        if (committed := self._delivery.recall(job_id, mark)) is not None:
+        delivery = self._outbox.delivery(task, str(job.get("id", "local")), fingerprint(job.get("input"), places.identities()))
+        if (committed := delivery.recall()) is not None:
             log.info("delivered before: answered from the storage")
             return committed
         with Progress(self._report(job), planned(task)) as progress, self._intake.open(task, progress, check) as gathered:
             prediction = self._predictor.run(gathered.channels, task, gathered.voices, progress, check)
             progress.stage("publish")
-            result = self._published(job_id, mark, task, prediction)
+            result = self._published(delivery, task, prediction)
+        result.job_id = str(job.get("id", "local"))
         result.notices = [*task.notices, *gathered.notices, *result.notices]
         result.timings = {**gathered.timings, **prediction.timings, **result.timings, **totals(began, result.duration)}
         answer = result.to_dict(self._settings.result_max_bytes)
-        if len(answer["artifacts"]) == len(wanted_formats(task, self._delivery.stores)):
-            self._delivery.commit(job_id, mark, answer)
+        if len(answer["artifacts"]) == len(delivery.formats) and not result.partial:
+            delivery.commit(answer)
         return answer
 
-    def _published(self, job_id: str, mark: str, task: JobInput, prediction: Prediction) -> JobResult:
+    def _published(self, delivery: Delivery, task: JobInput, prediction: Prediction) -> JobResult:
         """Render, upload, and shape the answer. What could not be stored travels inline, as far as it fits."""
         began = time.monotonic()
         transcript = prediction.transcript
         shape = json_format.to_dict(transcript, words=task.align_output)
         options = TextOptions(task.max_line_width, task.max_line_count, task.highlight_words)
-        names = wanted_formats(task, self._delivery.stores)
         if not task.align_output:
             transcript = replace(transcript, segments=tuple(replace(s, words=()) for s in transcript.segments))
-        artifacts, notices = self._delivery.upload(job_id, mark, render_all(transcript, names, options))
-        if task.formats and not self._delivery.stores:
-            notices.append(Notice("storage_not_configured", "publish", "formats: this endpoint has no storage, so there are no artifacts"))
-        inline = task.inline or self._settings.inline_default or ("none" if names else "preview")
+        artifacts, notices = delivery.upload(render_all(transcript, delivery.formats, options))
+        if delivery.homeless:
+            notices.append(Notice("storage_not_configured", "publish",
+                                  f"{', '.join(delivery.homeless)}: this endpoint has no storage, so there are no artifacts"))
+        inline = task.inline or self._settings.inline_default or ("none" if delivery.formats else "preview")
         debug = task.debug if task.debug is not None else self._settings.debug
         return JobResult(
-            job_id, transcript.language, transcript.language_probability, transcript.duration, shape["segments"],
+            transcript.language, transcript.language_probability, transcript.duration, shape["segments"],
             [speaker_dict(s, prediction.models.get("name")) for s in transcript.speakers],
-            inline="full" if len(artifacts) < len(names) else inline,
+            inline="full" if len(artifacts) < len(delivery.formats) else inline,
             text=FORMATS[task.inline_text].render(transcript, options) if task.inline_text else None,
             artifacts=artifacts,
             notices=[*prediction.notices, *notices],
@@ -154,12 +155,6 @@ def planned(task: JobInput) -> list[str]:
         "name": task.speaker_verification or (task.wants_diarization and task.return_speaker_embeddings),
     }
     return [s for s in ("fetch", "decode", "transcribe", "align", "diarize", "name", "publish") if asked.get(s, True)]
-
-
-def wanted_formats(task: JobInput, stores: bool) -> list[FormatName]:
-    """The artifacts to make: the job's list without repetitions, else json where there is a storage."""
-    asked = task.formats if task.formats is not None else ["json"]
-    return list(dict.fromkeys(asked)) if stores else []
 
 
 def totals(began: float, duration: float) -> dict[str, float]:

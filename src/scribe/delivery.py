@@ -9,77 +9,117 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from .errors import StorageError
+from .errors import WorkerError
 from .formats import FORMATS
-from .job import Notice
-from .storage import Storage, artifact_key, commit_key
+from .job import JobInput, Notice
+from .job_storage import JobStorage, send
+from .net import GuardedClient
+from .redact import safe_url
+from .storage import artifact_key, commit_key
 
 log = logging.getLogger(__name__)
 
 
-class Delivery:
-    """`storage` is None where none is configured: then nothing is stored and nothing is recalled."""
+class Store(Protocol):
+    """A place under keys: the worker's own storage, or the job's."""
 
-    def __init__(self, storage: Storage | None, prefix: str) -> None:
+    def put(self, key: str, data: bytes, content_type: str, filename: str) -> None: ...
+    def get(self, key: str) -> bytes | None: ...
+    def presign(self, key: str) -> tuple[str, str]: ...
+
+
+class Outbox:
+    """Opens one Delivery a job. `storage` is None where the operator configured none."""
+
+    def __init__(self, storage: Store | None, client: GuardedClient, prefix: str, presign_ttl: int) -> None:
         self._storage = storage
+        self._client = client
         self._prefix = prefix
+        self._ttl = presign_ttl
 
-    @property
-    def stores(self) -> bool:
-        return self._storage is not None
+    def delivery(self, task: JobInput, job_id: str, fingerprint: str) -> Delivery:
+        """Where this job's results go. Raises UrlBlocked for an address that a job may not name, before any work is done."""
+        store = self._storage
+        if task.s3_config is not None:
+            self._client.check(task.s3_config.endpoint_url)
+            store = JobStorage(task.s3_config, self._client, self._prefix, self._ttl)
+        for url in task.result_urls.values():
+            self._client.check(url)
+        return Delivery(store, self._client, task, (self._prefix, job_id, fingerprint))
 
-    def recall(self, job_id: str, fingerprint: str) -> dict[str, Any] | None:
+
+class Delivery:
+    """One job's way out."""
+
+    def __init__(self, store: Store | None, client: GuardedClient, task: JobInput, place: tuple[str, str, str]) -> None:
+        self._store = store
+        self._client = client
+        self._urls: Mapping[str, str] = task.result_urls
+        self._place = place
+        asked = task.formats if task.formats is not None else list(task.result_urls) or ["json"]
+        wanted = dict.fromkeys([*asked, *task.result_urls])
+        self.formats = [name for name in wanted if store is not None or name in self._urls]
+        self.homeless = [name for name in task.formats or () if name not in self.formats]
+
+    def recall(self) -> dict[str, Any] | None:
         """The committed answer of the same job, its links presigned anew; None when there is none or it cannot be read."""
-        if self._storage is None:
+        if self._store is None:
             return None
         try:
-            stored = self._storage.get(commit_key(self._prefix, job_id, fingerprint))
+            stored = self._store.get(commit_key(*self._place))
             answer = json.loads(stored) if stored is not None else None
-        except (StorageError, ValueError) as error:
+        except (WorkerError, ValueError) as error:
             log.warning("the storage could not be asked for an earlier result (%s)", type(error).__name__)
             return None
         if not isinstance(answer, dict):
             return None
         notices: list[Notice] = []
-        answer["artifacts"] = {name: a | self._link(a["key"], notices) for name, a in answer["artifacts"].items()}
+        answer["artifacts"] = {
+            name: a | self._link(a["key"], notices) if a.get("key") else a for name, a in answer["artifacts"].items()
+        }
         answer["warnings"] = answer["warnings"] + [n.to_dict() for n in notices]
         return answer
 
-    def upload(self, job_id: str, fingerprint: str, files: Mapping[str, bytes]) -> tuple[dict[str, dict[str, Any]], list[Notice]]:
+    def upload(self, files: Mapping[str, bytes]) -> tuple[dict[str, dict[str, Any]], list[Notice]]:
         """Store each format. ({format: {key, bytes, url, expires_at}}, what went wrong); a failed format is missing and noticed."""
         artifacts: dict[str, dict[str, Any]] = {}
         notices: list[Notice] = []
-        if self._storage is None:
-            return artifacts, notices
         for name, data in files.items():
-            form = FORMATS[name]
-            key = artifact_key(self._prefix, job_id, fingerprint, form.extension)
             try:
-                self._storage.put(key, data, form.content_type, f"transcript.{form.extension}")
-            except StorageError as error:
-                notices.append(Notice(error.code, "publish", f"{name} could not be stored: {error.message}"))
-                continue
-            artifacts[name] = {"key": key, "bytes": len(data)} | self._link(key, notices)
+                artifacts[name] = self._put(name, data, notices)
+            except WorkerError as error:
+                again = "; send the job again to store it" if error.retryable else ""
+                notices.append(Notice(error.code, "publish", f"{name} is not stored: {error.message}{again}"))
         return artifacts, notices
 
-    def commit(self, job_id: str, fingerprint: str, answer: Mapping[str, Any]) -> None:
-        """Write the commit mark. A failure is only logged: the answer is complete, and a redelivery recomputes it."""
-        if self._storage is None:
+    def commit(self, answer: Mapping[str, Any]) -> None:
+        """Write the commit mark. A failure is only logged: the answer is complete, and a redelivery computes it anew."""
+        if self._store is None:
             return
-        unsigned = {name: {k: a[k] for k in ("key", "bytes")} for name, a in answer["artifacts"].items()}
+        unsigned = {name: a | {"url": None, "expires_at": None} if a["key"] else a for name, a in answer["artifacts"].items()}
         body = json.dumps({**answer, "artifacts": unsigned}, ensure_ascii=False, allow_nan=False).encode()
         try:
-            self._storage.put(commit_key(self._prefix, job_id, fingerprint), body, "application/json", "result.json")
-        except StorageError as error:
+            self._store.put(commit_key(*self._place), body, "application/json", "result.json")
+        except WorkerError as error:
             log.warning("the result could not be committed: %s", error.message)
 
+    def _put(self, name: str, data: bytes, notices: list[Notice]) -> dict[str, Any]:
+        form = FORMATS[name]
+        if name in self._urls:
+            send(self._client, self._urls[name], data, {"Content-Type": form.content_type})
+            return {"key": None, "bytes": len(data), "url": safe_url(self._urls[name]), "expires_at": None}
+        assert self._store is not None  # `formats` holds nothing without a place
+        key = artifact_key(*self._place, form.extension)
+        self._store.put(key, data, form.content_type, f"transcript.{form.extension}")
+        return {"key": key, "bytes": len(data)} | self._link(key, notices)
+
     def _link(self, key: str, notices: list[Notice]) -> dict[str, Any]:
-        assert self._storage is not None
+        assert self._store is not None
         try:
-            url, expires_at = self._storage.presign(key)
-        except StorageError as error:
+            url, expires_at = self._store.presign(key)
+        except WorkerError as error:
             notices.append(Notice("presign_failed", "publish", f"{key} is stored and could not be presigned: {error.message}"))
             return {"url": None, "expires_at": None}
         return {"url": url, "expires_at": expires_at}

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
+from .destination import S3Config
 from .errors import InvalidInput
 from .foreign import translate
 from .sample import SpeakerSample, Strict
@@ -84,6 +85,8 @@ class JobInput(Strict):
     formats: list[FormatName] | None = Field(None, max_length=6, description="artifacts; null: json with storage, none without")
     inline: Literal["preview", "full", "none"] | None = Field(None,
         description="preview: 50 segments without words; null: INLINE_DEFAULT, else none with storage and preview without")
+    result_urls: dict[FormatName, str] = Field(default_factory=dict, max_length=6,
+        description="presigned PUT address by format: results go there, not into the worker's storage")
     max_line_width: int = Field(42, ge=10, le=200, description="characters in a subtitle line")
     max_line_count: int = Field(2, ge=1, le=4, description="lines in a subtitle")
     highlight_words: bool = Field(False, description="subtitles mark the spoken word")
@@ -94,6 +97,7 @@ class JobInput(Strict):
 
     _notices: list[Notice] = PrivateAttr(default_factory=list)
     _inline_text: str | None = PrivateAttr(default=None)
+    _s3_config: S3Config | None = PrivateAttr(default=None)
 
     @field_validator("language")
     @classmethod
@@ -103,8 +107,8 @@ class JobInput(Strict):
         return value
 
     @classmethod
-    def parse(cls, raw: object, max_base64_bytes: int = 10_000_000) -> JobInput:
-        """Check `job["input"]`. Raises InvalidInput whose details list every problem as {key, problem}."""
+    def parse(cls, raw: object, max_base64_bytes: int = 10_000_000, s3_config: object = None) -> JobInput:
+        """Check `job["input"]` and `job["s3Config"]`. Raises InvalidInput whose details list every problem as {key, problem}."""
         if not isinstance(raw, Mapping):
             raise InvalidInput("the job needs an `input` object with at least `audio_file`", {"problems": [
                 {"key": "input", "problem": "must be an object"}, {"key": "audio_file", "problem": "is required"}]})
@@ -117,12 +121,17 @@ class JobInput(Strict):
             job = cls.model_validate({k: v for k, v in known.items() if k in cls.model_fields})
         except ValidationError as error:
             problems += [_problem(p) for p in error.errors(include_url=False, include_input=False)]
+        try:
+            s3 = S3Config.model_validate(s3_config) if s3_config is not None else None
+        except ValidationError as error:
+            problems += [_problem(p, "s3Config") for p in error.errors(include_url=False, include_input=False)]
         problems += _combinations(known)
         if problems:
             raise InvalidInput("; ".join(f"{p['key']} {p['problem']}" for p in problems[:20])[:2000], {"problems": problems[:50]})
         job._notices.extend(Notice("option_ignored", "input", text) for text in notices)
         job._notices.extend(_honest(job))
         job._inline_text = inline_text
+        job._s3_config = s3
         return job
 
     @property
@@ -134,6 +143,11 @@ class JobInput(Strict):
     def inline_text(self) -> str | None:
         """The format of the one more inline text field that worker-faster_whisper's `transcription` asks for."""
         return self._inline_text
+
+    @property
+    def s3_config(self) -> S3Config | None:
+        """The caller's own bucket, when the job names one."""
+        return self._s3_config
 
     @property
     def wants_diarization(self) -> bool:
@@ -183,10 +197,11 @@ def _base64_texts(raw: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(key, text) for key, text in found if isinstance(text, str)]
 
 
-def _problem(error: Mapping[str, Any]) -> dict[str, str]:
+def _problem(error: Mapping[str, Any], under: str = "") -> dict[str, str]:
     """pydantic's finding as {key, problem}; a validator's own sentence carries its key in front."""
-    message = str(error["msg"]).removeprefix("Value error, ")
-    key = ".".join(map(str, error["loc"]))
+    plain = {"missing": "is required", "extra_forbidden": "is not a known key"}
+    message = plain.get(str(error["type"])) or str(error["msg"]).removeprefix("Value error, ")
+    key = ".".join(filter(None, [under, *map(str, error["loc"])]))
     if not key and ": " in message:
         key, message = message.split(": ", 1)
     return {"key": key or "input", "problem": message[:1].lower() + message[1:]}
@@ -198,10 +213,11 @@ def _honest(job: JobInput) -> list[Notice]:
     if job.speaker_verification and not job.diarization and job.channels == "mix":
         notices.append(Notice("diarization_implied", "input", "speaker_verification needs the speakers separated: diarization was switched on"))
     for name in ("temperature", "compression_ratio_threshold", "log_prob_threshold", "no_speech_threshold"):
-        if name in job.model_fields_set:
+        if getattr(job, name) is not None:
             notices.append(Notice("option_ignored", "input", f"{name} does nothing: whisperX's batched decoding is greedy over beams and has no gates"))
     if job.channels == "split":
-        unused = [n for n in ("diarization", "num_speakers", "min_speakers", "max_speakers") if n in job.model_fields_set and getattr(job, n)]
+        asked = ("diarization", "num_speakers", "min_speakers", "max_speakers", "return_speaker_embeddings")
+        unused = [n for n in asked if getattr(job, n)]
         if unused:
             notices.append(Notice("option_ignored", "input", f"{', '.join(unused)}: each channel is one speaker with channels: split"))
     elif job.channel_names:
@@ -212,4 +228,10 @@ def _honest(job: JobInput) -> list[Notice]:
             notices.append(Notice("option_ignored", "input", f"{', '.join(unused)} does nothing without diarization"))
     if job.speaker_samples and not job.speaker_verification:
         notices.append(Notice("option_ignored", "input", "speaker_samples does nothing without speaker_verification"))
+    if job.speaker_threshold is not None and not job.speaker_verification:
+        notices.append(Notice("option_ignored", "input", "speaker_threshold does nothing without speaker_verification"))
+    if job.return_char_alignments and not job.align_output:
+        notices.append(Notice("option_ignored", "input", "return_char_alignments does nothing without align_output"))
+    if job.interpolate_method != "nearest" and not (job.align_output or job.wants_diarization):
+        notices.append(Notice("option_ignored", "input", "interpolate_method does nothing without align_output"))
     return notices

@@ -28,16 +28,17 @@ class Mixdown:
         self._tracks: list[_Track] = []
         self._parts: list[np.ndarray] = []
         self._held = 0
-        self._kind: tuple[int, tuple[str, ...]] = (0, ())  # rate in hertz, names of the channels
+        self._kind: tuple[int, str, str] = (0, "", "")  # of the held parts: rate in hertz, layout, format
+        self._like: av.AudioFrame | None = None  # a frame of that kind
 
     def add(self, frame: av.AudioFrame) -> None:
         """Takes one frame. Its rate and layout may differ from the last one's. Raises LimitReached, TooManyChannels."""
-        kind = (frame.sample_rate, tuple(channel.name for channel in frame.layout.channels))
+        kind = (frame.sample_rate, frame.layout.name, frame.format.name)
         if kind != self._kind:
             self._flush()
-            self._kind = kind
-            self._open()
-        self._parts.append(samples_of(frame))
+            self._kind, self._like = kind, frame
+            self._open(len(frame.layout.channels))
+        self._parts.append(frame.to_ndarray())
         self._held += frame.samples
         if self._held >= BLOCK_SAMPLES:
             self._flush()
@@ -49,10 +50,10 @@ class Mixdown:
             track.close()
         return [track.samples for track in self._tracks]
 
-    def _open(self) -> None:
+    def _open(self, channels: int) -> None:
         if self._tracks:
             return
-        count = len(self._kind[1]) if self._max_channels else 1
+        count = channels if self._max_channels else 1
         if count > max(1, self._max_channels):
             raise TooManyChannels(count)
         self._tracks = [_Track(f"{self._prefix}.{index}.pcm", self._max_samples) for index in range(count)]
@@ -60,16 +61,16 @@ class Mixdown:
     def _flush(self) -> None:
         if not self._held:
             return
-        rate, names = self._kind
-        block = np.concatenate(self._parts, axis=1)
+        layout = self._like.layout.channels
+        block = full_scale(np.concatenate(self._parts, axis=1), len(layout), self._like.format.is_planar)
         self._parts, self._held = [], 0
         np.nan_to_num(block, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         np.clip(block, -1.0, 1.0, out=block)
         if not self._max_channels:
-            block = (shares(names) @ block)[None]
+            block = (shares(tuple(channel.name for channel in layout)) @ block)[None]
         silence = np.zeros(block.shape[1], np.float32)
         for index, track in enumerate(self._tracks):
-            track.write(block[index] if index < len(block) else silence, rate)
+            track.write(block[index] if index < len(block) else silence, self._like.sample_rate)
 
 
 class _Track:
@@ -110,11 +111,10 @@ class _Track:
             self._file.write(block.tobytes())
 
 
-def samples_of(frame: av.AudioFrame) -> np.ndarray:
-    """A frame's samples as float32 of shape (channels, n), full scale at 1."""
-    data = frame.to_ndarray()
-    if not frame.format.is_planar:
-        data = data.reshape(-1, len(frame.layout.channels)).T
+def full_scale(data: np.ndarray, channels: int, planar: bool) -> np.ndarray:
+    """Samples of any type, planar or interleaved in one row, as float32 of shape (channels, n), full scale at 1."""
+    if not planar:
+        data = data.reshape(-1, channels).T
     if data.dtype == np.uint8:
         return (data.astype(np.float32) - 128) / 128
     if data.dtype.kind == "i":

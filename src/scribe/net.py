@@ -100,6 +100,10 @@ class GuardedClient:
         self._resolver = resolver
         self._ssl_context = ssl_context or _default_context()
 
+    def check(self, url: str) -> None:
+        """Whether a job may name this address, by its form alone; names are resolved at the request. Raises UrlBlocked."""
+        check_url(url, self._allow_hosts)
+
     @contextlib.contextmanager
     def request(
         self,

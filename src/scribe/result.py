@@ -21,12 +21,12 @@ PREVIEW_SEGMENTS = 50
 class JobResult:
     """A finished job. `segments` are JSON-ready, with words where the job wants them; `inline` says how many travel."""
 
-    job_id: str
     language: str | None
     language_probability: float | None
     duration: float
     segments: Sequence[Mapping[str, Any]]
     speakers: Sequence[Mapping[str, Any]]
+    job_id: str = ""
     inline: str = "preview"
     text: str | None = None
     artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -10,13 +10,14 @@ import hashlib
 import re
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from .errors import StorageDenied, StorageUnavailable
-from .storage_problems import problem
+from .errors import StorageDenied, StorageError, StorageUnavailable
+from .storage_fault import storage_error
 
 # SigV4 refuses to sign a link for longer.
 LONGEST_PRESIGN = 7 * 24 * 3600
@@ -42,7 +43,7 @@ def _key(prefix: str, job_id: str, fingerprint: str, name: str) -> str:
 def slug(text: str) -> str:
     """Text as one safe part of a key: letters, digits, `-` and `_`. Texts that differ never share a slug."""
     safe = _NOT_SLUG.sub("-", text).strip("-")[:64]
-    if safe == text:
+    if safe and safe == text:
         return safe
     return f"{safe or 'x'}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
@@ -91,16 +92,8 @@ class Storage:
 
     def put(self, key: str, data: bytes, content_type: str, filename: str) -> None:
         """Store `data` whole or not at all. A browser shows a page and saves everything else as `filename`."""
-        how = "inline" if content_type.startswith("text/html") else "attachment"
-        self._call(
-            "put",
-            lambda s3: s3.put_object(
-                **self._place(key),
-                Body=data,
-                ContentType=content_type,
-                ContentDisposition=_disposition(how, filename),
-            ),
-        )
+        named = _named(content_type, filename)
+        self._call("put", lambda s3: s3.put_object(**self._place(key), **named, Body=data))
 
     def get(self, key: str) -> bytes | None:
         """The object's bytes; None when there is none. Keys without the right to list are told 403 for 404."""
@@ -125,6 +118,12 @@ class Storage:
         end = begin + timedelta(seconds=int(signed["X-Amz-Expires"][0]))
         return url, end.isoformat().replace("+00:00", "Z")
 
+    def presign_put(self, key: str, content_type: str, filename: str) -> tuple[str, dict[str, str]]:
+        """(URL, headers that must be sent with it): a `put` for whoever opens the connection himself."""
+        place = self._place(key) | _named(content_type, filename)
+        url = self._call("presign", lambda s3: s3.generate_presigned_url("put_object", place, ExpiresIn=self._ttl))
+        return url, {"Content-Type": content_type, "Content-Disposition": place["ContentDisposition"]}
+
     def probe(self) -> None:
         """Put, get and delete a small object under the prefix, so that no job is the first to find out.
 
@@ -135,8 +134,11 @@ class Storage:
         self.put(key, token.encode(), "text/plain", "probe.txt")
         try:
             found = self._call("get", lambda s3: s3.get_object(**self._place(key))["Body"].read())
-        finally:
-            self.delete(key)
+        except StorageError:
+            with suppress(StorageError):
+                self.delete(key)
+            raise
+        self.delete(key)
         if found != token.encode():
             raise StorageUnavailable(
                 "The storage gave back other bytes than it was given.", {"action": "get", "reason": "corrupt"}
@@ -159,17 +161,17 @@ class Storage:
             raise
 
     def _call(self, action: str, ask: Callable[[Any], Any]) -> Any:
-        """Ask once more when a body breaks off half way: boto3 retries everything but the reading of a body."""
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ResponseStreamingError
+        """Ask boto3, which retries by itself; only a body that breaks off half way is asked for anew here."""
+        from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError, ResponseStreamingError
 
-        for attempt in range(self._attempts):
+        for left in reversed(range(self._attempts)):
             try:
                 return ask(self._client)
-            except (ResponseStreamingError, HTTPClientError, BotoCoreError, ClientError, ValueError) as error:
-                if action == "get" and isinstance(error, _broken_bodies()) and attempt + 1 < self._attempts:
+            except (BotoCoreError, ClientError, ValueError) as error:
+                if left and isinstance(error, (IncompleteReadError, ResponseStreamingError)):
                     continue
                 # The cause may quote keys, signatures and addresses: it ends here.
-                raise problem(error, action) from None
+                raise storage_error(error, action) from None
         raise AssertionError("the last attempt returns or raises")
 
     @cached_property
@@ -196,8 +198,10 @@ class Storage:
         )
 
 
-def _disposition(how: str, filename: str) -> str:
-    """RFC 6266: a plain name for old clients and the true one, percent-encoded, for all others."""
+def _named(content_type: str, filename: str) -> dict[str, str]:
+    """How a browser takes the object. The name as RFC 6266 has it: plain for old clients, the true one encoded."""
+    how = "inline" if content_type.startswith("text/html") else "attachment"
     name = filename.replace("\\", "/").rsplit("/", 1)[-1] or "download"
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name)
-    return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
+    true = quote(name, safe="", errors="replace")
+    return {"ContentType": content_type, "ContentDisposition": f"{how}; filename=\"{plain}\"; filename*=UTF-8''{true}"}

@@ -197,10 +197,12 @@ def talk_seconds(turns: Iterable[Turn]) -> dict[str, float]:
 
 def alone(turns: Sequence[Turn]) -> dict[str, list[Span]]:
     """Per label the spans in which nobody else speaks, in order: the clean speech that a voice is known by."""
-    edges = sorted({t.start for t in turns} | {t.end for t in turns})
+    # A turn that the recording's end cut down to nothing closes before it opens.
+    lasting = [t for t in turns if t.end > t.start]
+    edges = sorted({t.start for t in lasting} | {t.end for t in lasting})
     opening: dict[float, list[str]] = {}
     closing: dict[float, list[str]] = {}
-    for turn in turns:
+    for turn in lasting:
         opening.setdefault(turn.start, []).append(turn.label)
         closing.setdefault(turn.end, []).append(turn.label)
     active: dict[str, int] = {}

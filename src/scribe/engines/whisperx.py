@@ -68,7 +68,7 @@ class WhisperXEngine:
         while done < len(chunks):
             group = chunks[done : done + GROUP_CHUNKS]
             try:
-                found = self._run(audio, group, language, options, batch, lambda part, at=done, of=len(group): tick((at + part * of) / len(chunks)))
+                found = self._run(audio, group, language, options, batch, _within(tick, done, len(group), len(chunks)))
             except RuntimeError as error:
                 if "out of memory" not in str(error).lower():
                     raise
@@ -125,6 +125,11 @@ class WhisperXEngine:
         window = audio[int(chunk.start * SAMPLE_RATE) : int(chunk.end * SAMPLE_RATE)][:N_SAMPLES]
         bins = self._pipeline.model.feat_kwargs.get("feature_size") or 80
         return log_mel_spectrogram(window, n_mels=bins, padding=N_SAMPLES - len(window))
+
+
+def _within(tick: Tick, done: int, group: int, total: int) -> Callable[[float], None]:
+    """A tick for the group of `group` chunks that begins after `done` of `total`."""
+    return lambda part: tick((done + part * group) / total)
 
 
 _TRANSCRIPTION_OPTIONS = frozenset(
