@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from scribe.log import job_id as current_job
 from scribe.platform import progress_sink
 from scribe.progress import Event, Progress
 from scribe.redact import Redactor
-from scribe.result import JobResult, speaker_dict, strict
+from scribe.result import JobResult, strict
 from scribe.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,9 @@ class Handler:
         # A library's sys.exit would end the worker with the job unanswered, and its redelivery the next worker.
         except BaseException as error:
             log.error("unexpected %s", type(error).__name__, exc_info=True)
-            return self._failure(Internal("the worker failed in an unexpected way; its log has the details under this error_id"))
+            return self._failure(
+                Internal("the worker failed in an unexpected way; its log has the details under this error_id")
+            )
 
     def _failure(self, error: WorkerError) -> dict[str, Any]:
         answer = self._redactor.clean_value(strict(error.to_dict()))
@@ -101,14 +103,24 @@ class Handler:
 
         places = self._predictor.models.places
         if task.model is not None and not places.allows(task.model):
-            raise InvalidInput("model is not allowed on this endpoint: ALLOWED_MODELS lists what is",
-                               {"problems": [{"key": "model", "problem": "is not allowed on this endpoint"}]})
-        delivery = self._outbox.delivery(task, str(job.get("id", "local")), fingerprint(job.get("input"), places.identities()))
+            raise InvalidInput(
+                "model is not allowed on this endpoint: ALLOWED_MODELS lists what is",
+                {"problems": [{"key": "model", "problem": "is not allowed on this endpoint"}]},
+            )
+        delivery = self._outbox.delivery(
+            task, str(job.get("id", "local")), fingerprint(job.get("input"), places.identities())
+        )
         if (committed := delivery.recall()) is not None:
             log.info("delivered before: answered from the storage")
             return committed
-        with Progress(self._report(job), planned(task)) as progress, self._intake.open(task, progress, check) as gathered:
-            prediction = self._predictor.run(gathered.channels, task, gathered.voices, progress, check)
+        with (
+            Progress(self._report(job), planned(task)) as progress,
+            self._intake.open(task, progress, check) as gathered,
+        ):
+            if gathered.stored is not None:
+                prediction = self._predictor.rename(gathered.stored, task, gathered.voices, progress, check)
+            else:
+                prediction = self._predictor.run(gathered.channels, task, gathered.voices, progress, check)
             progress.stage("publish")
             result = self._published(delivery, task, prediction)
         result.job_id = str(job.get("id", "local"))
@@ -123,19 +135,28 @@ class Handler:
         """Render, upload, and shape the answer. What could not be stored travels inline, as far as it fits."""
         began = time.monotonic()
         transcript = prediction.transcript
-        shape = json_format.to_dict(transcript, words=task.align_output)
+        words = task.align_output or task.source is not None
+        shape = json_format.to_dict(transcript, words)
         options = TextOptions(task.max_line_width, task.max_line_count, task.highlight_words)
-        if not task.align_output:
+        if not words:
             transcript = replace(transcript, segments=tuple(replace(s, words=()) for s in transcript.segments))
         artifacts, notices = delivery.upload(render_all(transcript, delivery.formats, options))
         if delivery.homeless:
-            notices.append(Notice("storage_not_configured", "publish",
-                                  f"{', '.join(delivery.homeless)}: this endpoint has no storage, so there are no artifacts"))
+            notices.append(
+                Notice(
+                    "storage_not_configured",
+                    "publish",
+                    f"{', '.join(delivery.homeless)}: this endpoint has no storage, so there are no artifacts",
+                )
+            )
         inline = task.inline or self._settings.inline_default or ("none" if delivery.formats else "preview")
         debug = task.debug if task.debug is not None else self._settings.debug
         return JobResult(
-            transcript.language, transcript.language_probability, transcript.duration, shape["segments"],
-            [speaker_dict(s, prediction.models.get("name")) for s in transcript.speakers],
+            transcript.language,
+            transcript.language_probability,
+            transcript.duration,
+            shape["segments"],
+            shape["speakers"],
             inline="full" if len(artifacts) < len(delivery.formats) else inline,
             text=FORMATS[task.inline_text].render(transcript, options) if task.inline_text else None,
             artifacts=artifacts,
@@ -150,7 +171,8 @@ class Handler:
 def planned(task: JobInput) -> list[str]:
     """The stages that this job will pass, in order: what its percentage is counted over."""
     asked = {
-        "align": task.align_output or task.wants_diarization,
+        "transcribe": task.source is None,
+        "align": task.source is None and (task.align_output or task.wants_diarization),
         "diarize": task.wants_diarization,
         "name": task.speaker_verification or (task.wants_diarization and task.return_speaker_embeddings),
     }

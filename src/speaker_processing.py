@@ -147,7 +147,9 @@ def match(
     heard = {label: voice for label, voice in speakers.items() if voice is not None and voice.seconds >= min_seconds}
     scores = {label: {n: cosine(voice.vector, enrolled[n]) for n in names} for label, voice in heard.items()}
     labels = list(heard)
-    rows, columns = linear_sum_assignment([[-scores[x][n] for n in names] for x in labels]) if labels and names else ((), ())
+    rows, columns = (
+        linear_sum_assignment([[-scores[x][n] for n in names] for x in labels]) if labels and names else ((), ())
+    )
     given = {labels[r]: names[c] for r, c in zip(rows, columns, strict=True)}
     return {label: _verdict(given.get(label), scores.get(label), threshold, margin) for label in speakers}
 

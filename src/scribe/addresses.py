@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from scribe.errors import UrlBlocked
+from .errors import UrlBlocked
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -21,7 +21,9 @@ class Aligner:
     Raises ValueError for a language that whisperX has no model for, and what transformers raises when loading fails.
     """
 
-    def __init__(self, language: str, source: str | None, device: str, nltk_data: Path, local_only: bool = False) -> None:
+    def __init__(
+        self, language: str, source: str | None, device: str, nltk_data: Path, local_only: bool = False
+    ) -> None:
         import nltk
         from whisperx.alignment import load_align_model
 
@@ -31,7 +33,9 @@ class Aligner:
         self._device = device
         # Its loader prints the exception; the exception's chain says the same.
         with contextlib.redirect_stdout(None):
-            self._model, self._metadata = load_align_model(language, device, model_name=source, model_cache_only=local_only)
+            self._model, self._metadata = load_align_model(
+                language, device, model_name=source, model_cache_only=local_only
+            )
 
     def align(
         self,
@@ -50,7 +54,10 @@ class Aligner:
         aligned: list[Segment] = []
         for block, start, end in _blocks(segments):
             found = align(
-                [{"start": s.start - start, "end": s.end - start, "text": s.text, "avg_logprob": s.avg_logprob} for s in block],
+                [
+                    {"start": s.start - start, "end": s.end - start, "text": s.text, "avg_logprob": s.avg_logprob}
+                    for s in block
+                ],
                 self._model,
                 self._metadata,
                 audio[start * SAMPLE_RATE : min(math.ceil(end * SAMPLE_RATE), len(audio))],
@@ -90,7 +97,14 @@ def _segment(found: dict[str, Any], shift: int, characters: bool) -> Segment:
         round(end, 3),
         found["text"],
         tuple(
-            Word(w["word"], w["start"], w["end"], _score(w.get("score")), interpolated=w.get("interpolated", False), chars=c)
+            Word(
+                w["word"],
+                w["start"],
+                w["end"],
+                _score(w.get("score")),
+                interpolated=w.get("interpolated", False),
+                chars=c,
+            )
             for w, c in zip(timed, letters, strict=True)
         ),
         avg_logprob=found.get("avg_logprob"),
@@ -99,7 +113,11 @@ def _segment(found: dict[str, Any], shift: int, characters: bool) -> Segment:
 
 def _shifted(item: dict[str, Any], shift: int) -> dict[str, Any]:
     """The item on the recording's clock; a NaN time is no time."""
-    times = {k: round(item[k] + shift, 3) for k in ("start", "end") if isinstance(item.get(k), float | int) and math.isfinite(item[k])}
+    times = {
+        k: round(item[k] + shift, 3)
+        for k in ("start", "end")
+        if isinstance(item.get(k), float | int) and math.isfinite(item[k])
+    }
     return {k: v for k, v in item.items() if k not in ("start", "end")} | times
 
 

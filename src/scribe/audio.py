@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from scribe.errors import AudioError, DecodeFailed, DiskFull, EmptyAudio, InvalidInput, NoAudioStream, NotAudio, TooLong
-from scribe.filekind import HEAD_BYTES, foreign_kind, looks_recorded
+from .errors import AudioError, DecodeFailed, DiskFull, EmptyAudio, InvalidInput, NoAudioStream, NotAudio, TooLong
+from .filekind import HEAD_BYTES, foreign_kind, looks_recorded
 
 log = logging.getLogger(__name__)
 

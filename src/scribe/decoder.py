@@ -19,7 +19,7 @@ from typing import Any
 
 import av
 
-from scribe.mixdown import LimitReached, Mixdown, TooManyChannels
+from .mixdown import LimitReached, Mixdown, TooManyChannels
 
 # Containers that hold recordings. Playlists are not among them: hls, concat, dash and their like read other files.
 FORMATS = "aac,ac3,aiff,amr,asf,caf,flac,flv,matroska,webm,mov,mp3,mpegts,ogg,wav,w64"

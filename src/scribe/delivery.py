@@ -98,7 +98,9 @@ class Delivery:
         """Write the commit mark. A failure is only logged: the answer is complete, and a redelivery computes it anew."""
         if self._store is None:
             return
-        unsigned = {name: a | {"url": None, "expires_at": None} if a["key"] else a for name, a in answer["artifacts"].items()}
+        unsigned = {
+            name: a | {"url": None, "expires_at": None} if a["key"] else a for name, a in answer["artifacts"].items()
+        }
         body = json.dumps({**answer, "artifacts": unsigned}, ensure_ascii=False, allow_nan=False).encode()
         try:
             self._store.put(commit_key(*self._place), body, "application/json", "result.json")
@@ -120,6 +122,8 @@ class Delivery:
         try:
             url, expires_at = self._store.presign(key)
         except WorkerError as error:
-            notices.append(Notice("presign_failed", "publish", f"{key} is stored and could not be presigned: {error.message}"))
+            notices.append(
+                Notice("presign_failed", "publish", f"{key} is stored and could not be presigned: {error.message}")
+            )
             return {"url": None, "expires_at": None}
         return {"url": url, "expires_at": expires_at}

@@ -48,9 +48,15 @@ class Diarizer:
         """Turns of the whole recording, in seconds. `tick` may raise to stop; it is called after every batch."""
         import torch
 
-        def hook(step: str, artefact: object, file: object = None, total: int | None = None, completed: int | None = None) -> None:
+        def hook(
+            step: str, artefact: object, file: object = None, total: int | None = None, completed: int | None = None
+        ) -> None:
             low, high = STEPS.get(step, (None, None))
-            done = low + (high - low) * min(1.0, (completed or 0) / total) if total and low is not None and high is not None else None
+            done = (
+                low + (high - low) * min(1.0, (completed or 0) / total)
+                if total and low is not None and high is not None
+                else None
+            )
             tick(done)
 
         found = self._pipeline(

@@ -1,37 +1,16 @@
-"""What can go wrong, as one tree. A caller sees `code`, a sentence it can act on, and `retryable`; nothing else.
+"""What can go wrong, as one tree. A caller sees `code`, a sentence and `retryable`, which a star marks here.
 
 WorkerError
-├── InvalidInput            invalid_input         the job's input breaks the contract
-├── FetchError
-│   ├── UrlBlocked          url_blocked           the address is not one a job may name
-│   ├── NotFound            not_found             the server says there is nothing there, or not for us
-│   ├── FetchFailed         fetch_failed          the server could not be reached or kept failing
-│   ├── FetchIncomplete     fetch_incomplete      the download ended before the file did
-│   └── TooLarge            too_large             more bytes than the worker accepts
-├── AudioError
-│   ├── NotAudio            not_audio             the file is something else
-│   ├── NoAudioStream       no_audio_stream       a video without sound
-│   ├── EmptyAudio          empty_audio           a header and no samples
-│   ├── TooLong             too_long              more seconds than the worker accepts
-│   └── DecodeFailed        decode_failed         the decoder crashed, hung or gave up
-├── ModelError
-│   ├── GatedModel          gated_model           the hub wants a token or accepted terms
-│   ├── ModelNotFound       model_not_found       no such model at that place
-│   ├── WeightsCorrupt      weights_corrupt       the files are there and cannot be loaded
-│   └── HubUnreachable      hub_unreachable       the hub did not answer
-├── GpuError
-│   ├── GpuOutOfMemory      gpu_out_of_memory     not even one chunk fits
-│   └── GpuBroken           gpu_broken            the device is in a state only a restart mends
-├── StorageError
-│   ├── StorageDenied       storage_denied        wrong key, wrong bucket or no permission
-│   ├── StorageUnavailable  storage_unavailable   the storage did not answer
-│   └── DiskFull            disk_full             the worker's own disk
-├── Stopped
-│   ├── Cancelled           cancelled             the platform took the job back
-│   └── ShuttingDown        shutting_down         the worker is leaving
-├── DeadlineReached         deadline_reached      `deadline_s` passed
-├── StageFailed             stage_failed          `strict` and a stage was skipped
-└── Internal                internal              a fault of ours, findable by `error_id`
+├── InvalidInput     invalid_input
+├── FetchError       url_blocked, not_found, fetch_failed*, fetch_incomplete*, too_large
+├── AudioError       not_audio, no_audio_stream, empty_audio, too_long, decode_failed
+├── ModelError       gated_model, model_not_found, weights_corrupt, hub_unreachable*
+├── GpuError         gpu_out_of_memory*, gpu_broken*
+├── StorageError     storage_denied, storage_unavailable*, disk_full*
+├── Stopped          cancelled, shutting_down*
+├── DeadlineReached  deadline_reached
+├── StageFailed      stage_failed
+└── Internal         internal*
 """
 
 from __future__ import annotations
@@ -42,10 +21,7 @@ from typing import Any, ClassVar
 
 
 class WorkerError(Exception):
-    """The root. `message` must be safe to show: no path, token, traceback or signed query string.
-
-    `details` is a small JSON-ready mapping, the machine's version of the sentence.
-    """
+    """The root. `message` is safe to show: no path, token or signed query. `details` is small and JSON-ready."""
 
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
@@ -57,7 +33,7 @@ class WorkerError(Exception):
         self.details = dict(details or {})
 
     def to_dict(self) -> dict[str, Any]:
-        """The failure as RunPod returns it: `error` marks the job FAILED, the other keys travel beside it."""
+        """The failure as RunPod returns it: `error` marks the job FAILED, the rest travels beside it."""
         return {
             "error": f"{self.code}: {self.message}",
             "code": self.code,

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scribe.errors import DiskFull, FetchError, FetchFailed, FetchIncomplete, InvalidInput, NotFound, TooLarge
-from scribe.net import GuardedClient, Response
-from scribe.redact import safe_url
+from .errors import DiskFull, FetchError, FetchFailed, FetchIncomplete, InvalidInput, NotFound, TooLarge
+from .net import GuardedClient, Response
+from .redact import safe_url
 
 TRIES = 3
 BACKOFF_S = 0.5  # doubled with every try, half of it by chance

@@ -11,7 +11,7 @@ from typing import Any
 ALIASES = {"audio": "audio_file", "audio_url": "audio_file", "audio_base_64": "audio_base64"}
 TEXT_OF = {"plain_text": "txt", "formatted_text": "txt", "srt": "srt", "vtt": "vtt"}
 WITHOUT_EFFECT = {
-    "huggingface_access_token": "huggingface_access_token is not used: set HF_TOKEN on the endpoint, so that no job carries a secret",
+    "huggingface_access_token": "huggingface_access_token is not used: set HF_TOKEN on the endpoint",
     "enable_vad": "enable_vad does nothing: voice activity detection is always on",
     "best_of": "best_of does nothing: batched decoding does not sample",
     "condition_on_previous_text": "condition_on_previous_text does nothing: chunks are decoded independently",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,16 +12,19 @@ from pathlib import Path
 from speaker_processing import VoiceSample
 
 from .audio import Audio, decode
-from .errors import AudioError, FetchError, StageFailed
+from .errors import AudioError, FetchError, InvalidInput, StageFailed
 from .fetch import decode_base64, fetch
+from .formats.json import from_dict
 from .job import JobInput, Notice
 from .net import GuardedClient
 from .progress import Progress
 from .sample import SpeakerSample
 from .settings import Settings
+from .transcript import Transcript
 from .workspace import Workspaces
 
 MAX_SAMPLE_SECONDS = 300.0
+MAX_TRANSCRIPT_BYTES = 100_000_000
 MESSAGES = {
     "length_unverified": "the server did not say how long the file is, so it cannot be proven complete",
     "audio_damaged": "parts of the file could not be decoded and are missing",
@@ -29,9 +33,10 @@ MESSAGES = {
 
 @dataclass(slots=True)
 class Gathered:
-    """The recording (its mix, or an Audio a channel) and the voices, with what was noticed and the seconds it took."""
+    """The recording (its mix, or an Audio a channel) or the stored transcript, the voices, notices and seconds."""
 
     channels: tuple[Audio, ...] = ()
+    stored: Transcript | None = None
     voices: list[VoiceSample] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
@@ -60,29 +65,76 @@ class Intake:
         with self._workspaces.open() as folder:
             began = time.monotonic()
             progress.stage("fetch")
-            recording = self._bring(task.audio_file, task.audio_base64, folder / "audio", gathered, check, tick)
+            if task.source is not None:
+                file = self._bring(
+                    task.source.transcript_url, None, folder / "transcript", gathered, check, tick, MAX_TRANSCRIPT_BYTES
+                )
+                gathered.stored = _stored(file)
+            else:
+                file = self._bring(
+                    task.audio_file,
+                    task.audio_base64,
+                    folder / "audio",
+                    gathered,
+                    check,
+                    tick,
+                    self._settings.max_audio_bytes,
+                )
             samples = self._samples(task, folder, gathered, check) if task.speaker_verification else []
             gathered.timings["fetch"], began = time.monotonic() - began, time.monotonic()
             progress.stage("decode")
-            decoded = decode(recording, folder, max_seconds=self._settings.max_audio_seconds, split=task.channels == "split",
-                             check=check, tick=tick)
-            gathered.channels = decoded.channels
-            gathered.notices += [Notice(code, "decode", MESSAGES[code]) for code in decoded.warnings]
-            if task.channels == "split" and len(decoded.channels) == 1:
-                gathered.notices.append(Notice("one_channel", "decode", "channels: split was asked for and the recording has one channel"))
+            if task.source is None:
+                self._decode(task, file, folder, gathered, check, tick)
             for sample, file in samples:
                 self._decode_sample(task, sample, file, folder, gathered, check)
             gathered.timings["decode"] = time.monotonic() - began
             yield gathered
 
-    def _bring(
-        self, url: str | None, text: str | None, target: Path, gathered: Gathered, check: Callable[[], None],
+    def _decode(
+        self,
+        task: JobInput,
+        file: Path,
+        folder: Path,
+        gathered: Gathered,
+        check: Callable[[], None],
         tick: Callable[[float | None], None],
+    ) -> None:
+        decoded = decode(
+            file,
+            folder,
+            max_seconds=self._settings.max_audio_seconds,
+            split=task.channels == "split",
+            check=check,
+            tick=tick,
+        )
+        gathered.channels = decoded.channels
+        gathered.notices += [Notice(code, "decode", MESSAGES[code]) for code in decoded.warnings]
+        if task.channels == "split" and len(decoded.channels) == 1:
+            gathered.notices.append(
+                Notice("one_channel", "decode", "channels: split was asked for and the recording has one channel")
+            )
+
+    def _bring(
+        self,
+        url: str | None,
+        text: str | None,
+        target: Path,
+        gathered: Gathered,
+        check: Callable[[], None],
+        tick: Callable[[float | None], None],
+        max_bytes: int,
     ) -> Path:
         if text is not None:
             return decode_base64(text, target, self._settings.max_base64_bytes).path
-        fetched = fetch(self._client, url or "", target, max_bytes=self._settings.max_audio_bytes,
-                        deadline_s=self._settings.fetch_deadline_s, check=check, tick=tick)
+        fetched = fetch(
+            self._client,
+            url or "",
+            target,
+            max_bytes=max_bytes,
+            deadline_s=self._settings.fetch_deadline_s,
+            check=check,
+            tick=tick,
+        )
         gathered.notices += [Notice(code, "fetch", MESSAGES[code]) for code in fetched.warnings]
         return fetched.path
 
@@ -92,23 +144,48 @@ class Intake:
         found = []
         for number, sample in enumerate(task.speaker_samples):
             if sample.embedding is not None:
-                gathered.voices.append(VoiceSample(sample.display_name, None, tuple(sample.embedding.vector), sample.embedding.model))
+                gathered.voices.append(
+                    VoiceSample(sample.display_name, None, tuple(sample.embedding.vector), sample.embedding.model)
+                )
                 continue
             try:
-                path = self._bring(sample.url, sample.audio_base64, folder / f"sample{number}", gathered, check, lambda fraction: check())
+                path = self._bring(
+                    sample.url,
+                    sample.audio_base64,
+                    folder / f"sample{number}",
+                    gathered,
+                    check,
+                    lambda fraction: check(),
+                    self._settings.max_audio_bytes,
+                )
                 found.append((sample, path))
             except FetchError as error:
                 _lost(task, sample, gathered, error)
         return found
 
     def _decode_sample(
-        self, task: JobInput, sample: SpeakerSample, file: Path, folder: Path, gathered: Gathered, check: Callable[[], None]
+        self,
+        task: JobInput,
+        sample: SpeakerSample,
+        file: Path,
+        folder: Path,
+        gathered: Gathered,
+        check: Callable[[], None],
     ) -> None:
         try:
             decoded = decode(file, folder, max_seconds=MAX_SAMPLE_SECONDS, check=check)
             gathered.voices.append(VoiceSample(sample.display_name, decoded.channels[0]))
         except AudioError as error:
             _lost(task, sample, gathered, error)
+
+
+def _stored(file: Path) -> Transcript:
+    """The transcript that an earlier job left. Raises InvalidInput when the file is something else."""
+    try:
+        shape = json.loads(file.read_bytes())
+    except ValueError:
+        raise InvalidInput("source.transcript_url does not hold a transcript.json") from None
+    return from_dict(shape if isinstance(shape, dict) else {})
 
 
 def _lost(task: JobInput, sample: SpeakerSample, gathered: Gathered, error: FetchError | AudioError) -> None:

@@ -5,93 +5,123 @@ Each field's description is the manual: the README's table and the JSON schema i
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from .destination import S3Config
 from .errors import InvalidInput
 from .foreign import translate
+from .languages import LANGUAGES
+from .notice import Notice, ignored_options
+from .problems import base64_texts, impossible_combinations, problem_of, unknown_keys
 from .sample import SpeakerSample, Strict
 
 SCHEMA_VERSION = "1"
-# Whisper's own list (faster_whisper.tokenizer); a test compares the two. Written out because floor 0 loads no model library.
-LANGUAGES = frozenset(
-    ["af", "am", "ar", "as", "az", "ba", "be", "bg", "bn", "bo", "br", "bs", "ca", "cs", "cy", "da", "de", "el", "en", "es", "et", "eu", "fa", "fi", "fo", "fr", "gl", "gu", "ha", "haw", "he", "hi", "hr", "ht", "hu", "hy", "id", "is", "it", "ja", "jw", "ka", "kk", "km", "kn", "ko", "la", "lb", "ln", "lo", "lt", "lv", "mg", "mi", "mk", "ml", "mn", "mr", "ms", "mt", "my", "ne", "nl", "nn", "no", "oc", "pa", "pl", "ps", "pt", "ro", "ru", "sa", "sd", "si", "sk", "sl", "sn", "so", "sq", "sr", "su", "sv", "sw", "ta", "te", "tg", "th", "tk", "tl", "tr", "tt", "uk", "ur", "uz", "vi", "yi", "yo", "zh", "yue"]
-)
 FormatName = Literal["json", "srt", "vtt", "tsv", "txt", "html"]
 BEAM_OF_QUALITY = {"fast": 1, "balanced": 5, "best": 10}
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something the caller should know although the job succeeded. `stage` says where it arose."""
+class Source(Strict):
+    """Something finished to start from, instead of audio."""
 
-    code: str
-    stage: str
-    message: str
-
-    def to_dict(self) -> dict[str, str]:
-        return asdict(self)
+    transcript_url: str = Field(max_length=4096, description="address of an earlier job's transcript.json")
 
 
 class JobInput(Strict):
     """One recording and what to do with it. Unknown keys are refused, naming the nearest known one."""
 
-    audio_file: str | None = Field(None, max_length=4096, description="http or https address of the recording (aliases `audio`, `audio_url`)")
-    audio_base64: str | None = Field(None, description="the recording itself, at most MAX_BASE64_BYTES (alias `audio_base_64`)")
+    audio_file: str | None = Field(
+        None, max_length=4096, description="http or https address of the recording (aliases `audio`, `audio_url`)"
+    )
+    audio_base64: str | None = Field(
+        None, description="the recording itself, at most MAX_BASE64_BYTES (alias `audio_base_64`)"
+    )
+    source: Source | None = Field(
+        None,
+        description="object with `transcript_url`: render other formats from a stored transcript, or name its "
+        "speakers anew, without audio",
+    )
     language: str | None = Field(None, description="ISO code; null detects it")
     task: Literal["transcribe", "translate"] = Field("transcribe", description="translate writes English")
-    model: str | None = Field(None, max_length=200, description="a name in ALLOWED_MODELS; null takes the configured one")
+    model: str | None = Field(
+        None, max_length=200, description="a name in ALLOWED_MODELS; null takes the configured one"
+    )
     quality: Literal["fast", "balanced", "best"] = Field("balanced", description="preset of beam_size: 1, 5, 10")
-    batch_size: int | None = Field(None, ge=1, le=128, description="chunks decoded at once; null: 16 on a GPU, 4 on a CPU")
+    batch_size: int | None = Field(
+        None, ge=1, le=128, description="chunks decoded at once; null: 16 on a GPU, 4 on a CPU"
+    )
     beam_size: int | None = Field(None, ge=1, le=10, description="null takes the quality's")
     patience: float = Field(1.0, gt=0, le=2)
     length_penalty: float = Field(1.0, ge=0, le=2)
     repetition_penalty: float = Field(1.0, ge=1, le=2)
     no_repeat_ngram_size: int = Field(0, ge=0, le=10)
-    initial_prompt: str | None = Field(None, max_length=1000, description="text that precedes every chunk, not only the first")
+    initial_prompt: str | None = Field(
+        None, max_length=1000, description="text that precedes every chunk, not only the first"
+    )
     hotwords: str | None = Field(None, max_length=1000, description="words to expect")
     suppress_numerals: bool = Field(False, description="spell numbers out, so that every word can be aligned")
     temperature: float | None = Field(None, ge=0, le=1, description="does nothing yet and says so in a warning")
-    compression_ratio_threshold: float | None = Field(None, gt=0, le=10, description="does nothing yet and says so in a warning")
-    log_prob_threshold: float | None = Field(None, ge=-10, le=0, description="does nothing yet and says so in a warning")
+    compression_ratio_threshold: float | None = Field(
+        None, gt=0, le=10, description="does nothing yet and says so in a warning"
+    )
+    log_prob_threshold: float | None = Field(
+        None, ge=-10, le=0, description="does nothing yet and says so in a warning"
+    )
     no_speech_threshold: float | None = Field(None, ge=0, le=1, description="does nothing yet and says so in a warning")
     vad_method: Literal["pyannote", "silero"] | None = Field(None, description="null takes the model set's")
     vad_onset: float | None = Field(None, gt=0, lt=1, description="null takes the model set's")
     vad_offset: float | None = Field(None, gt=0, lt=1, description="null takes the model set's; silero has none")
-    chunk_size: int | None = Field(None, ge=1, le=30, description="seconds decoded as one piece; null takes the model set's")
-    language_detection_min_prob: float = Field(0.0, ge=0, le=1, description="stop listening for the language at this probability")
+    chunk_size: int | None = Field(
+        None, ge=1, le=30, description="seconds decoded as one piece; null takes the model set's"
+    )
+    language_detection_min_prob: float = Field(
+        0.0, ge=0, le=1, description="stop listening for the language at this probability"
+    )
     language_detection_max_tries: int = Field(5, ge=1, le=20, description="chunks of speech to listen to at most")
     align_output: bool = Field(False, description="deliver words with their times")
-    interpolate_method: Literal["nearest", "linear", "ignore"] = Field("nearest", description="how the aligner fills words it did not hear")
+    interpolate_method: Literal["nearest", "linear", "ignore"] = Field(
+        "nearest", description="how the aligner fills words it did not hear"
+    )
     return_char_alignments: bool = Field(False, description="deliver characters with their times too")
     diarization: bool = Field(False, description="separate the speakers; words are aligned for it in any case")
     num_speakers: int | None = Field(None, ge=1, le=50, description="excludes the next two")
     min_speakers: int | None = Field(None, ge=1, le=50)
     max_speakers: int | None = Field(None, ge=1, le=50)
     speaker_verification: bool = Field(False, description="name the speakers by `speaker_samples`; implies diarization")
-    speaker_samples: list[SpeakerSample] = Field(default_factory=list, max_length=20,
-        description="objects of `url` or `audio_base64` or `embedding`, and `name`")
-    speaker_threshold: float | None = Field(None, ge=-1, le=1, description="least cosine of a match; null takes the speaker model's")
+    speaker_samples: list[SpeakerSample] = Field(
+        default_factory=list, max_length=20, description="objects of `url` or `audio_base64` or `embedding`, and `name`"
+    )
+    speaker_threshold: float | None = Field(
+        None, ge=-1, le=1, description="least cosine of a match; null takes the speaker model's"
+    )
     return_speaker_embeddings: bool = Field(False, description="deliver each speaker's embedding")
     channels: Literal["mix", "split"] = Field("mix", description="split: each channel is one speaker")
     channel_names: list[str] = Field(default_factory=list, max_length=16, description="names of the channels, in order")
-    formats: list[FormatName] | None = Field(None, max_length=6, description="artifacts; null: json with storage, none without")
-    inline: Literal["preview", "full", "none"] | None = Field(None,
-        description="preview: 50 segments without words; null: INLINE_DEFAULT, else none with storage and preview without")
-    result_urls: dict[FormatName, str] = Field(default_factory=dict, max_length=6,
-        description="presigned PUT address by format: results go there, not into the worker's storage")
+    formats: list[FormatName] | None = Field(
+        None, max_length=6, description="artifacts; null: json with storage, none without"
+    )
+    inline: Literal["preview", "full", "none"] | None = Field(
+        None,
+        description="preview: 50 segments without words; null: INLINE_DEFAULT, else none with storage and preview without",
+    )
+    result_urls: dict[FormatName, str] = Field(
+        default_factory=dict,
+        max_length=6,
+        description="presigned PUT address by format: results go there, not into the worker's storage",
+    )
     max_line_width: int = Field(42, ge=10, le=200, description="characters in a subtitle line")
     max_line_count: int = Field(2, ge=1, le=4, description="lines in a subtitle")
     highlight_words: bool = Field(False, description="subtitles mark the spoken word")
-    deadline_s: float | None = Field(None, gt=0, le=604800, description="seconds from receipt after which the job stops and answers "
-        "with what is finished, `partial: true`")
+    deadline_s: float | None = Field(
+        None,
+        gt=0,
+        le=604800,
+        description="seconds from receipt after which the job stops and answers with what is finished, `partial: true`",
+    )
     debug: bool | None = Field(None, description="effective options and memory in the answer; null takes DEBUG")
     strict: bool = Field(False, description="a stage that cannot be done fails the job")
 
@@ -110,26 +140,40 @@ class JobInput(Strict):
     def parse(cls, raw: object, max_base64_bytes: int = 10_000_000, s3_config: object = None) -> JobInput:
         """Check `job["input"]` and `job["s3Config"]`. Raises InvalidInput whose details list every problem as {key, problem}."""
         if not isinstance(raw, Mapping):
-            raise InvalidInput("the job needs an `input` object with at least `audio_file`", {"problems": [
-                {"key": "input", "problem": "must be an object"}, {"key": "audio_file", "problem": "is required"}]})
+            raise InvalidInput(
+                "the job needs an `input` object with at least `audio_file`",
+                {
+                    "problems": [
+                        {"key": "input", "problem": "must be an object"},
+                        {"key": "audio_file", "problem": "is required"},
+                    ]
+                },
+            )
         known, notices, inline_text = translate(raw)
-        problems = _unknown_keys(known)
-        for key, text in _base64_texts(known):
+        problems = unknown_keys(known, cls.model_fields)
+        for key, text in base64_texts(known):
             if len(text) > max_base64_bytes:
-                problems.append({"key": key, "problem": f"is longer than {max_base64_bytes} bytes; upload the file and send its address"})
+                problems.append(
+                    {
+                        "key": key,
+                        "problem": f"is longer than {max_base64_bytes} bytes; upload the file and send its address",
+                    }
+                )
         try:
             job = cls.model_validate({k: v for k, v in known.items() if k in cls.model_fields})
         except ValidationError as error:
-            problems += [_problem(p) for p in error.errors(include_url=False, include_input=False)]
+            problems += [problem_of(p) for p in error.errors(include_url=False, include_input=False)]
         try:
             s3 = S3Config.model_validate(s3_config) if s3_config is not None else None
         except ValidationError as error:
-            problems += [_problem(p, "s3Config") for p in error.errors(include_url=False, include_input=False)]
-        problems += _combinations(known)
+            problems += [problem_of(p, "s3Config") for p in error.errors(include_url=False, include_input=False)]
+        problems += impossible_combinations(known)
         if problems:
-            raise InvalidInput("; ".join(f"{p['key']} {p['problem']}" for p in problems[:20])[:2000], {"problems": problems[:50]})
+            raise InvalidInput(
+                "; ".join(f"{p['key']} {p['problem']}" for p in problems[:20])[:2000], {"problems": problems[:50]}
+            )
         job._notices.extend(Notice("option_ignored", "input", text) for text in notices)
-        job._notices.extend(_honest(job))
+        job._notices.extend(ignored_options(job))
         job._inline_text = inline_text
         job._s3_config = s3
         return job
@@ -151,7 +195,7 @@ class JobInput(Strict):
 
     @property
     def wants_diarization(self) -> bool:
-        return (self.diarization or self.speaker_verification) and self.channels == "mix"
+        return (self.diarization or self.speaker_verification) and self.channels == "mix" and self.source is None
 
     @property
     def beam(self) -> int:
@@ -162,76 +206,3 @@ def fingerprint(raw: object, models: Mapping[str, str]) -> str:
     """16 hex digits of the whole canonical input, the models' revisions and the schema: same work, same key."""
     canonical = json.dumps([raw, dict(models), SCHEMA_VERSION], sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _unknown_keys(raw: Mapping[str, Any]) -> list[dict[str, str]]:
-    problems = []
-    for key in raw:
-        if key not in JobInput.model_fields:
-            near = difflib.get_close_matches(str(key), JobInput.model_fields, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            problems.append({"key": str(key)[:64], "problem": f"is not a known key{hint}"})
-    return problems
-
-
-def _combinations(raw: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What single keys cannot tell. Reads the raw input, so that it speaks even when other keys are wrong."""
-    problems = []
-    if (raw.get("audio_file") is None) == (raw.get("audio_base64") is None):
-        problems.append({"key": "audio_file", "problem": "is required, or audio_base64: exactly one of them"})
-    low, high = raw.get("min_speakers"), raw.get("max_speakers")
-    if raw.get("num_speakers") is not None and (low is not None or high is not None):
-        problems.append({"key": "num_speakers", "problem": "excludes min_speakers and max_speakers"})
-    if isinstance(low, int) and isinstance(high, int) and low > high:
-        problems.append({"key": "min_speakers", "problem": "must not exceed max_speakers"})
-    if raw.get("speaker_verification") is True and not raw.get("speaker_samples"):
-        problems.append({"key": "speaker_samples", "problem": "is required by speaker_verification: give at least one sample"})
-    return problems
-
-
-def _base64_texts(raw: Mapping[str, Any]) -> list[tuple[str, str]]:
-    samples = raw.get("speaker_samples")
-    found = [("audio_base64", raw.get("audio_base64"))]
-    if isinstance(samples, list):
-        found += [(f"speaker_samples.{i}.audio_base64", s.get("audio_base64")) for i, s in enumerate(samples) if isinstance(s, Mapping)]
-    return [(key, text) for key, text in found if isinstance(text, str)]
-
-
-def _problem(error: Mapping[str, Any], under: str = "") -> dict[str, str]:
-    """pydantic's finding as {key, problem}; a validator's own sentence carries its key in front."""
-    plain = {"missing": "is required", "extra_forbidden": "is not a known key"}
-    message = plain.get(str(error["type"])) or str(error["msg"]).removeprefix("Value error, ")
-    key = ".".join(filter(None, [under, *map(str, error["loc"])]))
-    if not key and ": " in message:
-        key, message = message.split(": ", 1)
-    return {"key": key or "input", "problem": message[:1].lower() + message[1:]}
-
-
-def _honest(job: JobInput) -> list[Notice]:
-    """Options that this job gave and that cannot act."""
-    notices = []
-    if job.speaker_verification and not job.diarization and job.channels == "mix":
-        notices.append(Notice("diarization_implied", "input", "speaker_verification needs the speakers separated: diarization was switched on"))
-    for name in ("temperature", "compression_ratio_threshold", "log_prob_threshold", "no_speech_threshold"):
-        if getattr(job, name) is not None:
-            notices.append(Notice("option_ignored", "input", f"{name} does nothing: whisperX's batched decoding is greedy over beams and has no gates"))
-    if job.channels == "split":
-        asked = ("diarization", "num_speakers", "min_speakers", "max_speakers", "return_speaker_embeddings")
-        unused = [n for n in asked if getattr(job, n)]
-        if unused:
-            notices.append(Notice("option_ignored", "input", f"{', '.join(unused)}: each channel is one speaker with channels: split"))
-    elif job.channel_names:
-        notices.append(Notice("option_ignored", "input", "channel_names does nothing without channels: split"))
-    if not job.wants_diarization:
-        unused = [n for n in ("num_speakers", "min_speakers", "max_speakers", "return_speaker_embeddings") if n in job.model_fields_set and getattr(job, n)]
-        if unused and job.channels == "mix":
-            notices.append(Notice("option_ignored", "input", f"{', '.join(unused)} does nothing without diarization"))
-    if job.speaker_samples and not job.speaker_verification:
-        notices.append(Notice("option_ignored", "input", "speaker_samples does nothing without speaker_verification"))
-    if job.speaker_threshold is not None and not job.speaker_verification:
-        notices.append(Notice("option_ignored", "input", "speaker_threshold does nothing without speaker_verification"))
-    if job.return_char_alignments and not job.align_output:
-        notices.append(Notice("option_ignored", "input", "return_char_alignments does nothing without align_output"))
-    if job.interpolate_method != "nearest" and not (job.align_output or job.wants_diarization):
-        notices.append(Notice("option_ignored", "input", "interpolate_method does nothing without align_output"))
-    return notices

@@ -60,8 +60,13 @@ def send(client: GuardedClient, url: str, data: bytes, headers: dict[str, str]) 
         if attempt:
             time.sleep(BACKOFF_S * 2 ** (attempt - 1))
         try:
-            with client.request("PUT", url, headers={**headers, "Content-Length": str(len(data))}, body=data,
-                                deadline=time.monotonic() + DEADLINE_S) as response:
+            with client.request(
+                "PUT",
+                url,
+                headers={**headers, "Content-Length": str(len(data))},
+                body=data,
+                deadline=time.monotonic() + DEADLINE_S,
+            ) as response:
                 status = response.status
         except FetchError as error:
             if not error.retryable:
@@ -71,7 +76,9 @@ def send(client: GuardedClient, url: str, data: bytes, headers: dict[str, str]) 
         if status in (200, 201, 204):
             return
         if status not in BUSY:
-            raise StorageDenied(f"the job's storage refused the upload (status {status}): the address expired, or the keys may not put there",
-                                {"status": status})
+            raise StorageDenied(
+                f"the job's storage refused the upload (status {status}): the address expired, or the keys may not put there",
+                {"status": status},
+            )
         failure = StorageUnavailable(f"the job's storage answered with status {status}", {"status": status})
     raise failure

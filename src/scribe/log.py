@@ -14,8 +14,24 @@ from contextvars import ContextVar
 
 job_id: ContextVar[str] = ContextVar("job_id", default="-")
 
-NOISY = ("speechbrain", "pyannote", "lightning", "lightning_fabric", "pytorch_lightning", "urllib3", "botocore", "boto3",
-         "s3transfer", "numba", "matplotlib", "whisperx", "faster_whisper", "asyncio", "fsspec", "huggingface_hub")
+NOISY = (
+    "speechbrain",
+    "pyannote",
+    "lightning",
+    "lightning_fabric",
+    "pytorch_lightning",
+    "urllib3",
+    "botocore",
+    "boto3",
+    "s3transfer",
+    "numba",
+    "matplotlib",
+    "whisperx",
+    "faster_whisper",
+    "asyncio",
+    "fsspec",
+    "huggingface_hub",
+)
 
 
 class CleanFormatter(logging.Formatter):
@@ -33,7 +49,13 @@ class CleanFormatter(logging.Formatter):
         message = self._clean(message)
         job = job_id.get()
         if self._as_json:
-            line = {"time": record.created, "level": record.levelname, "logger": record.name, "job": job, "message": message}
+            line = {
+                "time": record.created,
+                "level": record.levelname,
+                "logger": record.name,
+                "job": job,
+                "message": message,
+            }
             return json.dumps(line, ensure_ascii=False)
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         return f"{clock} {record.levelname:<7} {'' if job == '-' else job + ' '}{message}"

@@ -13,9 +13,10 @@ from .aligner import Aligner
 from .diarizer import Diarizer
 from .engines.whisperx import WhisperXEngine
 from .errors import ModelNotFound
+from .loading import loading
 from .settings import InvalidSettings
 from .vad import PyannoteDetector, SileroDetector, SpeechDetector
-from .weights import Location, ModelSet, Shelf, loading
+from .weights import Location, ModelSet, Shelf
 
 log = logging.getLogger(__name__)
 
@@ -59,16 +60,18 @@ class Models:
     def engine(self, place: Location) -> WhisperXEngine:
         """The speech model; another one that is loaded leaves first, so that never two are in memory."""
         key = f"asr:{place.source}"
-        for other in self._shelf.keys():
+        for other in self._shelf.names():
             if other.startswith("asr:") and other != key:
                 self._shelf.drop(other)
-        with loading("speech model", place):
-            return self._shelf.get(key, lambda: WhisperXEngine(
-                place.source, self.device, self.compute_type, self._threads, self._local_only))
+        with loading("speech model", place.name):
+            return self._shelf.get(
+                key,
+                lambda: WhisperXEngine(place.source, self.device, self.compute_type, self._threads, self._local_only),
+            )
 
     def detector(self, method: str) -> SpeechDetector:
         """The voice activity detector: silero or pyannote."""
-        with loading("voice activity model", None):
+        with loading("voice activity model", method):
             if method == "silero":
                 return self._shelf.get("vad:silero", SileroDetector)
             return self._shelf.get("vad:pyannote", lambda: PyannoteDetector(self.device, self._vad_weights))
@@ -78,20 +81,24 @@ class Models:
         place = self.places.aligner(language)
         if place is None and not self.places.only_aligns(language):
             raise ModelNotFound(f"the model set has no alignment model for '{language}'", {"language": language})
-        with loading("alignment model", place or Location(f"whisperX's alignment model for '{language}'")):
-            return self._shelf.get(f"align:{language}", lambda: Aligner(
-                language, place.source if place else None, self.device, self.places.nltk_data, self._local_only))
+        with loading("alignment model", place.name if place else f"whisperX's choice for '{language}'"):
+            return self._shelf.get(
+                f"align:{language}",
+                lambda: Aligner(
+                    language, place.source if place else None, self.device, self.places.nltk_data, self._local_only
+                ),
+            )
 
     def diarizer(self) -> Diarizer:
         """The diarization pipeline."""
         place = self.places.diarization
-        with loading("diarization model", place):
+        with loading("diarization model", place.name):
             return self._shelf.get("diarize", lambda: Diarizer(place.source, self.device, self._token))
 
     def encoder(self) -> SpeakerEncoder:
         """The speaker encoder."""
         place = self.places.speaker.location
-        with loading("speaker model", place):
+        with loading("speaker model", place.name):
             return self._shelf.get("speaker", lambda: SpeakerEncoder(place.source, place.identity, self.device))
 
 

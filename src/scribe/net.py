@@ -23,14 +23,14 @@ from http.client import HTTPException
 from typing import IO, Any
 from urllib.parse import urljoin
 
-import certifi
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse
 
-from scribe.addresses import Target, blocked_reason, check_url, refuse_blocked
-from scribe.errors import FetchFailed, FetchIncomplete, UrlBlocked, WorkerError
-from scribe.watch import POLL_S, Watch
+from .addresses import Target, blocked_reason, check_url, refuse_blocked
+from .errors import FetchFailed, FetchIncomplete, UrlBlocked, WorkerError
+from .pinned import PlainConnection, TlsConnection, default_context
+from .watch import POLL_S, Watch
 
 __all__ = ["GuardedClient", "Response", "Target", "blocked_reason", "check_url"]
 
@@ -98,7 +98,7 @@ class GuardedClient:
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._resolver = resolver
-        self._ssl_context = ssl_context or _default_context()
+        self._ssl_context = ssl_context or default_context()
 
     def check(self, url: str) -> None:
         """Whether a job may name this address, by its form alone; names are resolved at the request. Raises UrlBlocked."""
@@ -155,11 +155,11 @@ class GuardedClient:
                 watch.raise_if_stopped()
                 if index == len(addresses) - 1:
                     raise _failure(error, target) from error
-        connection: _PlainConnection | _TlsConnection
+        connection: PlainConnection | TlsConnection
         if target.scheme == "https":
-            connection = _TlsConnection(target.host, target.port, ssl_context=self._ssl_context)
+            connection = TlsConnection(target.host, target.port, ssl_context=self._ssl_context)
         else:
-            connection = _PlainConnection(target.host, target.port)
+            connection = PlainConnection(target.host, target.port)
         sock.settimeout(self._read_timeout)
         connection.pinned = sock
         return connection
@@ -203,33 +203,6 @@ class GuardedClient:
             sock.close()
             raise
         return sock
-
-
-class _PlainConnection(HTTPConnection):
-    """urllib3's connection over a socket that is open already; the name stays the host of header and certificate."""
-
-    pinned: socket.socket
-
-    def _new_conn(self) -> socket.socket:
-        return self.pinned
-
-    def close(self) -> None:
-        super().close()
-        self.pinned.close()
-
-
-class _TlsConnection(HTTPSConnection):
-    pinned: socket.socket
-
-    _new_conn = _PlainConnection._new_conn
-    close = _PlainConnection.close
-
-
-def _default_context() -> ssl.SSLContext:
-    """Verifies names and chains against the machine's roots and certifi's: slim images carry none of their own."""
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    return context
 
 
 def _ask(resolver: Callable[..., list[Any]], target: Target, answers: queue.SimpleQueue[Any]) -> None:

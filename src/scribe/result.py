@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .job import SCHEMA_VERSION, Notice
-from .transcript import Speaker
 
 PREVIEW_SEGMENTS = 50
 
@@ -38,22 +37,38 @@ class JobResult:
 
     def to_dict(self, max_bytes: int) -> dict[str, Any]:
         """The answer, at most `max_bytes` of UTF-8: full, then the preview, then as many preview segments as fit, then none."""
-        attempts = [(self.inline, len(self.segments)), ("preview", PREVIEW_SEGMENTS), ("preview", 10), ("preview", 1), ("none", 0)]
+        attempts = [
+            (self.inline, len(self.segments)),
+            ("preview", PREVIEW_SEGMENTS),
+            ("preview", 10),
+            ("preview", 1),
+            ("none", 0),
+        ]
         for number, (inline, limit) in enumerate(attempts):
             answer = self._shaped(inline, limit, shrunk=number > 0)
             if size_of(answer) <= max_bytes:
                 return answer
         answer["speakers"] = [{k: v for k, v in s.items() if k != "embedding"} for s in answer["speakers"]]
-        answer["warnings"] = answer["warnings"][:10]
+        answer["warnings"] = answer["warnings"][-10:]  # the last one tells of the truncation
         return answer
 
     def _shaped(self, inline: str, limit: int, shrunk: bool) -> dict[str, Any]:
         shown = {"full": self.segments, "preview": preview(self.segments, limit), "none": ()}[inline]
         notices = list(self.notices)
         if shrunk:
-            kept = "the artifacts hold the whole transcript" if self.artifacts else "configure storage to get the whole transcript"
-            notices.append(Notice("result_truncated", "publish", f"the answer would exceed RESULT_MAX_BYTES: {len(shown)} of "
-                                  f"{len(self.segments)} segments are inline; {kept}"))
+            kept = (
+                "the artifacts hold the whole transcript"
+                if self.artifacts
+                else "configure storage to get the whole transcript"
+            )
+            notices.append(
+                Notice(
+                    "result_truncated",
+                    "publish",
+                    f"the answer would exceed RESULT_MAX_BYTES: {len(shown)} of "
+                    f"{len(self.segments)} segments are inline; {kept}",
+                )
+            )
         answer = {
             "schema_version": SCHEMA_VERSION,
             "job_id": self.job_id,
@@ -79,18 +94,9 @@ class JobResult:
 
 def preview(segments: Sequence[Mapping[str, Any]], limit: int = PREVIEW_SEGMENTS) -> list[dict[str, Any]]:
     """The first segments without their words: a look, not the transcript."""
-    return [{k: v for k, v in s.items() if k not in ("words", "chars")} for s in segments[: min(limit, PREVIEW_SEGMENTS)]]
-
-
-def speaker_dict(speaker: Speaker, model: str | None) -> dict[str, Any]:
-    """One speaker as the answer shows it; an embedding travels with the model that made it, ready to be a sample."""
-    shown: dict[str, Any] = {"label": speaker.label, "name": speaker.name, "score": speaker.score, "seconds": speaker.seconds}
-    if speaker.reason:
-        shown["reason"] = speaker.reason
-    if speaker.embedding is not None and model is not None:
-        shown["embedding"] = {"model": model, "dimension": len(speaker.embedding), "seconds": speaker.seconds,
-                              "vector": [round(v, 6) for v in speaker.embedding]}
-    return shown
+    return [
+        {k: v for k, v in s.items() if k not in ("words", "chars")} for s in segments[: min(limit, PREVIEW_SEGMENTS)]
+    ]
 
 
 def strict(value: Any) -> Any:

@@ -23,85 +23,125 @@ class InvalidSettings(Exception):
     """Some variables are wrong; the message names every one of them, without their values where they are secret."""
 
 
-def _env(name: str, *others: str) -> AliasChoices:
-    return AliasChoices(name, *others)
-
-
 class Settings(BaseSettings):
     """What the operator decides. All optional."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
     )
 
     # Models
-    model_set: str = Field("default", validation_alias=_env("MODEL_SET"), pattern=r"^[a-z0-9_-]{1,32}$",
-        description="Which folder of models/ names the models: `default` (the real ones) or `demo` (small, self-made).")
-    whisperx_model: str | None = Field(None, validation_alias=_env("WHISPERX_MODEL", "WHISPERX_MODEL_NAME"),
-        description="Speech model, a name (`small`, `large-v3`) or a path; WHISPERX_MODEL_NAME is read too.")
-    whisperx_model_dir: Path = Field(Path("/app/models/faster-whisper-large-v3"), validation_alias=_env("WHISPERX_MODEL_DIR"),
-        description="Used when no name is set and it holds `model.bin`.")
-    whisperx_device: Literal["auto", "cpu", "cuda"] = Field("auto", validation_alias=_env("WHISPERX_DEVICE"),
-        description="`auto` takes the GPU when there is one.")
-    whisperx_compute_type: str | None = Field(None, validation_alias=_env("WHISPERX_COMPUTE_TYPE"),
-        description="CTranslate2's type; without it float16 on a GPU and int8 on a CPU.")
-    allowed_models: CommaList = Field((), validation_alias=_env("ALLOWED_MODELS"),
-        description="Comma-separated names a job may ask for with `model`; without it only the configured one.")
-    align_model: str | None = Field(None, validation_alias=_env("ALIGN_MODEL"),
-        description="Alignment model, a name or a path, for every language; without it the model set's, else whisperX's choice.")
-    diarization_model: str | None = Field(None, validation_alias=_env("DIARIZATION_MODEL"),
-        description="pyannote pipeline, a repository or a folder.")
-    speaker_model: str | None = Field(None, validation_alias=_env("SPEAKER_MODEL"),
-        description="SpeechBrain ECAPA encoder, a repository or a folder.")
-    vad_model_path: Path | None = Field(None, validation_alias=_env("VAD_MODEL_PATH"),
-        description="Weights of the pyannote voice activity model; without it those in whisperX's wheel.")
-    hf_token: SecretStr | None = Field(None, validation_alias=_env("HF_TOKEN"),
-        description="Hugging Face token of an account that accepted the diarization model's terms.")
-    warmup: CommaList = Field(("asr",), validation_alias=_env("WARMUP"),
-        description="What to load before the first job, comma-separated: asr, align, diarization, speakers; or `none`.")
+    model_set: str = Field(
+        "default",
+        pattern=r"^[a-z0-9_-]{1,32}$",
+        description="Which folder of models/ names the models: `default` (the real ones) or `demo` (small, self-made).",
+    )
+    whisperx_model: str | None = Field(
+        None,
+        validation_alias=AliasChoices("whisperx_model", "whisperx_model_name"),
+        description="Speech model, a name (`small`, `large-v3`) or a path; WHISPERX_MODEL_NAME is read too.",
+    )
+    whisperx_model_dir: Path = Field(
+        Path("/app/models/faster-whisper-large-v3"),
+        description="Used when no name is set and it holds `model.bin`.",
+    )
+    whisperx_device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="`auto` takes the GPU when there is one."
+    )
+    whisperx_compute_type: str | None = Field(
+        None,
+        description="CTranslate2's type; without it float16 on a GPU and int8 on a CPU.",
+    )
+    allowed_models: CommaList = Field(
+        (),
+        description="Comma-separated names a job may ask for with `model`; without it only the configured one.",
+    )
+    align_model: str | None = Field(
+        None,
+        description="Alignment model, a name or a path, for every language; without it the model set's, else whisperX's choice.",
+    )
+    diarization_model: str | None = Field(None, description="pyannote pipeline, a repository or a folder.")
+    speaker_model: str | None = Field(None, description="SpeechBrain ECAPA encoder, a repository or a folder.")
+    vad_model_path: Path | None = Field(
+        None,
+        description="Weights of the pyannote voice activity model; without it those in whisperX's wheel.",
+    )
+    hf_token: SecretStr | None = Field(
+        None,
+        description="Hugging Face token of an account that accepted the diarization model's terms.",
+    )
+    warmup: CommaList = Field(
+        ("asr",),
+        description="What to load before the first job, comma-separated: asr, align, diarization, speakers; or `none`.",
+    )
 
     # Caches and scratch
-    hf_home: Path | None = Field(None, validation_alias=_env("HF_HOME"), description="Hub cache; on a volume it is downloaded once.")
-    huggingface_hub_cache: Path | None = Field(None, validation_alias=_env("HUGGINGFACE_HUB_CACHE"), description="Hub cache of models.")
-    transformers_cache: Path | None = Field(None, validation_alias=_env("TRANSFORMERS_CACHE"), description="Cache of transformers.")
-    torch_home: Path | None = Field(None, validation_alias=_env("TORCH_HOME"), description="Cache of torch and torchaudio.")
-    jobs_dir: Path = Field(Path(tempfile.gettempdir()) / "whisperx-jobs", validation_alias=_env("JOBS_DIR"),
-        description="Scratch of the jobs, one folder each, always removed; may be a volume that workers share.")
-    tmpdir: Path | None = Field(None, validation_alias=_env("TMPDIR"), description="Temporary files of libraries; made when missing.")
+    hf_home: Path | None = Field(None, description="Hub cache; on a volume it is downloaded once.")
+    huggingface_hub_cache: Path | None = Field(None, description="Hub cache of models.")
+    transformers_cache: Path | None = Field(None, description="Cache of transformers.")
+    torch_home: Path | None = Field(None, description="Cache of torch and torchaudio.")
+    jobs_dir: Path = Field(
+        Path(tempfile.gettempdir()) / "whisperx-jobs",
+        description="Scratch of the jobs, one folder each, always removed; may be a volume that workers share.",
+    )
+    tmpdir: Path | None = Field(None, description="Temporary files of libraries; made when missing.")
 
     # Delivery
-    storage_endpoint: str | None = Field(None, validation_alias=_env("STORAGE_ENDPOINT"),
-        description="S3 or R2 address; empty for AWS.")
-    storage_bucket: str | None = Field(None, validation_alias=_env("STORAGE_BUCKET"), description="Bucket; storage is on when it is set.")
-    storage_access_key: SecretStr | None = Field(None, validation_alias=_env("STORAGE_ACCESS_KEY"), description="Access key id.")
-    storage_secret_key: SecretStr | None = Field(None, validation_alias=_env("STORAGE_SECRET_KEY"), description="Secret access key.")
-    prefix_transcripts: str = Field("transcripts", validation_alias=_env("PREFIX_TRANSCRIPTS"), description="First part of every key.")
-    presign_ttl: int = Field(3600, validation_alias=_env("PRESIGN_TTL"), ge=60, le=604800,
-        description="Seconds a link stays valid; the signature allows 7 days at most.")
-    inline_default: Literal["preview", "full", "none"] | None = Field(None, validation_alias=_env("INLINE_DEFAULT"),
-        description="`inline` of jobs that do not say; without it none with storage, preview without.")
-    result_max_bytes: int = Field(5_000_000, validation_alias=_env("RESULT_MAX_BYTES"), ge=10_000, le=20_000_000,
-        description="Largest answer in bytes; above it the inline part shrinks to the preview.")
+    storage_endpoint: str | None = Field(None, description="S3 or R2 address; empty for AWS.")
+    storage_bucket: str | None = Field(None, description="Bucket; storage is on when it is set.")
+    storage_access_key: SecretStr | None = Field(None, description="Access key id.")
+    storage_secret_key: SecretStr | None = Field(None, description="Secret access key.")
+    prefix_transcripts: str = Field("transcripts", description="First part of every key.")
+    presign_ttl: int = Field(
+        3600,
+        ge=60,
+        le=604800,
+        description="Seconds a link stays valid; the signature allows 7 days at most.",
+    )
+    inline_default: Literal["preview", "full", "none"] | None = Field(
+        None,
+        description="`inline` of jobs that do not say; without it none with storage, preview without.",
+    )
+    result_max_bytes: int = Field(
+        5_000_000,
+        ge=10_000,
+        le=20_000_000,
+        description="Largest answer in bytes; above it the inline part shrinks to the preview.",
+    )
 
     # Limits
-    max_audio_bytes: int = Field(2 * 1024**3, validation_alias=_env("MAX_AUDIO_BYTES"), ge=1024, description="Largest download.")
-    max_audio_seconds: float = Field(36000, validation_alias=_env("MAX_AUDIO_SECONDS"), gt=0, description="Longest recording, decoded.")
-    max_base64_bytes: int = Field(10_000_000, validation_alias=_env("MAX_BASE64_BYTES"), ge=1024,
-        description="Largest `audio_base64`, in bytes of text; RunPod itself takes 10 MB by /run and 20 MB by /runsync.")
-    fetch_deadline_s: float = Field(300, validation_alias=_env("FETCH_DEADLINE_S"), gt=0, description="Seconds for one download, retries included.")
-    fetch_allow_hosts: CommaList = Field((), validation_alias=_env("FETCH_ALLOW_HOSTS"),
-        description="Development and tests: comma-separated host[:port] exempt from the address check.")
-    concurrency: int = Field(1, validation_alias=_env("CONCURRENCY"), ge=1, le=8,
-        description="Jobs in flight; one uses the GPU, the others fetch and deliver meanwhile.")
+    max_audio_bytes: int = Field(2 * 1024**3, ge=1024, description="Largest download.")
+    max_audio_seconds: float = Field(36000, gt=0, description="Longest recording, decoded.")
+    max_base64_bytes: int = Field(
+        10_000_000,
+        ge=1024,
+        description="Largest `audio_base64`, in bytes of text; RunPod itself takes 10 MB by /run and 20 MB by /runsync.",
+    )
+    fetch_deadline_s: float = Field(300, gt=0, description="Seconds for one download, retries included.")
+    fetch_allow_hosts: CommaList = Field(
+        (),
+        description="Development and tests: comma-separated host[:port] exempt from the address check.",
+    )
+    concurrency: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="Jobs in flight; one uses the GPU, the others fetch and deliver meanwhile.",
+    )
 
     # Logs
-    debug: bool = Field(False, validation_alias=_env("DEBUG"), description="Console at DEBUG, and jobs default to `debug: true`.")
-    console_log_level: Level | None = Field(None, validation_alias=_env("CONSOLE_LOG_LEVEL"), description="Console level; wins over DEBUG.")
-    print_mounts: bool = Field(False, validation_alias=_env("PRINT_MOUNTS"), description="Print the mounts' free space at start.")
+    debug: bool = Field(False, description="Console at DEBUG, and jobs default to `debug: true`.")
+    console_log_level: Level | None = Field(None, description="Console level; wins over DEBUG.")
+    print_mounts: bool = Field(False, description="Print the mounts' free space at start.")
 
     # Set by RunPod
-    runpod_pod_id: str | None = Field(None, validation_alias=_env("RUNPOD_POD_ID"), description="This worker's id.")
-    runpod_endpoint_id: str | None = Field(None, validation_alias=_env("RUNPOD_ENDPOINT_ID"), description="Logs are JSON when it is set.")
+    runpod_pod_id: str | None = Field(None, description="This worker's id.")
+    runpod_endpoint_id: str | None = Field(None, description="Logs are JSON when it is set.")
 
     @field_validator("allowed_models", "warmup", "fetch_allow_hosts", mode="before")
     @classmethod
@@ -114,8 +154,8 @@ class Settings(BaseSettings):
     @classmethod
     def _known_warmup(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         known = {"asr", "align", "diarization", "speakers", "none"}
-        if unknown := sorted(set(value) - known):
-            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        if set(value) - known:
+            raise ValueError(f"should be a comma-separated list of {', '.join(sorted(known))}")
         return () if "none" in value else value
 
     @field_validator("model_set")
@@ -136,7 +176,9 @@ class Settings(BaseSettings):
     @property
     def hub_caches(self) -> tuple[Path, ...]:
         """Folders in which a hub model may lie already: RunPod's cached model first, then the configured caches."""
-        own = self.huggingface_hub_cache or (self.hf_home / "hub" if self.hf_home else Path.home() / ".cache/huggingface/hub")
+        own = self.huggingface_hub_cache or (
+            self.hf_home / "hub" if self.hf_home else Path.home() / ".cache/huggingface/hub"
+        )
         return (VOLUME / "huggingface-cache" / "hub", own)
 
     @property
@@ -164,5 +206,5 @@ def load(env_file: Path | None = Path(".env"), **overrides: object) -> Settings:
 def _sentence(problem: Mapping[str, object]) -> str:
     """One line a problem. The value itself is left out: it may be a secret put into the wrong variable."""
     where = problem["loc"]
-    name = str(where[0]) if isinstance(where, tuple) and where else "?"
+    name = str(where[0]).upper() if isinstance(where, tuple) and where else "?"
     return f"{name}: {str(problem['msg']).removeprefix('Value error, ')}"

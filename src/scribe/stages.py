@@ -16,7 +16,13 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 # What CUDA says when only a new process helps.
-POISONED = ("device-side assert", "illegal memory access", "unspecified launch failure", "misaligned address", "ecc error")
+POISONED = (
+    "device-side assert",
+    "illegal memory access",
+    "unspecified launch failure",
+    "misaligned address",
+    "ecc error",
+)
 
 
 class Stages:

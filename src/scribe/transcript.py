@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-
 Span = tuple[float, float]
 
 
@@ -59,6 +58,15 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Voiceprint:
+    """A speaker's embedding (a unit vector), the encoder that made it (name@revision), and the seconds of speech behind it."""
+
+    model: str
+    seconds: float
+    vector: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Speaker:
     """One diarized speaker. `name` is None when nobody enrolled matches; `score` is the cosine of the best match."""
 
@@ -67,12 +75,15 @@ class Speaker:
     score: float | None = None
     seconds: float = 0.0
     reason: str | None = None
-    embedding: tuple[float, ...] | None = None
+    embedding: Voiceprint | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """Who said what, when. `language` is None when there was no speech to hear it on; its probability is None when the caller named it."""
+    """Who said what, when.
+
+    `language` is None when there was no speech to hear it on; its probability is None when the caller named it.
+    """
 
     language: str | None
     duration: float

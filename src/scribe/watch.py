@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from scribe.errors import FetchFailed
+from .errors import FetchFailed
 
 POLL_S = 0.25  # between two looks at the deadline and at the job's stop signal
 

@@ -15,12 +15,11 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import GatedModel, HubUnreachable, ModelError, ModelNotFound, WeightsCorrupt, WorkerError
 from .settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
@@ -102,7 +101,11 @@ class ModelSet:
 
     def identities(self) -> dict[str, str]:
         """{stage: name@revision}; part of a result's fingerprint, so known without loading anything."""
-        return {"transcribe": self.speech().identity, "diarize": self.diarization.identity, "name": self.speaker.location.identity}
+        return {
+            "transcribe": self.speech().identity,
+            "diarize": self.diarization.identity,
+            "name": self.speaker.location.identity,
+        }
 
     @property
     def is_local(self) -> bool:
@@ -134,7 +137,7 @@ class ModelSet:
 
 
 def cached_snapshot(cache: Path, repository: str) -> Path | None:
-    """The folder of a repository's `main` in a hub cache, if it is whole enough to have one: `models--org--name/snapshots/<hash>`."""
+    """The folder of a repository's `main` in a hub cache (`models--org--name/snapshots/<hash>`), if there is one."""
     folder = cache / f"models--{repository.replace('/', '--')}"
     with contextlib.suppress(OSError):
         snapshot = folder / "snapshots" / (folder / "refs" / "main").read_text("utf-8").strip()
@@ -183,7 +186,8 @@ class Shelf:
         if gone:
             release_memory()
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
+        """The keys of what is loaded."""
         with self._lock:
             return list(self._models)
 
@@ -194,43 +198,3 @@ def release_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-@contextlib.contextmanager
-def loading(what: str, place: Location | None) -> Iterator[None]:
-    """Turn whatever a loader raises into one of the model errors, each a sentence about what to do."""
-    name = place.name if place else what
-    try:
-        yield
-    except WorkerError:
-        raise
-    except Exception as error:
-        log.warning("%s could not be loaded: %s", what, error, exc_info=log.isEnabledFor(logging.DEBUG))
-        raise _model_error(what, name, error) from error
-
-
-def _model_error(what: str, name: str, error: BaseException) -> ModelError:
-    """The first recognized cause in the chain decides. Gated comes first: it derives from 'not found'."""
-    chain = list(_causes(error))
-    kinds = {kind.__name__ for e in chain for kind in type(e).__mro__}
-    statuses = {getattr(getattr(e, "response", None), "status_code", None) for e in chain}
-    details = {"model": name, "stage": what}
-    if "GatedRepoError" in kinds or 403 in statuses:
-        return GatedModel(f"{what}: the account of HF_TOKEN has not accepted the terms of {name}: open https://huggingface.co/{name}, accept them, and set HF_TOKEN", details)
-    if 401 in statuses:
-        return GatedModel(f"{what}: the hub refused the token for {name}: set HF_TOKEN to a valid token of an account that accepted the terms at https://huggingface.co/{name}", details)
-    if kinds & {"RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError", "HFValidationError"} and "LocalEntryNotFoundError" not in kinds:
-        return ModelNotFound(f"{what}: there is no model {name}", details)
-    if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "ConnectError", "Timeout", "TimeoutException"}:
-        return HubUnreachable(f"{what}: {name} is not on this machine and the hub could not be reached", details)
-    if "FileNotFoundError" in kinds:
-        return ModelNotFound(f"{what}: files of {name} are missing at the configured place", details)
-    return WeightsCorrupt(f"{what}: the files of {name} could not be loaded ({type(error).__name__})", details)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__

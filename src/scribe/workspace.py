@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from scribe.errors import DiskFull
+from .errors import DiskFull
 
 log = logging.getLogger(__name__)
 

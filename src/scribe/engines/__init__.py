@@ -30,7 +30,12 @@ class Engine(Protocol):
     """A loaded speech model. Not safe for two jobs at once: the caller holds the GPU's lock."""
 
     def detect_language(
-        self, audio: Audio, chunks: Sequence[Chunk], max_tries: int, min_prob: float, tick: Callable[[float | None], None]
+        self,
+        audio: Audio,
+        chunks: Sequence[Chunk],
+        max_tries: int,
+        min_prob: float,
+        tick: Callable[[float | None], None],
     ) -> tuple[str, float | None]:
         """(ISO code, probability 0..1 or None for a model of one language), heard on at most `max_tries` chunks of speech."""
 

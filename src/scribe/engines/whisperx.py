@@ -30,7 +30,12 @@ class WhisperXEngine:
         # whisperX prints about the VAD it was given; stdout belongs to whoever runs the worker.
         with contextlib.redirect_stdout(None):
             self._pipeline = load_model(
-                source, device, compute_type=compute_type, vad_model=_given_chunks(), threads=threads, local_files_only=local_only
+                source,
+                device,
+                compute_type=compute_type,
+                vad_model=_given_chunks(),
+                threads=threads,
+                local_files_only=local_only,
             )
 
     def detect_language(
@@ -73,7 +78,9 @@ class WhisperXEngine:
                 if "out of memory" not in str(error).lower():
                     raise
                 if batch == 1:
-                    raise GpuOutOfMemory("the speech model does not fit into the GPU's memory beside a single chunk") from None
+                    raise GpuOutOfMemory(
+                        "the speech model does not fit into the GPU's memory beside a single chunk"
+                    ) from None
                 batch //= 2
                 log.warning("out of GPU memory: trying again with batches of %d", batch)
                 continue
@@ -83,7 +90,13 @@ class WhisperXEngine:
         return batch
 
     def _run(
-        self, audio: Audio, chunks: Sequence[Chunk], language: str, options: SpeechOptions, batch: int, tick: Callable[[float], None]
+        self,
+        audio: Audio,
+        chunks: Sequence[Chunk],
+        language: str,
+        options: SpeechOptions,
+        batch: int,
+        tick: Callable[[float], None],
     ) -> list[Segment]:
         with self._configured(options, chunks):
             result = self._pipeline.transcribe(
@@ -166,7 +179,9 @@ def _given_chunks() -> Any:
             return audio
 
         @staticmethod
-        def merge_chunks(found: list[dict[str, Any]], chunk_size: float, onset: float, offset: float | None) -> list[dict[str, Any]]:
+        def merge_chunks(
+            found: list[dict[str, Any]], chunk_size: float, onset: float, offset: float | None
+        ) -> list[dict[str, Any]]:
             return found
 
     return GivenChunks()

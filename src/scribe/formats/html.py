@@ -32,13 +32,14 @@ def render(transcript: Transcript, options: TextOptions) -> str:
         if segment.label is not None:
             colours.setdefault(segment.label, len(colours) % COLOURS)
     audio = file_name(options.audio_name)
+    language = one_line(transcript.language or "und")  # BCP 47 for a language that nobody determined
     shown = {
         "policy": _policy(),
         "title": html.escape(audio or "Transcript"),
-        "facts": html.escape(f"{clock(transcript.duration)} · {one_line(transcript.language)}"),
+        "facts": html.escape(f"{clock(transcript.duration)} · {language}"),
         "voices": _voices(transcript, colours),
         "audio": html.escape(audio),
-        "language": html.escape(one_line(transcript.language)),
+        "language": html.escape(language),
         "paragraphs": "\n".join(_section(p, transcript, colours) for p in paragraphs(transcript))
         or "<p>No speech was found.</p>",
     }

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import InvalidInput
-from ..transcript import Segment, Speaker, Transcript, Word, words_with_times
+from ..transcript import Segment, Speaker, Transcript, Voiceprint, Word, words_with_times
 from .options import TextOptions
 from .text import well_formed
 
@@ -35,7 +35,7 @@ def to_dict(transcript: Transcript, words: bool = True) -> dict[str, Any]:
     """The transcript as JSON-ready values; without `words` neither `words` nor `word_segments` are there."""
     segments = [_segment(s, transcript, words) for s in transcript.segments]
     shape: dict[str, Any] = {
-        "language": well_formed(transcript.language),
+        "language": None if transcript.language is None else well_formed(transcript.language),
         "language_probability": _rounded(transcript.language_probability),
         "duration": _rounded(transcript.duration),
         "speakers": [_speaker(s) for s in transcript.speakers],
@@ -86,7 +86,13 @@ def _speaker(speaker: Speaker) -> dict[str, Any]:
     if speaker.reason is not None:
         shape["reason"] = well_formed(speaker.reason)
     if speaker.embedding is not None:
-        shape["embedding"] = [_rounded(x, EMBEDDING_DECIMALS) for x in speaker.embedding]
+        vector = [_rounded(x, EMBEDDING_DECIMALS) for x in speaker.embedding.vector]
+        shape["embedding"] = {
+            "model": speaker.embedding.model,
+            "dimension": len(vector),
+            "seconds": _rounded(speaker.embedding.seconds),
+            "vector": vector,
+        }
     return shape
 
 
@@ -130,18 +136,23 @@ class _SegmentShape(BaseModel):
     avg_logprob: float | None = None
 
 
+class _EmbeddingShape(BaseModel):
+    model: str
+    seconds: float = Field(0.0, allow_inf_nan=False)
+    vector: tuple[float, ...]
+
+
 class _SpeakerShape(BaseModel):
     label: str
     name: str | None = None
     score: float | None = None
     seconds: float | None = None
     reason: str | None = None
-    embedding: tuple[float, ...] | None = None
+    embedding: _EmbeddingShape | None = None
 
 
 class _TranscriptShape(BaseModel):
-    # "und" is the language nobody determined (BCP 47): whisperX's own files may lack the key.
-    language: str = "und"
+    language: str | None = None
     duration: float | None = Field(None, allow_inf_nan=False)
     segments: list[_SegmentShape]
     speakers: list[_SpeakerShape] = Field(default_factory=list)
@@ -172,7 +183,8 @@ def from_dict(shape: Mapping[str, Any]) -> Transcript:
 
 
 def _read_speaker(read: _SpeakerShape) -> Speaker:
-    return Speaker(read.label, read.name, read.score, read.seconds or 0.0, read.reason, read.embedding)
+    print_ = read.embedding and Voiceprint(read.embedding.model, read.embedding.seconds, read.embedding.vector)
+    return Speaker(read.label, read.name, read.score, read.seconds or 0.0, read.reason, print_)
 
 
 def _read_segment(read: _SegmentShape, labels: Mapping[str, str]) -> Segment:

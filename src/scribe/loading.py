@@ -1,0 +1,58 @@
+"""What went wrong when a model was loaded, as a sentence about what to do: the libraries' own words help nobody."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from .errors import GatedModel, HubUnreachable, ModelError, ModelNotFound, WeightsCorrupt, WorkerError
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def loading(what: str, name: str) -> Iterator[None]:
+    """Turn whatever a loader raises into one of the model errors, each a sentence about what to do."""
+    try:
+        yield
+    except WorkerError:
+        raise
+    except Exception as error:
+        log.warning("%s could not be loaded: %s", what, error, exc_info=log.isEnabledFor(logging.DEBUG))
+        raise _model_error(what, name, error) from error
+
+
+def _model_error(what: str, name: str, error: BaseException) -> ModelError:
+    """The first recognized cause in the chain decides. Gated comes first: it derives from 'not found'."""
+    chain = list(_causes(error))
+    kinds = {kind.__name__ for e in chain for kind in type(e).__mro__}
+    statuses = {getattr(getattr(e, "response", None), "status_code", None) for e in chain}
+    details = {"model": name, "stage": what}
+    page = f"https://huggingface.co/{name}"
+    if "GatedRepoError" in kinds or 403 in statuses:
+        message = f"{what}: {name} is given only to accounts that accepted its terms: accept them at {page} and set HF_TOKEN"
+        return GatedModel(message, details)
+    if 401 in statuses:
+        message = f"{what}: the hub refused the token for {name}: set HF_TOKEN to one of an account that accepted {page}"
+        return GatedModel(message, details)
+    if kinds & {
+        "LocalEntryNotFoundError",
+        "OfflineModeIsEnabled",
+        "ConnectionError",
+        "ConnectError",
+        "Timeout",
+        "TimeoutException",
+    }:
+        return HubUnreachable(f"{what}: {name} is not on this machine and the hub could not be reached", details)
+    if "FileNotFoundError" in kinds:
+        return ModelNotFound(f"{what}: files of {name} are missing at the configured place", details)
+    return WeightsCorrupt(f"{what}: the files of {name} could not be loaded ({type(error).__name__})", details)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

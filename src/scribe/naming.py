@@ -1,0 +1,106 @@
+"""Who the speakers are: the job's voice samples enrolled, the speakers of a recording or of a stored transcript matched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from speaker_processing import Match, SpeakerEncoder, Vector, Voice, VoiceSample, centroid, match, unit
+
+from .audio import Audio
+from .errors import InvalidInput
+from .job import JobInput
+from .models import Models
+from .stages import Stages
+from .transcript import Span, Transcript, Voiceprint
+
+Voices = dict[str, Voice | None]
+
+
+class Namer:
+    """Names the speakers of one job."""
+
+    def __init__(self, models: Models, job: JobInput, voices: Sequence[VoiceSample], stages: Stages) -> None:
+        self._models = models
+        self._job = job
+        self._voices = voices
+        self._stages = stages
+        self.used: dict[str, str] = {}
+
+    def matched(self, speech: Mapping[str, tuple[Audio, Sequence[Span]]]) -> tuple[dict[str, Match], Voices]:
+        """(matches by label, voices by label) from each label's own clean speech; both empty when naming is not to be had."""
+
+        def work() -> tuple[dict[str, Match], Voices]:
+            encoder = self._encoder()
+            own = {label: encoder.voice(audio, spans, self._stages.check) for label, (audio, spans) in speech.items()}
+            return self._matches(own, encoder) if self._job.speaker_verification else {}, own
+
+        return self._stages.attempt("name", "the speakers keep their labels", work) or ({}, {})
+
+    def renamed(self, transcript: Transcript) -> Transcript:
+        """A stored transcript with its speakers named anew, by the embeddings it carries: without its audio."""
+
+        def work() -> Transcript:
+            encoder = self._encoder()
+            prints = {s.label: s.embedding for s in transcript.speakers}
+            if not any(prints.values()):
+                raise InvalidInput(
+                    "the stored transcript holds no speaker embeddings: make it with return_speaker_embeddings"
+                )
+            if any(p is not None and p.model != encoder.identity for p in prints.values()):
+                raise InvalidInput("the stored transcript's embeddings were made by another speaker model")
+            own = {label: Voice(p.vector, p.seconds) if p else None for label, p in prints.items()}
+            found = self._matches(own, encoder)
+            named = (
+                replace(s, name=m.name, score=m.score, reason=m.reason)
+                for s in transcript.speakers
+                for m in [found[s.label]]
+            )
+            return replace(transcript, speakers=tuple(named))
+
+        return self._stages.attempt("name", "the speakers keep their names", work) or transcript
+
+    def voiceprint(self, voice: Voice | None) -> Voiceprint | None:
+        """The voice as the job gets it back, when it asked for it."""
+        if voice is None or not self._job.return_speaker_embeddings:
+            return None
+        return Voiceprint(self._models.places.speaker.location.identity, round(voice.seconds, 3), voice.vector)
+
+    def _encoder(self) -> SpeakerEncoder:
+        with self._stages.timed("load"):
+            encoder = self._models.encoder()
+        self.used["name"] = encoder.identity
+        return encoder
+
+    def _matches(self, own: Voices, encoder: SpeakerEncoder) -> dict[str, Match]:
+        model = self._models.places.speaker
+        threshold = model.threshold if self._job.speaker_threshold is None else self._job.speaker_threshold
+        return match(own, self._enrolled(encoder), threshold, model.margin, model.min_seconds)
+
+    def _enrolled(self, encoder: SpeakerEncoder) -> dict[str, Vector]:
+        """One centroid a name; several samples of a name are pooled by their seconds of speech."""
+        pooled: dict[str, list[Voice]] = {}
+        for sample in self._voices:
+            self._stages.check()
+            voice = self._of_sample(sample, encoder)
+            if voice is None:
+                self._stages.notice(
+                    "sample_without_speech", "name", f"the sample of '{sample.name}' holds too little speech"
+                )
+            else:
+                pooled.setdefault(sample.name, []).append(voice)
+        return {
+            name: centroid([v.vector for v in voices], [v.seconds for v in voices]) for name, voices in pooled.items()
+        }
+
+    def _of_sample(self, sample: VoiceSample, encoder: SpeakerEncoder) -> Voice | None:
+        if sample.audio is not None:
+            # A sample is short and clean: silero finds its speech without a model of the set.
+            chunks = self._models.detector("silero").chunks(sample.audio, onset=0.5, offset=0.35, chunk_size=30)
+            return encoder.enrolled(sample.audio, [span for chunk in chunks for span in chunk.speech])
+        if sample.model != encoder.identity:
+            raise InvalidInput(
+                f"the embedding of '{sample.name}' was made by another speaker model: send a recording instead",
+                {"name": sample.name, "model": encoder.identity},
+            )
+        return Voice(unit(sample.vector), 1.0)

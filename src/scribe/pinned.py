@@ -1,0 +1,36 @@
+"""urllib3's connections over a socket that is open already, to an address that was checked; TLS still verifies the name."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import certifi
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+
+class PlainConnection(HTTPConnection):
+    """urllib3's connection over a socket that is open already; the name stays the host of header and certificate."""
+
+    pinned: socket.socket
+
+    def _new_conn(self) -> socket.socket:
+        return self.pinned
+
+    def close(self) -> None:
+        super().close()
+        self.pinned.close()
+
+
+class TlsConnection(HTTPSConnection):
+    pinned: socket.socket
+
+    _new_conn = PlainConnection._new_conn
+    close = PlainConnection.close
+
+
+def default_context() -> ssl.SSLContext:
+    """Verifies names and chains against the machine's roots and certifi's: slim images carry none of their own."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context

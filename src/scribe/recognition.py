@@ -1,0 +1,127 @@
+"""Speech -> text: voice activity, the language, the engine's segments, for each channel of one recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .audio import Audio
+from .engines import Engine, SpeechOptions
+from .errors import DeadlineReached
+from .job import JobInput
+from .models import Models
+from .stages import Stages
+from .transcript import Chunk, Segment
+
+BATCH_ON = {"cuda": 16, "cpu": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """How speech is found: the job's wishes over the model set's values."""
+
+    vad_method: str
+    vad_onset: float
+    vad_offset: float
+    chunk_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recognized:
+    """Segments by channel; the probability only when the language was detected; the options that acted; the model."""
+
+    language: str | None
+    probability: float | None
+    channels: list[list[Segment]]
+    effective: dict[str, Any]
+    model: str
+
+
+def recognize(channels: Sequence[Audio], job: JobInput, models: Models, stages: Stages) -> Recognized:
+    """Raises what the engine raises, and DeadlineReached when the deadline passed before anything was recognized."""
+    place = models.places.speech(job.model)
+    options = speech_options(job, models.device)
+    how = listening(job, models)
+    effective = {field: getattr(how, field) for field in how.__slots__} | {
+        "model": place.name,
+        "device": models.device,
+        "compute_type": models.compute_type,
+        "beam_size": options.beam_size,
+        "batch_size": options.batch_size,
+    }
+    with stages.enter("transcribe"):
+        with stages.timed("load"):
+            detector, engine = models.detector(how.vad_method), models.engine(place)
+        chunks: list[list[Chunk]] = []
+        with stages.timed("vad"):
+            for audio in channels:
+                stages.tick(None)
+                chunks.append(detector.chunks(audio, how.vad_onset, how.vad_offset, how.chunk_size))
+        voiced = next(((a, c) for a, c in zip(channels, chunks, strict=True) if c), None)
+        if voiced is None:
+            stages.notice("no_speech", "transcribe", "no speech was found in the recording")
+            return Recognized(job.language, None, [[] for _ in channels], effective, place.identity)
+        language, probability = job.language, None
+        if language is None:
+            language, probability = engine.detect_language(
+                *voiced, job.language_detection_max_tries, job.language_detection_min_prob, stages.tick
+            )
+        heard, batch = _transcribed(engine, channels, chunks, language, options, stages)
+    if batch < options.batch_size:
+        message = f"batches of {options.batch_size} did not fit into memory; {batch} did"
+        stages.notice("batch_reduced", "transcribe", message)
+    effective |= {"language": language, "batch_size": batch}
+    return Recognized(language, probability, heard, effective, place.identity)
+
+
+def speech_options(job: JobInput, device: str) -> SpeechOptions:
+    """What reaches the engine: the job's values, and the batch that suits the device where it names none."""
+    return SpeechOptions(
+        task=job.task,
+        batch_size=job.batch_size or BATCH_ON[device],
+        beam_size=job.beam,
+        patience=job.patience,
+        length_penalty=job.length_penalty,
+        repetition_penalty=job.repetition_penalty,
+        no_repeat_ngram_size=job.no_repeat_ngram_size,
+        initial_prompt=job.initial_prompt,
+        hotwords=job.hotwords,
+        suppress_numerals=job.suppress_numerals,
+    )
+
+
+def listening(job: JobInput, models: Models) -> Listening:
+    """The job's voice activity options over those of the model set."""
+    places = models.places
+    return Listening(
+        job.vad_method or places.vad_method,
+        job.vad_onset or places.vad_onset,
+        job.vad_offset or places.vad_offset,
+        job.chunk_size or places.chunk_size,
+    )
+
+
+def _transcribed(
+    engine: Engine,
+    channels: Sequence[Audio],
+    chunks: Sequence[Sequence[Chunk]],
+    language: str,
+    options: SpeechOptions,
+    stages: Stages,
+) -> tuple[list[list[Segment]], int]:
+    """(segments by channel, the batch size that fitted). A deadline keeps what was recognized before it."""
+    heard: list[list[Segment]] = [[] for _ in channels]
+    batch = options.batch_size
+    try:
+        for number, (audio, found) in enumerate(zip(channels, chunks, strict=True)):
+            share = stages.share(number, len(channels))
+            batch = engine.transcribe(
+                audio, found, language, replace(options, batch_size=batch), heard[number].append, share
+            )
+    except DeadlineReached as error:
+        if not any(heard):
+            raise
+        stages.partial = True
+        stages.notice(error.code, "transcribe", f"{error.message}: the rest of the recording is not transcribed")
+    return heard, batch

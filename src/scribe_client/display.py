@@ -1,0 +1,102 @@
+"""What the person at the terminal sees: live bars, or a line for each stage where nobody watches, or failures only."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+STAGES = {
+    "fetch": "the worker fetches it",
+    "decode": "decoding",
+    "load": "loading the models",
+    "transcribe": "transcribing",
+    "align": "aligning the words",
+    "diarize": "separating the speakers",
+    "name": "naming the speakers",
+    "publish": "writing the files",
+}
+
+
+class Display:
+    """Safe to use from several threads. With `as_json` stdout belongs to the JSON, and all else goes to stderr."""
+
+    def __init__(self, quiet: bool, as_json: bool) -> None:
+        self._quiet = quiet
+        self._as_json = as_json
+        self._console = Console(stderr=as_json, markup=False, highlight=False, soft_wrap=True)
+        self._errors = (
+            self._console
+            if as_json or not quiet
+            else Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+        )
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.fields[name]}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+        )
+        self._live = Progress(
+            *columns, console=self._console, transient=True, disable=quiet or not self._console.is_terminal
+        )
+        self._bars: dict[str, TaskID] = {}
+        self._said: dict[str, str] = {}
+
+    def __enter__(self) -> Display:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def progress(self, name: str, doing: str, percent: float | None = None) -> None:
+        """What happens to the recording now; `percent` of the whole, None where nobody knows."""
+        if not self._live.disable:
+            if name not in self._bars:
+                self._bars[name] = self._live.add_task(doing, total=None, name=name)
+            self._live.update(
+                self._bars[name], description=doing, completed=percent or 0, total=None if percent is None else 100
+            )
+        elif self._said.get(name) != doing:
+            self._said[name] = doing
+            self.say(name, f"{doing} ({percent:.0f} %)" if percent and percent < 100 else doing, "dim")
+
+    def job(self, name: str, body: Mapping[str, Any]) -> None:
+        """A job on its way, as the platform tells it."""
+        event = body.get("output")
+        if isinstance(event, dict) and isinstance(event.get("percent"), int | float):
+            stage = str(event.get("stage", ""))
+            self.progress(name, STAGES.get(stage, stage), float(event["percent"]))
+        else:
+            self.progress(name, "waiting in the queue" if body.get("status") == "IN_QUEUE" else "a worker has it")
+
+    def say(self, name: str, sentence: str, style: str = "") -> None:
+        if not self._quiet:
+            self._console.print(Text(f"{name}: {_printable(sentence)}", style))
+
+    def fail(self, name: str, code: str, sentence: str) -> None:
+        """Shown in every mode."""
+        self._errors.print(Text(f"{name}: {code}: {_printable(sentence)}", "red"))
+
+    def finish(self, name: str, report: Mapping[str, Any]) -> None:
+        """The recording has left; `report` is its JSON object."""
+        if name in self._bars:
+            self._live.remove_task(self._bars.pop(name))
+        if self._as_json:
+            sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+
+
+def _printable(text: str) -> str:
+    """Without control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() else " " for c in text)

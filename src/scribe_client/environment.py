@@ -1,0 +1,23 @@
+"""The variables that the client reads, from the environment or from `.env` in the current folder."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Environment(BaseSettings):
+    """RunPod's own three and the worker's STORAGE_*: the same `.env` serves both. All optional."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    runpod_api_key: SecretStr | None = Field(None, description="Without it, the key that `runpod config` stored.")
+    runpod_endpoint_id: str | None = Field(None, description="What --endpoint says when it is not given.")
+    runpod_endpoint_base_url: str | None = Field(None, description="What --api-base says when it is not given.")
+    storage_endpoint: str | None = Field(None, description="S3 or R2 address; empty for AWS.")
+    storage_bucket: str | None = Field(None, description="Without it, recordings travel inside the job.")
+    storage_access_key: SecretStr | None = None
+    storage_secret_key: SecretStr | None = None
+    prefix_transcripts: str = Field("transcripts", description="The worker's: where `delete` and lost answers look.")
