@@ -174,7 +174,10 @@ def parser() -> argparse.ArgumentParser:
         "transcribe", help="transcribe recordings", description="Transcribe files, folders and addresses."
     )
     run.add_argument(
-        "recording", nargs="+", metavar="FILE_OR_URL", help="a recording, a folder of recordings, or an address"
+        "recording",
+        nargs="+",
+        metavar="FILE_OR_URL",
+        help="a recording, a folder of them, an address, or a transcript.json",
     )
     run.add_argument(
         "-o", "--output", default=".", help="folder of the transcripts and of the state file (default: this one)"

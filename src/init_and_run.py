@@ -93,23 +93,39 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
     workspaces.sweep()
     client = GuardedClient(frozenset(settings.fetch_allow_hosts))
     outbox = Outbox(storage_of(settings), client, settings.prefix_transcripts, settings.presign_ttl)
-    return Handler(settings, Intake(settings, client, workspaces), Predictor(models), outbox, redactor)
+    intake = Intake(settings, client, workspaces, sources_of(settings))
+    return Handler(settings, intake, Predictor(models), outbox, redactor)
 
 
-def storage_of(settings: Settings):  # noqa: ANN201 (a Storage, or None without STORAGE_BUCKET)
-    """The worker's storage as the settings name it."""
+def storage_of(settings: Settings, bucket: str | None = None):  # noqa: ANN201 (a Storage, or None without STORAGE_BUCKET)
+    """The worker's storage as the settings name it, or another bucket there."""
     if not (settings.storage_bucket and settings.storage_access_key and settings.storage_secret_key):
         return None
     from scribe.storage import Storage
 
     return Storage(
         settings.storage_endpoint,
-        settings.storage_bucket,
+        bucket or settings.storage_bucket,
         settings.storage_access_key.get_secret_value(),
         settings.storage_secret_key.get_secret_value(),
         settings.prefix_transcripts,
         settings.presign_ttl,
     )
+
+
+def sources_of(settings: Settings):  # noqa: ANN201 (an S3Sources, or None where s3:// is off)
+    """What jobs may read by s3:// with the worker's keys."""
+    if not (settings.storage_source_prefixes and settings.storage_configured):
+        return None
+    from urllib.parse import urlsplit
+
+    from scribe.net import GuardedClient
+    from scribe.s3source import S3Sources
+
+    own = {urlsplit(settings.storage_endpoint).netloc} if settings.storage_endpoint else set()
+    client = GuardedClient(frozenset(settings.fetch_allow_hosts) | own)
+    forbidden = f"{settings.storage_bucket}/{settings.prefix_transcripts}"
+    return S3Sources(lambda bucket: storage_of(settings, bucket), client, settings.storage_source_prefixes, forbidden)
 
 
 def main() -> int:

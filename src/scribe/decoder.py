@@ -19,7 +19,7 @@ from typing import Any
 
 import av
 
-from .mixdown import LimitReached, Mixdown, TooManyChannels
+from .mixdown import SAMPLE_RATE, LimitReached, Mixdown, TooManyChannels
 
 # Containers that hold recordings. Playlists are not among them: hls, concat, dash and their like read other files.
 FORMATS = "aac,ac3,aiff,amr,asf,caf,flac,flv,matroska,webm,mov,mp3,mpegts,ogg,wav,w64"
@@ -30,6 +30,11 @@ DECODERS = """
     qcelp speex truehd truespeech vorbis wmalossless wmapro wmav1 wmav2 wmavoice adpcm_g722 adpcm_g726 adpcm_g726le
     adpcm_ima_qt adpcm_ima_wav adpcm_ms adpcm_swf adpcm_yamaha
 """
+# Containers whose time stamps are stored, not guessed from the bytes: a gap in them is a gap in time.
+STAMPED = frozenset({"mov", "matroska", "ogg", "mpegts", "asf", "flv"})
+# Codecs that send nothing while nobody speaks (browsers' recordings, telephones): there a gap is no damage.
+PAUSING = frozenset({"opus", "libopus", "speex", "libspeex", "amrnb", "amrwb", "g723_1", "g729"})
+MIN_GAP_S, MAX_GAP_S = 0.1, 600.0  # shorter is jitter, longer is a clock that was set
 MEMORY_MARGIN = 512 << 20  # bytes of address space above what the imports took
 REPORT_S = 0.25
 
@@ -76,21 +81,26 @@ def decode(source: str, mixdown: Mixdown) -> dict[str, Any]:
         if codec is None or codec.name not in known:
             return {"outcome": "unknown_codec"}
         codec.thread_count = 1
+        announced = announced_seconds(container, stream)
         errors, damaged = pump(container, stream, mixdown, os.path.getsize(source))
     lengths = mixdown.close()
     if not any(lengths):
         return {"outcome": "undecodable" if errors else "empty"}
+    damaged = damaged or max(lengths) / SAMPLE_RATE < 0.95 * announced - 1
     return {"outcome": "decoded", "channels": len(lengths), "damaged": damaged}
 
 
 def pump(
     container: av.container.InputContainer, stream: av.AudioStream, mixdown: Mixdown, size: int
 ) -> tuple[int, bool]:
-    """Moves every frame into the mixdown. Returns the number of errors, and whether they cost sound.
+    """Moves every frame into the mixdown. Returns the number of errors, and whether sound was lost.
 
     One bad packet before the first or after the last frame is a tag or a cut; more, or one between frames, is damage.
+    Where time stamps say how long the lost piece was, silence takes its place, so that all later times stay true.
     """
-    errors = frames = 0
+    stamped = is_stamped(container)
+    pausing = stream.codec_context.name in PAUSING
+    errors, end = 0, None
     damaged = False
     packets = container.demux(stream)
     reported = time.monotonic()
@@ -103,15 +113,35 @@ def pump(
             return errors + 1, True
         if packet is None:
             return errors, damaged or errors > 1
-        decoded, bad = frames_of(packet)
-        damaged = damaged or bool(decoded and errors and frames)
+        frames, bad = frames_of(packet)
+        damaged = damaged or bool(frames and errors and end is not None)
         errors += bad
-        frames += len(decoded)
-        for frame in decoded:
+        for frame in frames:
+            start = frame.time if frame.pts is not None else end or 0.0
+            gap = start - end if end is not None else 0.0
+            if gap >= MIN_GAP_S:
+                damaged = damaged or not pausing
+                if stamped and gap <= MAX_GAP_S:
+                    mixdown.add_silence(gap)
             mixdown.add(frame)
+            end = start + frame.samples / frame.sample_rate
         if time.monotonic() - reported > REPORT_S:
             reported = time.monotonic()
             say({"fraction": min(1.0, (packet.pos or 0) / size)})
+
+
+def announced_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
+    """The length that the header gives the sound; 0 when it gives none or one that only guesses."""
+    if not is_stamped(container):
+        return 0.0
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    alone = len(container.streams) == 1 and container.duration is not None
+    return container.duration / av.time_base if alone else 0.0
+
+
+def is_stamped(container: av.container.InputContainer) -> bool:
+    return not STAMPED.isdisjoint(container.format.name.split(","))
 
 
 def frames_of(packet: av.Packet) -> tuple[list[av.AudioFrame], bool]:

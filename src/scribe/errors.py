@@ -8,8 +8,7 @@ WorkerError
 ├── GpuError         gpu_out_of_memory*, gpu_broken*
 ├── StorageError     storage_denied, storage_unavailable*, disk_full*
 ├── Stopped          cancelled, shutting_down*
-├── DeadlineReached  deadline_reached
-├── StageFailed      stage_failed
+├── StageFailed      stage_failed (and DeadlineReached: deadline_reached)
 └── Internal         internal*
 """
 
@@ -33,7 +32,7 @@ class WorkerError(Exception):
         self.details = dict(details or {})
 
     def to_dict(self) -> dict[str, Any]:
-        """The failure as RunPod returns it: `error` marks the job FAILED, the rest travels beside it."""
+        """The failure as RunPod returns it: `error` marks the job FAILED."""
         return {
             "error": f"{self.code}: {self.message}",
             "code": self.code,
@@ -51,7 +50,7 @@ class InvalidInput(WorkerError):
 
 
 class FetchError(WorkerError):
-    """The file that the job names could not be brought here."""
+    """A file that the job names could not be brought here."""
 
 
 class UrlBlocked(FetchError):

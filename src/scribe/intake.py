@@ -12,12 +12,13 @@ from pathlib import Path
 from speaker_processing import VoiceSample
 
 from .audio import Audio, decode
-from .errors import AudioError, FetchError, InvalidInput, StageFailed
+from .errors import AudioError, FetchError, InvalidInput, StageFailed, UrlBlocked
 from .fetch import decode_base64, fetch
 from .formats.json import from_dict
 from .job import JobInput, Notice
 from .net import GuardedClient
 from .progress import Progress
+from .s3source import S3Sources
 from .sample import SpeakerSample
 from .settings import Settings
 from .transcript import Transcript
@@ -45,10 +46,13 @@ class Gathered:
 class Intake:
     """Brings jobs' files here, within the operator's limits."""
 
-    def __init__(self, settings: Settings, client: GuardedClient, workspaces: Workspaces) -> None:
+    def __init__(
+        self, settings: Settings, client: GuardedClient, workspaces: Workspaces, sources: S3Sources | None = None
+    ) -> None:
         self._settings = settings
         self._client = client
         self._workspaces = workspaces
+        self._sources = sources
 
     @contextlib.contextmanager
     def open(self, task: JobInput, progress: Progress, check: Callable[[], None]) -> Iterator[Gathered]:
@@ -126,9 +130,14 @@ class Intake:
     ) -> Path:
         if text is not None:
             return decode_base64(text, target, self._settings.max_base64_bytes).path
+        client, address = self._client, url or ""
+        if address.startswith("s3://"):
+            if self._sources is None:
+                raise UrlBlocked("s3:// is off on this endpoint: presign the object and send its https address")
+            client, address = self._sources.client, self._sources.signed(address)
         fetched = fetch(
-            self._client,
-            url or "",
+            client,
+            address,
             target,
             max_bytes=max_bytes,
             deadline_s=self._settings.fetch_deadline_s,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 from .errors import GatedModel, HubUnreachable, ModelError, ModelNotFound, WeightsCorrupt, WorkerError
 
@@ -20,7 +21,8 @@ def loading(what: str, name: str) -> Iterator[None]:
         raise
     except Exception as error:
         log.warning("%s could not be loaded: %s", what, error, exc_info=log.isEnabledFor(logging.DEBUG))
-        raise _model_error(what, name, error) from error
+        # A configured folder that is not there still goes by its path, which no caller needs to see.
+        raise _model_error(what, Path(name).name if Path(name).is_absolute() else name, error) from error
 
 
 def _model_error(what: str, name: str, error: BaseException) -> ModelError:
@@ -31,11 +33,18 @@ def _model_error(what: str, name: str, error: BaseException) -> ModelError:
     details = {"model": name, "stage": what}
     page = f"https://huggingface.co/{name}"
     if "GatedRepoError" in kinds or 403 in statuses:
-        message = f"{what}: {name} is given only to accounts that accepted its terms: accept them at {page} and set HF_TOKEN"
+        message = (
+            f"{what}: {name} is given only to accounts that accepted its terms: accept them at {page} and set HF_TOKEN"
+        )
         return GatedModel(message, details)
     if 401 in statuses:
-        message = f"{what}: the hub refused the token for {name}: set HF_TOKEN to one of an account that accepted {page}"
+        message = (
+            f"{what}: the hub refused the token for {name}: set HF_TOKEN to one of an account that accepted {page}"
+        )
         return GatedModel(message, details)
+    absent = {"RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError", "HFValidationError"}
+    if kinds & absent and "LocalEntryNotFoundError" not in kinds:
+        return ModelNotFound(f"{what}: there is no model {name}", details)
     if kinds & {
         "LocalEntryNotFoundError",
         "OfflineModeIsEnabled",

@@ -43,6 +43,17 @@ class Mixdown:
         if self._held >= BLOCK_SAMPLES:
             self._flush()
 
+    def add_silence(self, seconds: float) -> None:
+        """Continues the tracks by silence, as a piece of the recording is missing. Raises LimitReached."""
+        self._flush()
+        rate = self._kind[0]
+        left = round(seconds * rate)
+        while left > 0:
+            block = np.zeros(min(left, rate), np.float32)
+            for track in self._tracks:
+                track.write(block, rate)
+            left -= block.size
+
     def close(self) -> list[int]:
         """Writes what is held and ends every track; their lengths in samples."""
         self._flush()

@@ -96,6 +96,10 @@ class Settings(BaseSettings):
     storage_bucket: str | None = Field(None, description="Bucket; storage is on when it is set.")
     storage_access_key: SecretStr | None = Field(None, description="Access key id.")
     storage_secret_key: SecretStr | None = Field(None, description="Secret access key.")
+    storage_source_prefixes: CommaList = Field(
+        (),
+        description="Comma-separated bucket/prefix under which jobs may name s3://bucket/key; without it s3:// is off.",
+    )
     prefix_transcripts: str = Field("transcripts", description="First part of every key.")
     presign_ttl: int = Field(
         3600,
@@ -143,7 +147,7 @@ class Settings(BaseSettings):
     runpod_pod_id: str | None = Field(None, description="This worker's id.")
     runpod_endpoint_id: str | None = Field(None, description="Logs are JSON when it is set.")
 
-    @field_validator("allowed_models", "warmup", "fetch_allow_hosts", mode="before")
+    @field_validator("allowed_models", "warmup", "fetch_allow_hosts", "storage_source_prefixes", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

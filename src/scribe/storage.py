@@ -118,6 +118,11 @@ class Storage:
         end = begin + timedelta(seconds=int(signed["X-Amz-Expires"][0]))
         return url, end.isoformat().replace("+00:00", "Z")
 
+    def presign_source(self, key: str) -> str:
+        """A link to read an object that the operator lets jobs name; its key was not made here and may be any text."""
+        place = {"Bucket": self._bucket, "Key": key}
+        return self._call("presign", lambda s3: s3.generate_presigned_url("get_object", place, ExpiresIn=self._ttl))
+
     def presign_put(self, key: str, content_type: str, filename: str) -> tuple[str, dict[str, str]]:
         """(URL, headers that must be sent with it): a `put` for whoever opens the connection himself."""
         place = self._place(key) | _named(content_type, filename)

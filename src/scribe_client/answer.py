@@ -107,10 +107,7 @@ class Answer:
                 f"The worker stored no {form}, and {shown} of {total} segments came inline: configure "
                 "STORAGE_* on the endpoint, or add --set inline=full where the whole fits.",
             )
-        speakers = [
-            s | {"embedding": (s.get("embedding") or {}).get("vector")} for s in self._answer.get("speakers", ())
-        ]
-        shape = {**self._answer, "speakers": speakers, "language": self._answer.get("detected_language") or "und"}
+        shape = {**self._answer, "language": self._answer.get("detected_language")}
         try:
             return FORMATS[form].render(from_dict(shape), self._order.text_options(audio_name)).encode()
         except WorkerError as error:

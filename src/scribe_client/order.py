@@ -18,6 +18,7 @@ from .recording import Place
 # Beside `input` in a job, not in it.
 BESIDE = ("s3Config",)
 AUDIO = {"audio_file", "audio", "audio_url", "audio_base64", "audio_base_64"}
+TEXT_KEYS = ("max_line_width", "max_line_count", "highlight_words")
 ANYWHERE = "https://recordings.invalid/recording"
 
 
@@ -50,8 +51,8 @@ class Order:
 
     def text_options(self, audio_name: str) -> TextOptions:
         """How the worker would render, for what is rendered here."""
-        job = JobInput.parse({**self.options, "audio_file": ANYWHERE})
-        return TextOptions(job.max_line_width, job.max_line_count, job.highlight_words, audio_name)
+        given = {key: self.options[key] for key in TEXT_KEYS if key in self.options}
+        return TextOptions(**given, audio_name=audio_name)
 
 
 def order_of(arguments: argparse.Namespace) -> Order:
@@ -82,7 +83,8 @@ def order_of(arguments: argparse.Namespace) -> Order:
     beside = {key: options.pop(key) for key in BESIDE if key in options}
     options["formats"] = options.get("formats") or ["json"]
     samples = [*options.get("speaker_samples", []), *({"url": ANYWHERE, "name": voice.name} for voice in voices)]
-    JobInput.parse({"audio_file": ANYWHERE, **options, **({"speaker_samples": samples} if samples else {})})
+    job = {"audio_file": ANYWHERE, **options, **({"speaker_samples": samples} if samples else {})}
+    JobInput.parse(job, s3_config=beside.get("s3Config"))
     options["formats"] = list(dict.fromkeys(options["formats"]))
     return Order(options, beside, voices)
 

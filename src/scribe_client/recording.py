@@ -58,6 +58,11 @@ class Place:
             or "recording"
         )
 
+    @property
+    def is_transcript(self) -> bool:
+        """A stored transcript.json: to be rendered or named anew, without audio."""
+        return self.file_name.lower().endswith(".json")
+
     def content(self) -> str:
         """What changes when the recording does: the file's sha256 in hex; of an address only the address is known."""
         if self.path is None:

@@ -132,7 +132,12 @@ class Transcriber:
         uploads = list(before.uploads) if before else []
         options = dict(self._order.options)
         field, value = self._sent(recording.place, recording.name, uploads)
-        options["audio_file" if field == "url" else field] = value
+        if not recording.place.is_transcript:
+            options["audio_file" if field == "url" else field] = value
+        elif field == "url":
+            options["source"] = {"transcript_url": value}
+        else:
+            raise Failure("no_storage", "A transcript cannot travel inside the job: configure STORAGE_*.")
         with self._voices_lock:
             sent = [(voice.name, self._sent(voice.place, recording.name, uploads)) for voice in self._order.voices]
         if sent:

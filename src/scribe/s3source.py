@@ -1,0 +1,39 @@
+"""`s3://bucket/key` as a job's source: only under the operator's prefixes, never among other jobs' transcripts.
+
+The worker's own keys read it, so without this list any caller could read, through the worker, what only the worker may
+(a confused deputy).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from urllib.parse import unquote, urlsplit
+
+from .errors import UrlBlocked
+from .net import GuardedClient
+from .storage import Storage
+
+
+class S3Sources:
+    """`open_bucket(name)` gives a signer for a bucket; `client` reaches the storage's own address, private or not."""
+
+    def __init__(
+        self,
+        open_bucket: Callable[[str], Storage],
+        client: GuardedClient,
+        allowed: Collection[str],
+        forbidden: str,
+    ) -> None:
+        self._open_bucket = open_bucket
+        self.client = client
+        self._allowed = tuple(prefix.removeprefix("s3://").strip("/") + "/" for prefix in allowed)
+        self._forbidden = forbidden.strip("/") + "/"
+
+    def signed(self, url: str) -> str:
+        """A presigned address for `s3://bucket/key`. Raises UrlBlocked when the operator does not share that place."""
+        parts = urlsplit(url)
+        bucket, key = parts.netloc, unquote(parts.path.lstrip("/"))
+        place = f"{bucket}/{key}"
+        if not key or not place.startswith(self._allowed) or place.startswith(self._forbidden):
+            raise UrlBlocked("this endpoint shares no such s3:// place: STORAGE_SOURCE_PREFIXES lists what it does")
+        return self._open_bucket(bucket).presign_source(key)
