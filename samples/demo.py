@@ -40,6 +40,7 @@ from scribe.transcript import Transcript
 STARTED = time.monotonic()
 REPOSITORY = Path(__file__).resolve().parents[1]
 JOB = REPOSITORY / "samples" / "jobs" / "conversation.json"
+RECORDING = REPOSITORY / "samples" / "conversation.mp3"
 OUT = REPOSITORY / "out"
 MODEL_VARIABLES = ("MODEL_SET", "WHISPERX_MODEL", "WHISPERX_MODEL_NAME", "WHISPERX_MODEL_DIR")
 # The first start with real models downloads gigabytes; a long recording on a CPU takes hours.
@@ -99,7 +100,7 @@ def run(console: Console, audio: Path | None, verbose: bool) -> None:
             console.print(f"The worker is ready after {ready:.1f} s.")
             record = watch(console, platform, worker, platform.submit(job))
             show(console, record.output)
-            written = write(record.output, audio or JOB)
+            written = write(record.output, audio or RECORDING)
     total = time.monotonic() - STARTED
     console.print(f"\nFrom process start to ready {ready:.1f} s, the whole demo {total:.1f} s.")
     console.print("[bold]Your files:[/]")

@@ -113,7 +113,7 @@ class _Pass:
             tuple(stages.notices),
             stages.timings,
             self._used | self._namer.used,
-            found.effective,
+            found.effective | ({"speaker_scores": self._namer.scores} if self._namer.scores else {}),
             stages.partial,
         )
 

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -69,19 +69,32 @@ class Handler:
         """The result or the failure, ready to be posted; never raises."""
         current_job.set(str(job.get("id", "-"))[:64])
         began = time.monotonic()
+        with self._hidden(job):
+            try:
+                answer = self._work(job, stop, began)
+                log.info("job done in %.1f s", time.monotonic() - began)
+                return answer
+            except WorkerError as error:
+                return self._failure(error)
+            # A library's sys.exit would end the worker with the job unanswered, and its redelivery the next worker.
+            except BaseException as error:
+                log.error("unexpected %s", type(error).__name__, exc_info=True)
+                message = "the worker failed in an unexpected way; its log has the details under this error_id"
+                return self._failure(Internal(message))
 
+    @contextlib.contextmanager
+    def _hidden(self, job: Mapping[str, Any]) -> Iterator[None]:
+        """Keep the secrets that the job itself carries out of logs and answers while it runs."""
+        config = job.get("s3Config")
+        values = (config.get("accessId"), config.get("accessSecret")) if isinstance(config, Mapping) else ()
+        secrets = [value for value in values if isinstance(value, str)]
+        for secret in secrets:
+            self._redactor.add(secret)
         try:
-            answer = self._work(job, stop, began)
-            log.info("job done in %.1f s", time.monotonic() - began)
-            return answer
-        except WorkerError as error:
-            return self._failure(error)
-        # A library's sys.exit would end the worker with the job unanswered, and its redelivery the next worker.
-        except BaseException as error:
-            log.error("unexpected %s", type(error).__name__, exc_info=True)
-            return self._failure(
-                Internal("the worker failed in an unexpected way; its log has the details under this error_id")
-            )
+            yield
+        finally:
+            for secret in secrets:
+                self._redactor.discard(secret)
 
     def _failure(self, error: WorkerError) -> dict[str, Any]:
         answer = self._redactor.clean_value(strict(error.to_dict()))
@@ -137,7 +150,7 @@ class Handler:
         transcript = prediction.transcript
         words = task.align_output or task.source is not None
         shape = json_format.to_dict(transcript, words)
-        options = TextOptions(task.max_line_width, task.max_line_count, task.highlight_words)
+        options = TextOptions(task.max_line_width, task.max_line_count, task.highlight_words, task.audio_file or "")
         if not words:
             transcript = replace(transcript, segments=tuple(replace(s, words=()) for s in transcript.segments))
         artifacts, notices = delivery.upload(render_all(transcript, delivery.formats, options))

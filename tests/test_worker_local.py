@@ -31,10 +31,10 @@ def main(arguments: list[str]) -> int:
     """Run the job of the first argument. 0 when it succeeded, 1 when the worker answered with an error."""
     sys.path.insert(0, str(ROOT / "src"))
     job = json.loads(Path(arguments[0] if arguments else MINIMAL).read_text(encoding="utf-8"))
-    with FileServer(ROOT / "samples") as files, tempfile.TemporaryDirectory() as scratch:
-        # Some libraries log to stdout, which is for the answer alone.
-        with contextlib.redirect_stdout(sys.stderr):
-            answer = answered(files.localize(job), files.host, scratch)
+    # Some libraries log to stdout, which is for the answer alone.
+    quiet = contextlib.redirect_stdout(sys.stderr)
+    with FileServer(ROOT / "samples") as files, tempfile.TemporaryDirectory() as scratch, quiet:
+        answer = answered(files.localize(job), files.host, scratch)
     print(json.dumps(answer, ensure_ascii=False, indent=2, allow_nan=False))
     if "error" in answer:
         return 1

@@ -18,7 +18,7 @@ Voices = dict[str, Voice | None]
 
 
 class Namer:
-    """Names the speakers of one job."""
+    """Names the speakers of one job. `used` is the encoder by stage, `scores` the cosines of every label with every name."""
 
     def __init__(self, models: Models, job: JobInput, voices: Sequence[VoiceSample], stages: Stages) -> None:
         self._models = models
@@ -26,6 +26,7 @@ class Namer:
         self._voices = voices
         self._stages = stages
         self.used: dict[str, str] = {}
+        self.scores: dict[str, dict[str, float]] = {}
 
     def matched(self, speech: Mapping[str, tuple[Audio, Sequence[Span]]]) -> tuple[dict[str, Match], Voices]:
         """(matches by label, voices by label) from each label's own clean speech; both empty when naming is not to be had."""
@@ -75,7 +76,9 @@ class Namer:
     def _matches(self, own: Voices, encoder: SpeakerEncoder) -> dict[str, Match]:
         model = self._models.places.speaker
         threshold = model.threshold if self._job.speaker_threshold is None else self._job.speaker_threshold
-        return match(own, self._enrolled(encoder), threshold, model.margin, model.min_seconds)
+        found = match(own, self._enrolled(encoder), threshold, model.margin, model.min_seconds)
+        self.scores = {label: dict(m.scores) for label, m in found.items()}
+        return found
 
     def _enrolled(self, encoder: SpeakerEncoder) -> dict[str, Vector]:
         """One centroid a name; several samples of a name are pooled by their seconds of speech."""

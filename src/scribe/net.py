@@ -155,12 +155,13 @@ class GuardedClient:
                 watch.raise_if_stopped()
                 if index == len(addresses) - 1:
                     raise _failure(error, target) from error
+        wait = self._read_timeout
         connection: PlainConnection | TlsConnection
         if target.scheme == "https":
-            connection = TlsConnection(target.host, target.port, ssl_context=self._ssl_context)
+            connection = TlsConnection(target.host, target.port, timeout=wait, ssl_context=self._ssl_context)
         else:
-            connection = PlainConnection(target.host, target.port)
-        sock.settimeout(self._read_timeout)
+            connection = PlainConnection(target.host, target.port, timeout=wait)
+        sock.settimeout(wait)
         connection.pinned = sock
         return connection
 

@@ -9,8 +9,8 @@ import certifi
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 
-class PlainConnection(HTTPConnection):
-    """urllib3's connection over a socket that is open already; the name stays the host of header and certificate."""
+class _Pinned(HTTPConnection):
+    """Takes the socket it is given, and gives it back when closed. The name stays the host of header and certificate."""
 
     pinned: socket.socket
 
@@ -22,11 +22,12 @@ class PlainConnection(HTTPConnection):
         self.pinned.close()
 
 
-class TlsConnection(HTTPSConnection):
-    pinned: socket.socket
+class PlainConnection(_Pinned):
+    """http over a given socket."""
 
-    _new_conn = PlainConnection._new_conn
-    close = PlainConnection.close
+
+class TlsConnection(_Pinned, HTTPSConnection):
+    """https over a given socket, which TLS takes over."""
 
 
 def default_context() -> ssl.SSLContext:

@@ -45,7 +45,12 @@ class Display:
             TimeElapsedColumn(),
         )
         self._live = Progress(
-            *columns, console=self._console, transient=True, disable=quiet or not self._console.is_terminal
+            *columns,
+            console=self._console,
+            transient=True,
+            disable=quiet or not self._console.is_terminal,
+            # The bars are on stderr then, and would draw the JSON there with them.
+            redirect_stdout=not as_json,
         )
         self._bars: dict[str, TaskID] = {}
         self._said: dict[str, str] = {}

@@ -131,13 +131,13 @@ class Transcriber:
             self._refuse_to_overwrite(recording)
         uploads = list(before.uploads) if before else []
         options = dict(self._order.options)
+        if recording.place.is_transcript and recording.place.path is not None and not self._uploads:
+            raise Failure("no_storage", "A transcript cannot travel inside the job: configure STORAGE_*.")
         field, value = self._sent(recording.place, recording.name, uploads)
-        if not recording.place.is_transcript:
-            options["audio_file" if field == "url" else field] = value
-        elif field == "url":
+        if recording.place.is_transcript:
             options["source"] = {"transcript_url": value}
         else:
-            raise Failure("no_storage", "A transcript cannot travel inside the job: configure STORAGE_*.")
+            options["audio_file" if field == "url" else field] = value
         with self._voices_lock:
             sent = [(voice.name, self._sent(voice.place, recording.name, uploads)) for voice in self._order.voices]
         if sent:
@@ -169,15 +169,14 @@ class Transcriber:
         """("url", address) or ("audio_base64", text); a file that is stored adds its key to `uploads`."""
         if place.path is None:
             return "url", str(place.url)
-        if self._bucket is None or not self._bucket.signs_links:
+        if self._bucket is None or not self._uploads:
             size = place.path.stat().st_size
             if size > REQUEST_BYTES:
                 raise Failure(
                     "too_large", f"{place.path.name} has {size / 1e6:.0f} MB: configure STORAGE_*, or give an address."
                 )
-            self._display.say(
-                name, f"{place.path.name} travels inside the job ({size / 1e6:.1f} MB): no storage is configured", "dim"
-            )
+            why = "there is no storage to upload it to"
+            self._display.say(name, f"{place.path.name} travels inside the job ({size / 1e6:.1f} MB): {why}", "dim")
             return "audio_base64", base64.b64encode(place.path.read_bytes()).decode()
         # The content decides the folder, so that nothing is uploaded twice; the file keeps its name for the page.
         key = f"{UPLOADS}/{self._state.folder_id}/{place.content()}/{place.file_name}"
@@ -200,6 +199,11 @@ class Transcriber:
         done = entry.model_copy(update={"status": "done", "files": files, "summary": finished.summary()})
         self._state.put(recording.source, done)
         return Outcome(recording, "done", done)
+
+    @property
+    def _uploads(self) -> bool:
+        """Whether there is a storage that a worker can read from by a link."""
+        return self._bucket is not None and self._bucket.signs_links
 
     def _voice_contents(self) -> list[str]:
         with self._voices_lock:

@@ -17,7 +17,7 @@ from .files import FileServer
 from .platform import API_KEY, Platform
 from .record import Record
 from .truth import SAMPLES, likeness
-from .worker import REPOSITORY, WorkerProcess, demo_environment
+from .worker import REPOSITORY, NotReady, WorkerProcess, demo_environment
 
 pytestmark = pytest.mark.xdist_group("worker")
 
@@ -178,6 +178,8 @@ def test_a_job_cancelled_on_the_gpu_posts_nothing_and_the_next_is_right(
     platform.cancel(record.id)
     assert_next_job_is_right(platform, files)
     assert (record.status, record.late_results) == ("CANCELLED", [])
+    after = [post["output"]["stage"] for post in record.late]
+    assert not {"diarize", "publish"} & set(after), "its thread went on working"
 
 
 def test_a_signed_address_works_and_leaves_no_trace(
@@ -198,12 +200,13 @@ def test_a_signed_address_works_and_leaves_no_trace(
 def test_other_workers_jobs_run_and_what_does_nothing_is_said(
     platform: Platform, files: FileServer, worker: WorkerProcess
 ) -> None:
+    short = f"{files.url}voices/anna.flac"
     answers = {}
-    for name in ("kod", "faster_whisper"):
-        record = platform.wait(platform.submit(sample_job(files, name)), PATIENCE)
+    for name, key in (("kod", "audio_file"), ("faster_whisper", "audio")):
+        record = platform.wait(platform.submit(sample_job(files, name, **{key: short})), PATIENCE)
         assert record.status == "COMPLETED", record.error
         answers[name] = record.output
-        assert_heard(record.output["segments"], "conversation")
+        assert_heard(record.output["segments"], "voices/anna")
     token = sample_job(files, "kod")["input"]["huggingface_access_token"]
     assert any("HF_TOKEN" in warning["message"] for warning in answers["kod"]["warnings"])
     assert token not in worker.text() + json.dumps(answers)
@@ -229,6 +232,16 @@ def test_a_missing_diarization_model_is_a_warning_or_with_strict_an_error(
     assert (strict.status, strict.output["code"]) == ("FAILED", "stage_failed")
     assert_shows_nothing_of_the_inside(lenient)
     assert_shows_nothing_of_the_inside(strict)
+
+
+def test_an_invalid_variable_is_told_before_anything_is_loaded(
+    platform: Platform, files: FileServer, tmp_path: Path
+) -> None:
+    env = demo_environment(files.host, tmp_path) | {"WHISPERX_DEVICE": "gpu", "PRESIGN_TTL": "never"}
+    with pytest.raises(NotReady, match=r"exited with 78") as caught, WorkerProcess(platform, env, cwd=tmp_path):
+        pass
+    assert "WHISPERX_DEVICE" in str(caught.value)
+    assert "PRESIGN_TTL" in str(caught.value)
 
 
 def test_sigterm_while_idle_ends_the_worker_with_0_and_an_empty_scratch(worker: WorkerProcess) -> None:
