@@ -113,6 +113,8 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
     env = {name: value for name, value in given.items() if not name.startswith("RUNPOD_")}
     if not any(env.get(name) for name in MODEL_VARIABLES):
         env["MODEL_SET"] = "demo"
+    if env.get("MODEL_SET") == "demo":
+        env.setdefault("OMP_NUM_THREADS", "1")  # contract.worker.demo_environment says why
     # Nothing is too large for loopback; an empty endpoint id keeps the log readable for a person.
     return {"RESULT_MAX_BYTES": "20000000"} | env | {"RUNPOD_ENDPOINT_ID": ""}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def prepare_environment(settings: Settings) -> None:
     """Set what libraries read at import, and make the folders that they expect to exist."""
     os.environ["RUNPOD_LOG_LEVEL"] = "INFO"  # at DEBUG the SDK logs every transcript and every presigned address
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # onnxruntime 1.31 keeps a device id and a database in the home folder
+    os.environ.setdefault("MPLCONFIGDIR", tempfile.gettempdir())  # matplotlib insists on a folder that it may write to
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # torchcodec looks for FFmpeg's libraries, which decoding here does not use, and fills the log when it finds none.
     warnings.filterwarnings("ignore", module=r"(pyannote|speechbrain|torchaudio|torchcodec|lightning)(\..*)?")

@@ -103,8 +103,12 @@ def get_ecapa(source: str, device: str, savedir: Path | None = None):  # noqa: A
     """Load SpeechBrain's EncoderClassifier. Raises what SpeechBrain and the hub raise."""
     from speechbrain.inference.speaker import EncoderClassifier
 
-    folder = {"savedir": str(savedir)} if savedir is not None and not Path(source).is_dir() else {}
-    return EncoderClassifier.from_hparams(source=source, run_opts={"device": device}, **folder)
+    local = Path(source) / "hyperparams.yaml"
+    options: dict[str, object] = {"savedir": str(savedir)} if savedir is not None and not local.is_file() else {}
+    # A published folder's own file names its hub repository as the place of the weights, even when they lie beside it.
+    if local.is_file() and "\npretrained_path:" in "\n" + local.read_text("utf-8"):
+        options["overrides"] = {"pretrained_path": source}
+    return EncoderClassifier.from_hparams(source=source, run_opts={"device": device}, **options)
 
 
 def _pieces(spans: Sequence[Span]) -> list[Span]:

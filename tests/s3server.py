@@ -14,6 +14,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import NamedTuple
@@ -34,6 +35,16 @@ class Answered(NamedTuple):
     status: int
 
 
+@cache
+def _moto() -> tuple[str, int]:
+    """Where moto listens. It keeps its buckets per process anyway, so one of it serves every front."""
+    # It would log every address with its signature, where tests look for secrets.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    return server.get_host_and_port()
+
+
 class S3Server:
     """`endpoint`, `bucket`, `access_key`, `secret_key`, `region` are what a client needs; the rest steers the server.
 
@@ -52,9 +63,7 @@ class S3Server:
         self.requests: list[Answered] = []
         self._faults: deque[Callable[[_Front], bool]] = deque()
         self._released = Event()
-        # It would log every address with its signature, where tests look for secrets.
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self._behind = _moto()
         self._front = ThreadingHTTPServer(("127.0.0.1", 0), _Front)
         self._front.daemon_threads = True
         self._front.s3 = self
@@ -65,7 +74,6 @@ class S3Server:
         return f"http://127.0.0.1:{self._front.server_address[1]}"
 
     def __enter__(self) -> S3Server:
-        self._moto.start()
         Thread(target=self._front.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         status, _, text = self.behind("PUT", f"/{self.bucket}")
         assert status == 200, text
@@ -75,7 +83,6 @@ class S3Server:
         self._released.set()
         self._front.shutdown()
         self._front.server_close()
-        self._moto.stop()
 
     def fail(self, status: int = 503, code: str = "SlowDown", times: int = 1) -> None:
         """Answer the next `times` requests with this error."""
@@ -123,7 +130,7 @@ class S3Server:
         self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
     ) -> tuple[int, dict[str, str], bytes]:
         """Ask moto itself: nothing is checked and nothing fails there."""
-        connection = http.client.HTTPConnection(*self._moto.get_host_and_port(), timeout=30)
+        connection = http.client.HTTPConnection(*self._behind, timeout=30)
         try:
             # moto shows nothing to the anonymous, and believes any credential.
             sent = {

@@ -163,7 +163,7 @@ def test_vtt_is_read_back_by_the_webvtt_library(transcript, options):
         assert [squeezed(unescape_vtt(c.text)) for c in read] == [
             squeezed("".join(p.text for p in c.pieces)) for c in expected
         ]
-        assert [unescape_vtt(c.voice) if c.voice else None for c in read] == [c.speaker for c in expected]
+        assert [unescape_vtt(c.voice).strip(" ") if c.voice else None for c in read] == [c.speaker for c in expected]
     assert text.count("-->") == len(list(read))
 
 
@@ -435,6 +435,12 @@ def test_highlighting_underlines_each_word_while_it_is_said():
         ("one <u>two</u>", 1.0, 2.0),
     ]
     assert "<u>two</u>" in FORMATS["vtt"].render(transcript, TextOptions(highlight_words=True))
+
+
+def test_a_name_that_ends_in_dashes_makes_no_arrow_with_its_tag():
+    transcript = replace(spoken("Hello.", label="S"), speakers=(Speaker("S", "<!--"),))
+    (cue,) = webvtt.from_string(FORMATS["vtt"].render(transcript, TextOptions()))
+    assert cue.text == "Hello." and unescape_vtt(cue.voice).strip() == "<!--"
 
 
 def test_an_arrow_made_of_several_words_is_still_parted():

@@ -37,6 +37,8 @@ PAUSING = frozenset({"opus", "libopus", "speex", "libspeex", "amrnb", "amrwb", "
 MIN_GAP_S, MAX_GAP_S = 0.1, 600.0  # shorter is jitter, longer is a clock that was set
 MEMORY_MARGIN = 512 << 20  # bytes of address space above what the imports took
 REPORT_S = 0.25
+# A title in Latin-1 is no reason to refuse a recording; from 19 on PyAV thinks so too and has no such option.
+LENIENT = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 
 def main(argument: str) -> None:
@@ -68,7 +70,7 @@ def decode(source: str, mixdown: Mixdown) -> dict[str, Any]:
     known = {*DECODERS.split(), *(name for name in av.codecs_available if name.startswith("pcm_"))}
     allowed = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "codec_whitelist": ",".join(sorted(known))}
     try:
-        container = av.open(f"file:{source}", container_options=allowed, metadata_errors="replace")
+        container = av.open(f"file:{source}", container_options=allowed, **LENIENT)
     except MemoryError:
         raise
     except (av.error.FFmpegError, ValueError):

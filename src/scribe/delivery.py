@@ -73,7 +73,7 @@ class Delivery:
         except (WorkerError, ValueError) as error:
             log.warning("the storage could not be asked for an earlier result (%s)", type(error).__name__)
             return None
-        if not isinstance(answer, dict):
+        if not _is_answer(answer):
             return None
         notices: list[Notice] = []
         answer["artifacts"] = {
@@ -127,3 +127,11 @@ class Delivery:
             )
             return {"url": None, "expires_at": None}
         return {"url": url, "expires_at": expires_at}
+
+
+def _is_answer(shape: object) -> bool:
+    """Whether this is what `commit` wrote: the object may be another program's, or half of one."""
+    if not isinstance(shape, dict) or not isinstance(shape.get("warnings"), list):
+        return False
+    artifacts = shape.get("artifacts")
+    return isinstance(artifacts, dict) and all(isinstance(a, dict) for a in artifacts.values())

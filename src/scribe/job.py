@@ -55,10 +55,10 @@ class JobInput(Strict):
         None, ge=1, le=128, description="chunks decoded at once; null: 16 on a GPU, 4 on a CPU"
     )
     beam_size: int | None = Field(None, ge=1, le=10, description="null takes the quality's")
-    patience: float = Field(1.0, gt=0, le=2)
-    length_penalty: float = Field(1.0, ge=0, le=2)
-    repetition_penalty: float = Field(1.0, ge=1, le=2)
-    no_repeat_ngram_size: int = Field(0, ge=0, le=10)
+    patience: float = Field(1.0, gt=0, le=2, description="beam search goes on until this many times the beam has ended")
+    length_penalty: float = Field(1.0, ge=0, le=2, description="above 1 favours long texts, below 1 short ones")
+    repetition_penalty: float = Field(1.0, ge=1, le=2, description="above 1 makes repeated tokens less likely")
+    no_repeat_ngram_size: int = Field(0, ge=0, le=10, description="no run of this many tokens comes twice; 0 is off")
     initial_prompt: str | None = Field(
         None, max_length=1000, description="text that precedes every chunk, not only the first"
     )
@@ -89,8 +89,8 @@ class JobInput(Strict):
     return_char_alignments: bool = Field(False, description="deliver characters with their times too")
     diarization: bool = Field(False, description="separate the speakers; words are aligned for it in any case")
     num_speakers: int | None = Field(None, ge=1, le=50, description="excludes the next two")
-    min_speakers: int | None = Field(None, ge=1, le=50)
-    max_speakers: int | None = Field(None, ge=1, le=50)
+    min_speakers: int | None = Field(None, ge=1, le=50, description="at least so many speakers")
+    max_speakers: int | None = Field(None, ge=1, le=50, description="at most so many speakers")
     speaker_verification: bool = Field(False, description="name the speakers by `speaker_samples`; implies diarization")
     speaker_samples: list[SpeakerSample] = Field(
         default_factory=list, max_length=20, description="objects of `url` or `audio_base64` or `embedding`, and `name`"

@@ -1,4 +1,4 @@
-"""urllib3's connections over a socket that is open already, to an address that was checked; TLS still verifies the name."""
+"""urllib3's connections over a socket that is open already, to a checked address; TLS still verifies the name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 
 class _Pinned(HTTPConnection):
-    """Takes the socket it is given, and gives it back when closed. The name stays the host of header and certificate."""
+    """Uses the socket it is given and closes it. The name stays the host of header and certificate."""
 
     pinned: socket.socket
 

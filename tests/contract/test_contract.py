@@ -24,7 +24,7 @@ pytestmark = pytest.mark.xdist_group("worker")
 STAGES = ["fetch", "decode", "transcribe", "align", "diarize", "name", "publish"]
 SIGNATURE = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 # A conversation takes some ten seconds on one core; the rest is for machines that are busy.
-PATIENCE = 180.0
+PATIENCE = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def short_job(files: FileServer, **options: Any) -> dict[str, Any]:
 
 def post(url: str, job: dict[str, Any]) -> dict[str, Any]:
     request = urllib.request.Request(url, json.dumps(job).encode(), {"Authorization": f"Bearer {API_KEY}"})
-    with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+    with urllib.request.urlopen(request, timeout=PATIENCE + 30) as response:
         return json.load(response)
 
 

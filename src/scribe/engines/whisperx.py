@@ -107,7 +107,7 @@ class WhisperXEngine:
                 progress_callback=lambda percent: tick(percent / 100),
             )
         return [
-            Segment(s["start"], s["end"], s["text"], avg_logprob=s.get("avg_logprob"))
+            Segment(s["start"], s["end"], s["text"].strip(), avg_logprob=s.get("avg_logprob"))
             for s in result["segments"]
             if s["text"].strip()
         ]

@@ -15,10 +15,15 @@ def render(transcript: Transcript, options: TextOptions) -> str:
     cue a word, the word underlined, which players show without any styling. Only the header when nobody speaks."""
     blocks = ["WEBVTT\n"]
     for cue in cues(transcript, options, labelled=False):
-        voice = f"<v {_escaped(cue.speaker)}>" if cue.speaker else ""
+        voice = _voice(cue.speaker) if cue.speaker else ""
         for start, end, said in parts(cue) if options.highlight_words else [(cue.start, cue.end, None)]:
             blocks.append(f"{stamp(start)} --> {stamp(end)}\n{voice}{text_of(cue, said, _escaped)}\n")
     return "\n".join(blocks)
+
+
+def _voice(name: str) -> str:
+    # A name that ends in dashes would make an arrow with the tag's end; players drop the space.
+    return f"<v {_escaped(name)}{' ' if name.endswith('-') else ''}>"
 
 
 def _escaped(text: str) -> str:

@@ -1,0 +1,219 @@
+"""What is written about the worker, made from the worker: `python builder/docs.py` rewrites what it owns.
+
+README's four tables (between their markers), `.env.template` and `samples/jobs/schema.json` come from the fields of
+JobInput and Settings, from the answer's keys and from the error tree. A test fails when they are stale.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from job_schema import job_schema
+from scribe.errors import WorkerError
+from scribe.job import JobInput
+from scribe.result import JobResult
+from scribe.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# The answer's keys in its own order. `outputs_table` refuses to work when the code has others.
+ANSWER = {
+    "schema_version": "version of this shape",
+    "job_id": "RunPod's id of the job",
+    "detected_language": "ISO code, given or detected; null when nobody speaks",
+    "language_probability": "0 to 1; null when the job named the language",
+    "duration": "seconds of audio",
+    "segments": "the transcript as far as `inline` asks for it: `start`, `end` (seconds), `text`, `avg_logprob`, with diarization"
+    " `speaker` (name or label) and `speaker_label`, with `inline: full` and `align_output` also `words`",
+    "segments_total": "number of segments of the whole transcript",
+    "truncated": "true when `segments` is not the whole transcript",
+    "partial": "true when `deadline_s` ended the work early",
+    "speakers": "list of `label`, `name` (null: unknown), `score` (cosine), `seconds` of speech; `reason` why there is no name;"
+    " `embedding` on request",
+    "artifacts": "by format: `key`, `bytes`, `url` (presigned, null when signing failed), `expires_at`;"
+    " for `result_urls` only `bytes` and `url`",
+    "warnings": "list of `code`, `stage`, `message`: what was skipped or had no effect, and why",
+    "timings": "seconds by stage, `total`, and `real_time_factor`: seconds of work for a second of audio",
+    "models": "by stage: name@revision",
+    "transcription": "the whole transcript as text, only when `transcription` was asked for",
+    "debug": "effective options and peak memory, only with `debug`",
+}
+FAILURE = {
+    "error": "`code: sentence`; RunPod moves it beside `output` and marks the job FAILED",
+    "code": "stable, from the table of errors",
+    "retryable": "true when the same job may succeed later",
+    "details": "the machine's version of the sentence, for `invalid_input` the list `problems`",
+    "error_id": "finds the failure in the worker's log",
+}
+
+
+def inputs_table() -> str:
+    """Every key of `input`: type and range, default, meaning."""
+    schema = JobInput.model_json_schema()
+    rows = [
+        (f"`{name}`", kind(spec), f"`{_default(spec)}`", spec.get("description", ""))
+        for name, spec in schema["properties"].items()
+    ]
+    return table(("key", "type, range", "default", "meaning"), rows)
+
+
+def outputs_table() -> str:
+    """Every key of an answer and of a failure. Raises ValueError when ANSWER or FAILURE no longer tell what the code does."""
+    answer = JobResult(None, None, 0.0, [], [], text="", debug={}).to_dict(100_000)
+    for told, real in ((ANSWER, answer), (FAILURE, WorkerError("").to_dict())):
+        if set(told) != set(real):
+            raise ValueError(f"builder/docs.py and the answer differ in {sorted(set(told) ^ set(real))}")
+    told = [
+        table(("key", "meaning"), [(f"`{k}`", meaning) for k, meaning in part.items()]) for part in (ANSWER, FAILURE)
+    ]
+    return "\n\nA failed job has these instead:\n\n".join(told)
+
+
+def settings_table() -> str:
+    """Every environment variable: type and range, default, meaning."""
+    rows = [
+        (f"`{name}`", kind(spec, of_settings=True), f"`{default}`" if default else "", spec["description"])
+        for name, default, spec in settings()
+    ]
+    return table(("variable", "type, range", "default", "meaning"), rows)
+
+
+def errors_table() -> str:
+    """Every error that a job can end with: cause and remedy."""
+    rows = [
+        (f"`{error.code}`", " ".join((error.__doc__ or "").split()), error.remedy, "yes" if error.retryable else "no")
+        for error in leaves(WorkerError)
+    ]
+    return table(("code", "cause", "remedy", "retryable"), rows)
+
+
+def env_template() -> str:
+    """Every variable commented out, with its meaning and default."""
+    lines = ["# Made by builder/docs.py from src/scribe/settings.py. Copy to .env and uncomment what you change."]
+    for name, default, spec in settings():
+        lines += ["", f"# {spec['description']}", f"# {name}={default}"]
+    return "\n".join(lines) + "\n"
+
+
+def settings() -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """(variable, default as one would write it, its schema) of every setting."""
+    properties = Settings.model_json_schema()["properties"]
+    for field, names in variables().items():
+        key = next(name for name in (field, names[0].lower()) if name in properties)
+        yield names[0], _written(Settings.model_fields[field].default), properties[key]
+
+
+def variables() -> dict[str, list[str]]:
+    """{field of Settings: the environment variables that set it}, the usual one first."""
+    aliases = {name: field.validation_alias for name, field in Settings.model_fields.items()}
+    return {
+        name: [str(n).upper() for n in getattr(alias, "choices", [alias or name])] for name, alias in aliases.items()
+    }
+
+
+def _default(spec: Mapping[str, Any]) -> str:
+    """A key's default as JSON; a collection has none in its schema and is empty."""
+    return json.dumps(spec.get("default", {} if spec.get("type") == "object" else []))
+
+
+def _written(default: object) -> str:
+    """A default as it stands behind `NAME=`."""
+    if default is None:
+        return ""
+    if isinstance(default, bool):
+        return str(int(default))
+    if isinstance(default, tuple):
+        return ",".join(default)
+    # The temporary folder differs from machine to machine; its usual name is meant.
+    return str(default).replace(tempfile.gettempdir(), "/tmp")
+
+
+def leaves(error: type[WorkerError]) -> Iterator[type[WorkerError]]:
+    """The errors that have a code of their own, in the order of the tree."""
+    children = error.__subclasses__()
+    if not children:
+        yield error
+    for child in children:
+        yield from leaves(child)
+
+
+def kind(spec: Mapping[str, Any], of_settings: bool = False) -> str:
+    """A JSON schema's type and range in words. A variable is text anyway, so a list there is comma-separated."""
+    if options := [s for s in spec.get("anyOf", []) if s.get("type") != "null"]:
+        return kind(options[0], of_settings)
+    if "$ref" in spec:
+        return "object"
+    if "enum" in spec:
+        return ", ".join(map(str, spec["enum"]))
+    if spec.get("type") == "array":
+        if of_settings:
+            return "list, comma-separated"
+        most = f", at most {spec['maxItems']}" if "maxItems" in spec else ""
+        return f"list of {'objects' if '$ref' in spec['items'] else kind(spec['items'])}{most}"
+    if spec.get("type") == "object":
+        return f"object: {kind(spec['additionalProperties'])} under {kind(spec['propertyNames'])}"
+    if spec.get("type") in ("integer", "number"):
+        return f"{spec['type']}{_range(spec)}"
+    if spec.get("type") == "boolean":
+        return "0 or 1" if of_settings else "true, false"
+    if spec.get("format") in ("path", "password"):
+        return {"path": "path", "password": "secret"}[spec["format"]]
+    return f"text, at most {spec['maxLength']} characters" if "maxLength" in spec else "text"
+
+
+def _range(spec: Mapping[str, Any]) -> str:
+    """` 1..128`, or ` >0, <=2` where a bound is missing or excluded."""
+    if "minimum" in spec and "maximum" in spec:
+        return f" {spec['minimum']:.10g}..{spec['maximum']:.10g}"
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "exclusiveMaximum": "<", "maximum": "<="}
+    told = ", ".join(f"{sign}{spec[bound]:.10g}" for bound, sign in signs.items() if bound in spec)
+    return f" {told}" if told else ""
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+TABLES = {"inputs": inputs_table, "outputs": outputs_table, "settings": settings_table, "errors": errors_table}
+
+
+def filled(readme: str) -> str:
+    """README with its tables made anew. Raises ValueError when the markers of one are not there exactly once."""
+    for name, make in TABLES.items():
+        made = f"<!-- {name}: made by builder/docs.py -->\n\n{make()}\n\n<!-- /{name} -->"
+        pattern = rf"<!-- {name}: made by builder/docs\.py -->.*?<!-- /{name} -->"
+        readme, count = re.subn(pattern, lambda _, made=made: made, readme, flags=re.DOTALL)
+        if count != 1:
+            raise ValueError(f"README.md has {count} places for the table of {name}")
+    return readme
+
+
+def documents() -> dict[Path, str]:
+    """What each file that this program owns should hold now."""
+    return {
+        ROOT / "README.md": filled((ROOT / "README.md").read_text("utf-8")),
+        ROOT / ".env.template": env_template(),
+        ROOT / "samples" / "jobs" / "schema.json": job_schema(),
+    }
+
+
+def main() -> None:
+    """Write what differs and say so."""
+    for path, text in documents().items():
+        if not path.is_file() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
+            print(f"wrote {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What is generated from the code is up to date, and says what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import docs
+from job_schema import job_schema
+from scribe import settings
+from scribe.errors import WorkerError
+from scribe.job import JobInput
+
+JOBS = sorted(p for p in (docs.ROOT / "samples" / "jobs").glob("*.json") if p.name != "schema.json")
+VARIABLE = re.compile(r"^# ([A-Z_0-9]+)=(.*)$", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, object]:
+    return json.loads(job_schema())
+
+
+@pytest.mark.parametrize("path", docs.documents(), ids=lambda path: path.name)
+def test_the_file_is_what_builder_docs_would_write(path: Path) -> None:
+    assert path.read_text("utf-8") == docs.documents()[path], "stale: run python builder/docs.py"
+
+
+def test_a_readme_without_a_marker_is_refused_and_not_silently_left_without_its_table() -> None:
+    with pytest.raises(ValueError, match="inputs"):
+        docs.filled("# no markers")
+
+
+def test_an_answer_with_a_key_that_is_not_told_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(docs.ANSWER, "segments_total")
+    with pytest.raises(ValueError, match="segments_total"):
+        docs.outputs_table()
+
+
+def test_every_key_of_a_job_has_a_row() -> None:
+    assert re.findall(r"^\| `(\w+)`", docs.inputs_table(), re.MULTILINE) == list(JobInput.model_fields)
+
+
+def test_every_error_has_a_code_of_its_own_a_cause_and_a_remedy() -> None:
+    errors = list(docs.leaves(WorkerError))
+    assert len({error.code for error in errors}) == len(errors) > 20
+    assert all(error.__doc__ and error.remedy for error in errors)
+
+
+def test_the_template_names_every_variable_once() -> None:
+    names = [name for name, _ in VARIABLE.findall(docs.env_template())]
+    assert names == [variables[0] for variables in docs.variables().values()]
+
+
+def test_the_template_uncommented_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = VARIABLE.findall(docs.env_template())
+    for name, _ in written:
+        monkeypatch.delenv(name, raising=False)
+    file = tmp_path / ".env"
+    file.write_text("\n".join(f"{name}={value}" for name, value in written))
+    # The scratch folder's default depends on the machine's temporary folder; the template shows the usual one.
+    same = {"exclude": {"jobs_dir"}}
+    assert settings.load(file).model_dump(**same) == settings.load(None).model_dump(**same)
+
+
+def test_the_template_holds_no_active_line() -> None:
+    assert all(not line or line.startswith("#") for line in docs.env_template().splitlines())
+
+
+def test_the_schema_is_a_json_schema(schema: dict[str, object]) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.name)
+def test_the_schema_accepts_the_sample_jobs(path: Path, schema: dict[str, object]) -> None:
+    jsonschema.validate(json.loads(path.read_text("utf-8")), schema)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"audio_file": "https://example.com/a.mp3", "diarisation": True}, {"audio": "x", "batch_size": 0}]
+)
+def test_the_schema_refuses_what_the_worker_refuses(wrong: dict[str, object], schema: dict[str, object]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"input": wrong}, schema)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"type": "integer", "minimum": 1, "maximum": 20_000_000}, "integer 1..20000000"),
+        ({"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 2}, {"type": "null"}]}, "number >0, <=2"),
+        ({"enum": ["mix", "split"], "type": "string"}, "mix, split"),
+        ({"type": "array", "items": {"$ref": "#/$defs/X"}, "maxItems": 20}, "list of objects, at most 20"),
+        ({"type": "string", "maxLength": 9}, "text, at most 9 characters"),
+    ],
+)
+def test_a_type_and_its_range_are_told_in_words(spec: dict[str, object], words: str) -> None:
+    assert docs.kind(spec) == words

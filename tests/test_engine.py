@@ -1,0 +1,217 @@
+"""The recognizer: one job's options never reach the next, memory that runs out, stops between batches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from pipeline import models, recording
+from scribe.engines import SpeechOptions
+from scribe.engines import whisperx as room
+from scribe.engines.whisperx import WhisperXEngine, vote
+from scribe.errors import Cancelled, GpuOutOfMemory
+from scribe.transcript import Chunk, Segment
+
+pytestmark = pytest.mark.xdist_group("models")
+
+PECULIAR = SpeechOptions(batch_size=2, beam_size=1, patience=0.5, length_penalty=0.5, repetition_penalty=1.1, no_repeat_ngram_size=3,
+                         initial_prompt="a secret of the first customer", hotwords="Zebulon", suppress_numerals=True)
+QUICK = SpeechOptions(batch_size=2, beam_size=1)
+
+
+@pytest.fixture
+def engine() -> WhisperXEngine:
+    return models().engine(models().places.speech())
+
+
+@pytest.fixture(scope="module")
+def chunks() -> list[Chunk]:
+    """The first three, of three seconds at most."""
+    (audio,) = recording("conversation.mp3")
+    return models().detector("silero").chunks(audio, 0.5, 0.363, 3)[:3]
+
+
+@pytest.fixture(scope="module")
+def words(chunks: list[Chunk]) -> list[Segment]:
+    """What is heard in them with the options of `QUICK`."""
+    return heard(models().engine(models().places.speech()), chunks)[0]
+
+
+@pytest.fixture
+def inner(engine: WhisperXEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[..., Any]], None]]:
+    """Puts a stand-in before the loaded model's `generate_segment_batched`: stand_in(real, features, tokenizer, options)."""
+    model = engine._pipeline.model
+    real = model.generate_segment_batched
+
+    def put(stand_in: Callable[..., Any]) -> None:
+        monkeypatch.setattr(model, "generate_segment_batched", lambda *a, **k: stand_in(real, *a, **k), raising=True)
+
+    yield put
+
+
+def heard(
+    engine: WhisperXEngine, chunks: Sequence[Chunk], options: SpeechOptions | None = None,
+    tick: Callable[[float | None], None] = lambda fraction: None, language: str = "en",
+) -> tuple[list[Segment], int]:
+    found: list[Segment] = []
+    batch = engine.transcribe(recording("conversation.mp3")[0], chunks, language, options or QUICK, found.append, tick)
+    return found, batch
+
+
+def state(engine: WhisperXEngine) -> tuple[Any, ...]:
+    pipeline = engine._pipeline
+    return dataclasses.astuple(pipeline.options), pipeline.suppress_numerals, pipeline.tokenizer, tuple(pipeline.vad_model.chunks)
+
+
+def test_a_chunk_becomes_a_segment_on_the_recordings_clock(chunks: list[Chunk], words: list[Segment]) -> None:
+    assert [(s.start, s.end) for s in words] == [(round(c.start, 3), round(c.end, 3)) for c in chunks]
+    assert "orange garden" in words[0].text.lower()
+    assert all(s.avg_logprob is not None and s.avg_logprob <= 0 for s in words)
+
+
+def test_the_batch_size_does_not_change_the_words(engine: WhisperXEngine, chunks: list[Chunk], words: list[Segment]) -> None:
+    one_by_one, _ = heard(engine, chunks, SpeechOptions(batch_size=1, beam_size=1))
+    assert [s.text for s in one_by_one] == [s.text for s in words]
+
+
+def test_options_reach_the_model(engine: WhisperXEngine, chunks: list[Chunk], inner: Callable[..., None]) -> None:
+    seen: list[Any] = []
+
+    def watch(real: Callable[..., Any], features: Any, tokenizer: Any, options: Any, **more: Any) -> Any:
+        seen.append((tokenizer.language_code, tokenizer.task, options))
+        return real(features, tokenizer, options, **more)
+
+    inner(watch)
+    heard(engine, chunks[:1], dataclasses.replace(PECULIAR, task="translate"), language="de")
+    (language, task, options), = seen
+    assert (language, task) == ("de", engine._pipeline.model.hf_tokenizer.token_to_id("<|translate|>"))
+    for name in room._TRANSCRIPTION_OPTIONS:
+        assert getattr(options, name) == getattr(PECULIAR, name)
+    assert len(options.suppress_tokens) > 1
+
+
+@pytest.mark.parametrize("error", [Cancelled("the platform cancelled the job"), RuntimeError("CUDA error: unspecified launch failure")])
+def test_a_job_that_dies_half_way_leaves_nothing_to_the_next(
+    engine: WhisperXEngine, chunks: list[Chunk], words: list[Segment], error: Exception
+) -> None:
+    before = state(engine)
+
+    def stop_at_the_second_batch(fraction: float | None) -> None:
+        if fraction and fraction > 0.5:
+            raise error
+
+    with pytest.raises(type(error)):
+        heard(engine, chunks, PECULIAR, stop_at_the_second_batch, language="fr")
+    assert state(engine) == before
+    assert engine.detect_language(recording("conversation.mp3")[0], chunks, 2, 0.0, lambda f: None)[0] == "en"
+    assert heard(engine, chunks)[0] == words
+
+
+def test_a_job_that_succeeds_leaves_nothing_to_the_next(engine: WhisperXEngine, chunks: list[Chunk], inner: Callable[..., None]) -> None:
+    before = state(engine)
+    heard(engine, chunks, PECULIAR, language="fr")
+    assert state(engine) == before
+    seen: list[Any] = []
+    inner(lambda real, features, tokenizer, options, **more: seen.append((tokenizer.language_code, options)) or real(features, tokenizer, options))
+    heard(engine, chunks[:1])
+    language, options = seen[0]
+    assert (language, options.initial_prompt, options.hotwords, options.suppress_tokens) == ("en", None, None, [-1])
+
+
+def test_memory_that_runs_out_halves_the_batch_and_loses_no_words(
+    engine: WhisperXEngine, chunks: list[Chunk], words: list[Segment], inner: Callable[..., None]
+) -> None:
+    sizes = []
+
+    def out_of_memory_above_one(real: Callable[..., Any], features: Any, *rest: Any, **more: Any) -> Any:
+        sizes.append(features.shape[0])
+        if features.shape[0] > 1:
+            raise RuntimeError("CUDA failed with error out of memory")
+        return real(features, *rest, **more)
+
+    inner(out_of_memory_above_one)
+    segments, batch = heard(engine, chunks, SpeechOptions(batch_size=4, beam_size=1))
+    assert [s.text for s in segments] == [s.text for s in words]
+    assert batch == 1
+    assert sizes[:2] == [3, 2]
+
+
+def test_memory_for_not_even_one_chunk_is_an_error_with_a_code(engine: WhisperXEngine, chunks: list[Chunk], inner: Callable[..., None]) -> None:
+    before = state(engine)
+
+    def out_of_memory(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    inner(out_of_memory)
+    with pytest.raises(GpuOutOfMemory) as failed:
+        heard(engine, chunks, SpeechOptions(batch_size=4))
+    assert failed.value.code == "gpu_out_of_memory"
+    assert failed.value.retryable
+    assert state(engine) == before
+
+
+def test_another_fault_is_not_taken_for_missing_memory(engine: WhisperXEngine, chunks: list[Chunk], inner: Callable[..., None]) -> None:
+    calls = []
+
+    def broken(*_: Any, **__: Any) -> None:
+        calls.append(1)
+        raise RuntimeError("device-side assert triggered")
+
+    inner(broken)
+    with pytest.raises(RuntimeError, match="device-side"):
+        heard(engine, chunks)
+    assert len(calls) == 1
+
+
+def test_a_stop_keeps_the_groups_that_are_done(engine: WhisperXEngine, chunks: list[Chunk], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "GROUP_CHUNKS", 2)
+    found: list[Segment] = []
+
+    def stop_late(fraction: float | None) -> None:
+        if fraction and fraction > 0.9:
+            raise Cancelled("x")
+
+    with pytest.raises(Cancelled):
+        engine.transcribe(recording("conversation.mp3")[0], chunks, "en", SpeechOptions(batch_size=1, beam_size=1), found.append, stop_late)
+    assert [s.start for s in found] == [round(c.start, 3) for c in chunks[:2]]  # the third chunk's group was stopped
+
+
+def test_groups_give_the_same_words_and_a_fraction_that_only_grows(
+    engine: WhisperXEngine, chunks: list[Chunk], words: list[Segment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "GROUP_CHUNKS", 2)
+    ticks: list[float] = []
+    assert heard(engine, chunks, tick=lambda f: ticks.append(f or 0.0))[0] == words
+    assert ticks == sorted(ticks)
+    assert ticks[-1] == pytest.approx(1.0)
+
+
+def test_without_chunks_there_is_nothing_to_hear(engine: WhisperXEngine) -> None:
+    assert heard(engine, []) == ([], 2)
+
+
+def test_the_language_is_heard_on_speech_and_stops_when_it_is_sure(engine: WhisperXEngine, chunks: list[Chunk]) -> None:
+    (audio,) = recording("conversation.mp3")
+    ticks: list[object] = []
+    language, probability = engine.detect_language(audio, chunks, 3, 0.0, ticks.append)
+    assert language == "en"
+    assert probability is None or 0 < probability <= 1
+    if probability is not None:
+        assert len(ticks) == 3
+        ticks.clear()
+        engine.detect_language(audio, chunks, 5, 1e-9, ticks.append)
+        assert len(ticks) == 1
+
+
+def test_the_language_is_the_one_of_the_highest_mean_probability() -> None:
+    assert vote([{"en": 0.5, "de": 0.4}, {"en": 0.1, "de": 0.8}]) == ("de", pytest.approx(0.6))
+    assert vote([]) == ("en", 0.0)
+
+
+def test_nothing_is_printed_while_a_model_loads(capfd: pytest.CaptureFixture[str]) -> None:
+    place = models().places.speech()
+    WhisperXEngine(place.source, "cpu", "int8", 1, local_only=True)
+    assert "vad" not in capfd.readouterr().out.lower()

@@ -1,0 +1,133 @@
+"""RunPod's side of a job: progress posts in order, one attempt each, and result posts that are patient."""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from runpod.serverless.modules import rp_http
+
+from scribe import platform
+from scribe.progress import Progress
+
+
+class Receiver:
+    """Takes posts like RunPod's job-done; the first `faults` of them are answered with a status, or cut when it is 0."""
+
+    def __init__(self) -> None:
+        self.posts: list[tuple[str, dict[str, Any]]] = []
+        self.attempts = 0
+        self.faults: list[int] = []
+        receiver = self
+
+        class Door(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                receiver.attempts += 1
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status = receiver.faults.pop(0) if receiver.faults else 200
+                if not status:
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    self.close_connection = True
+                    return
+                if status == 200:
+                    receiver.posts.append((self.path, json.loads(body)))
+                self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", "/elsewhere")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Door)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/done/worker/$ID?gpu=x"
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    this = Receiver()
+    thread = threading.Thread(target=this.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    monkeypatch.setattr(rp_http, "JOB_DONE_URL", this.url)
+    yield this
+    this.server.shutdown()
+    this.server.server_close()
+    thread.join(timeout=30)
+
+
+def test_an_event_is_posted_as_the_output_of_a_job_in_progress(receiver: Receiver) -> None:
+    platform.progress_sink({"id": "job-1"})({"stage": "fetch", "percent": 1.5})
+    assert receiver.posts == [("/done/worker/job-1?gpu=x&isStream=false", {"status": "IN_PROGRESS", "output": {"stage": "fetch", "percent": 1.5}})]
+
+
+@pytest.mark.parametrize("status", [500, 429, 302, 404])
+def test_an_event_that_is_refused_is_not_tried_again(receiver: Receiver, status: int) -> None:
+    receiver.faults = [status]
+    platform.progress_sink({"id": "job-1"})({"stage": "fetch"})
+    assert receiver.attempts == 1
+    assert receiver.posts == []
+
+
+def test_a_cut_connection_is_the_callers_to_know_and_the_next_event_arrives(receiver: Receiver) -> None:
+    receiver.faults = [0]
+    post = platform.progress_sink({"id": "job-1"})
+    with pytest.raises(requests.ConnectionError):
+        post({"stage": "fetch"})
+    post({"stage": "decode"})
+    assert [body["output"]["stage"] for _, body in receiver.posts] == ["decode"]
+
+
+def test_a_whole_job_s_events_arrive_in_order_and_none_after_its_end(receiver: Receiver) -> None:
+    stages = ["fetch", "decode", "transcribe", "publish"]
+    with Progress(platform.progress_sink({"id": "j"}), stages, interval_s=0.0) as progress:
+        for stage in stages:
+            progress.stage(stage)
+            for step in range(20):
+                progress.tick(step / 20)
+    seen = len(receiver.posts)
+    percents = [body["output"]["percent"] for _, body in receiver.posts]
+    assert percents == sorted(percents)
+    assert len(receiver.posts) == seen
+
+
+def test_off_the_platform_events_go_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rp_http, "JOB_DONE_URL", "None")
+    assert platform.progress_sink({"id": "j"})({"stage": "fetch"}) is None  # type: ignore[func-returns-value]
+
+
+@pytest.mark.parametrize("faults", [[0], [500], [429], [0, 503, 500, 502]])
+def test_the_sdks_result_post_outlives_cut_connections_and_server_errors(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, faults: list[int]
+) -> None:
+    import aiohttp
+
+    patience: list[int] = []
+    monkeypatch.setattr(rp_http, "FibonacciRetry", rp_http.FibonacciRetry)
+    platform.steady_posts()
+    patient = rp_http.FibonacciRetry
+
+    def at_once(*args: Any, **more: Any) -> Any:
+        retry = patient(*args, **more)
+        patience.append(retry.attempts)
+        retry.get_timeout = lambda *a, **k: 0.01
+        return retry
+
+    monkeypatch.setattr(rp_http, "FibonacciRetry", at_once)
+    receiver.faults = list(faults)
+
+    async def send() -> None:
+        async with aiohttp.ClientSession() as session:
+            await rp_http.send_result(session, {"output": {"a": 1}}, {"id": "job-1"})
+
+    asyncio.run(send())
+    assert patience == [platform.POST_ATTEMPTS]
+    assert [body for _, body in receiver.posts] == [{"output": {"a": 1}}]
+    assert receiver.attempts == len(faults) + 1

@@ -1,0 +1,183 @@
+"""README.md and PRD.md keep their word: what they show parses, compiles and runs, what they name exists."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import docs
+from job_schema import job_schema
+from scribe.errors import WorkerError
+from scribe.job import JobInput
+
+ROOT = docs.ROOT
+TEXTS = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "PRD.md")}
+PLACEHOLDER = "https://example.com/"
+VARIABLES = {name for names in docs.variables().values() for name in names}
+# Not read by the worker: the caller's own, the build's, the loader's, a speaker's label.
+OTHER_VARIABLES = {
+    "ENDPOINT_ID",
+    "RUNPOD_API_KEY",
+    "JOB_ID",
+    "PRELOAD_MODELS",
+    "BASE_IMAGE",
+    "DOCKER_BUILDKIT",
+    "LD_LIBRARY_PATH",
+    "SPEAKER_00",
+    "IN_PROGRESS",
+    "NVIDIA_VISIBLE_DEVICES",
+    "NVIDIA_DRIVER_CAPABILITIES",
+    "PYANNOTE_METRICS_ENABLED",
+    "ORT_DISABLE_TELEMETRY",
+    "RUNPOD_LOG_LEVEL",
+    "NLTK_DATA",
+    "YOUR_REGISTRY",
+}
+SCHEMA = json.loads(job_schema())
+KEYS = {
+    *(key for part in (*SCHEMA["properties"].values(), *SCHEMA["$defs"].values()) for key in part["properties"]),
+    *docs.ANSWER,
+    *docs.FAILURE,
+    *(error.code for error in docs.leaves(WorkerError)),
+    *("avg_logprob", "speaker_label", "expires_at", "real_time_factor", "word_segments", "stage_percent"),
+}
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of one language, those inside lists too."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(body) for _, body in found]
+
+
+def prose(text: str) -> str:
+    return re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def shape(value: Any) -> Any:
+    """Keys and types of a JSON value; a list has the shapes of its elements, each once."""
+    if isinstance(value, dict):
+        return {key: shape(item) for key, item in sorted(value.items())}
+    if isinstance(value, list):
+        return sorted({json.dumps(shape(item)) for item in value})
+    return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+
+
+JOBS = [json.loads(b) for text in TEXTS.values() for b in blocks(text, "json") if "input" in json.loads(b)]
+ANSWERS = [json.loads(b) for b in blocks(TEXTS["README.md"], "json") if "input" not in json.loads(b)]
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_job_that_is_shown_is_accepted(job: dict[str, Any]) -> None:
+    JobInput.parse(job["input"], s3_config=job.get("s3Config"))
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_shell_example_is_bash_and_calls_make_targets_that_exist(name: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    shown = "\n".join(blocks(TEXTS[name], "bash"))
+    subprocess.run(["bash", "-n"], input=shown, encoding="utf-8", check=True)
+    assert set(re.findall(r"\bmake ([a-z-]+)", shown + " ".join(re.findall(r"`[^`]+`", prose(TEXTS[name]))))) <= targets
+
+
+@pytest.mark.parametrize("snippet", [s for text in TEXTS.values() for s in blocks(text, "python")])
+def test_every_python_example_compiles_and_its_imports_are_there(snippet: str) -> None:
+    compile(snippet, "example", "exec")
+    for module in re.findall(r"^import (\w+)$", snippet, re.MULTILINE):
+        __import__(module)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_setting_that_is_named_exists(name: str) -> None:
+    text = TEXTS[name]
+    named = set(re.findall(r"(?<![\w$])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", prose(text)))
+    named |= set(re.findall(r"^ *([A-Z][A-Z0-9_]+)=", "\n".join(blocks(text, "")), re.MULTILINE))
+    named |= {
+        word
+        for word in re.findall(r"`([A-Z]{4,})(?:=[^`]*)?`", prose(text))
+        if word not in ("FAILED", "COMPLETED", "COPY")
+    }
+    assert named <= VARIABLES | OTHER_VARIABLES
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_key_that_is_named_exists(name: str) -> None:
+    named = set(re.findall(r"`([a-z]+(?:_[a-z0-9]+)+)(?:: [^`]*)?`", prose(TEXTS[name])))
+    # Names in the prose that are no keys: files, functions and values.
+    named -= {
+        "hf_token",
+        "init_and_run",
+        "rp_handler",
+        "speaker_processing",
+        "get_ecapa",
+        "use_auth_token",
+        "assign_word_speakers",
+    }
+    assert named <= KEYS
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_link_into_the_repository_leads_somewhere(name: str) -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", TEXTS[name]) if "://" not in link]
+    assert not [link for link in links if not (ROOT / link).exists()]
+
+
+@pytest.fixture
+def storage() -> Iterator[dict[str, str]]:
+    """The settings of an S3 server on loopback with an empty bucket."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"aws_access_key_id": "reader-writer", "aws_secret_access_key": "not-a-secret"}
+    address = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys).create_bucket(Bucket="results")
+    yield {"STORAGE_ENDPOINT": address, "STORAGE_BUCKET": "results", "STORAGE_ACCESS_KEY": "reader-writer",
+           "STORAGE_SECRET_KEY": "not-a-secret"}  # fmt: skip
+    server.stop()
+
+
+# Both jobs in one process, which pays for its imports once: argv is the folder with tests/, then the storage's settings.
+BOTH = """
+import json, os, sys, tempfile
+sys.path[:0] = [sys.argv[1], os.path.join(sys.argv[1], "..", "src")]
+from pathlib import Path
+from contract.files import FileServer
+from test_worker_local import answered
+with FileServer(Path(sys.argv[1], "..", "samples")) as files, tempfile.TemporaryDirectory() as scratch:
+    waited, handed = (files.localize(job) for job in json.load(sys.stdin))
+    answers = [answered(waited, files.host, scratch)]
+    os.environ.update(json.loads(sys.argv[2]))
+    answers.append(answered(handed, files.host, scratch))
+print(json.dumps(answers))
+"""
+
+
+def test_the_real_answers_have_the_documented_keys_and_types(tmp_path: Path, storage: dict[str, str]) -> None:
+    jobs = json.dumps(JOBS[:2]).replace(PLACEHOLDER, "http://samples.local/")
+    env = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "OMP_NUM_THREADS") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-c", BOTH, str(ROOT / "tests"), json.dumps(storage)],
+        input=jobs, cwd=tmp_path, env=env, capture_output=True, encoding="utf-8", timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    waited, handed = json.loads(done.stdout.splitlines()[-1])
+    by_runsync, by_run = ANSWERS[0], ANSWERS[1]["output"]
+    assert shape(waited) == shape(by_runsync)
+    assert shape(handed) == shape(by_run)
+    for same in ("detected_language", "duration", "segments_total", "truncated", "partial"):
+        assert (waited[same], handed[same]) == (by_runsync[same], by_run[same])
+    assert waited["warnings"] == by_runsync["warnings"]
+    assert {s["label"]: s["name"] for s in waited["speakers"]} == {
+        s["label"]: s["name"] for s in by_runsync["speakers"]
+    }

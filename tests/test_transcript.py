@@ -1,0 +1,181 @@
+"""Words, segments, turns: assignment against whisperX's own, cuts at changes, times that never run backwards."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from scribe.transcript import (
+    Segment,
+    Speaker,
+    Transcript,
+    Turn,
+    Word,
+    alone,
+    assign_speakers,
+    speaker_finder,
+    talk_seconds,
+    words_with_times,
+)
+
+often = settings(max_examples=300, deadline=None, derandomize=True)
+labels = st.sampled_from(["A", "B", "C"])
+
+
+@st.composite
+def spans(draw: st.DrawFn, longest: int = 40) -> tuple[float, float]:
+    """Start and end in tenths of a second, so that sums of overlaps are compared without rounding doubts."""
+    start = draw(st.integers(0, 300))
+    return start / 10, (start + draw(st.integers(1, longest))) / 10
+
+
+turns_lists = st.lists(st.builds(lambda span, label: Turn(*span, label), spans(), labels), min_size=1, max_size=12)
+
+
+def overlaps(start: float, end: float, turns: list[Turn]) -> dict[str, int]:
+    """Hundredths of a second that each label speaks within the span."""
+    heard: dict[str, int] = {}
+    for turn in turns:
+        shared = round(100 * min(turn.end, end)) - round(100 * max(turn.start, start))
+        if shared > 0:
+            heard[turn.label] = heard.get(turn.label, 0) + shared
+    return heard
+
+
+def is_tied(start: float, end: float, turns: list[Turn]) -> bool:
+    """Whether two labels have an equal claim: then any answer is right."""
+    heard = sorted(overlaps(start, end, turns).values(), reverse=True)
+    if heard:
+        return heard[1:2] == heard[:1]
+    distances = sorted((abs(round(100 * (t.start + t.end)) - round(100 * (start + end))), t.label) for t in turns)
+    return any(d == distances[0][0] and label != distances[0][1] for d, label in distances[1:])
+
+
+@given(turns_lists, st.lists(spans(20), min_size=1, max_size=8))
+@often
+def test_words_and_segments_get_the_labels_that_whisperx_gives(turns: list[Turn], words: list[tuple[float, float]]) -> None:
+    import pandas as pd
+    from whisperx.diarize import assign_word_speakers
+
+    asked = [w for w in sorted(words) if not is_tied(*w, turns)]
+    assume(asked)
+    frame = pd.DataFrame([{"start": t.start, "end": t.end, "speaker": t.label} for t in turns])
+    shape: dict[str, Any] = {"segments": [{"start": s, "end": e, "words": [{"word": "x", "start": s, "end": e}]} for s, e in asked]}
+    theirs = assign_word_speakers(frame, shape, fill_nearest=True)["segments"]
+
+    aligned = assign_speakers([Segment(s, e, "x", (Word("x", s, e),)) for s, e in asked], turns)
+    assert [s.words[0].label for s in aligned] == [s["words"][0]["speaker"] for s in theirs]
+    plain = assign_speakers([Segment(s, e, "x") for s, e in asked], turns)
+    assert [s.label for s in plain] == [s["speaker"] for s in theirs]
+
+
+def test_without_turns_nobody_is_named() -> None:
+    assert speaker_finder([])(0.0, 1.0) is None
+    assert assign_speakers([Segment(0, 1, "x", (Word("x", 0, 1),))], []) == [Segment(0, 1, "x", (Word("x", 0, 1),))]
+
+
+def test_a_short_turn_inside_a_very_long_one_of_another_is_found() -> None:
+    find = speaker_finder([Turn(0, 1000, "A"), Turn(500, 501, "B"), Turn(500.2, 501, "B")])
+    assert find(500.2, 501) == "B"
+    assert find(499, 500) == "A"
+
+
+@given(turns_lists, st.lists(spans(8), min_size=1, max_size=15))
+@often
+def test_segments_are_cut_exactly_where_the_speaker_changes(turns: list[Turn], words: list[tuple[float, float]]) -> None:
+    ordered = [Word(f"w{n}", s, e) for n, (s, e) in enumerate(sorted(words))]
+    segment = Segment(ordered[0].start, ordered[-1].end, " " + " ".join(w.text for w in ordered), tuple(ordered), avg_logprob=-0.2)
+    found = assign_speakers([segment], turns)
+    assert [w.text for s in found for w in s.words] == [w.text for w in ordered]
+    assert all(w.label == s.label for s in found for w in s.words)
+    assert all(a.label != b.label for a, b in itertools.pairwise(found))
+    assert all(s.text.split() == [w.text for w in s.words] for s in found)
+    assert {s.avg_logprob for s in found} == {-0.2}
+    if len(found) > 1:
+        assert all((s.start, s.end) == (s.words[0].start, s.words[-1].end) for s in found)
+
+
+def test_an_uncut_segment_keeps_its_text_and_times() -> None:
+    segment = Segment(0.0, 9.0, "  Two  words ", (Word("Two", 1, 2), Word("words", 2, 3)))
+    cut = assign_speakers([segment], [Turn(0, 9, "A")])
+    assert [(s.start, s.end, s.text, s.label) for s in cut] == [(0.0, 9.0, "  Two  words ", "A")]
+
+
+def test_a_script_without_spaces_gets_none_when_it_is_cut() -> None:
+    segment = Segment(0, 4, "你好再见", tuple(Word(c, n, n + 1) for n, c in enumerate("你好再见")))
+    cut = assign_speakers([segment], [Turn(0, 2, "A"), Turn(2, 4, "B")])
+    assert [s.text for s in cut] == ["你好", "再见"]
+
+
+@st.composite
+def partly_timed(draw: st.DrawFn) -> tuple[list[dict[str, Any]], float, float]:
+    """Words as an aligner leaves them: in order, inside the segment, some without times."""
+    count = draw(st.integers(1, 12))
+    marks = sorted(draw(st.lists(st.integers(0, 60_000), min_size=2 * count + 2, max_size=2 * count + 2)))
+    start, *inner, end = [m / 1000 for m in marks]
+    words: list[dict[str, Any]] = []
+    for n in range(count):
+        word: dict[str, Any] = {"word": draw(st.text("abcd,", max_size=6))}
+        kind = draw(st.sampled_from(["timed", "bare", "half"]))
+        if kind != "bare":
+            word["start"] = inner[2 * n]
+        if kind == "timed":
+            word |= {"end": inner[2 * n + 1], "score": 0.5}
+        words.append(word)
+    return words, start, end
+
+
+@given(partly_timed())
+@often
+def test_every_word_gets_times_that_never_run_backwards(case: tuple[list[dict[str, Any]], float, float]) -> None:
+    words, start, end = case
+    timed = words_with_times(words, start, end)
+    edges = [edge for w in timed for edge in (w["start"], w["end"])]
+    assert edges == sorted(edges)
+    assert start <= edges[0]
+    assert edges[-1] <= end
+    for before, after in zip(words, timed, strict=True):
+        assert after["word"] == before["word"]
+        known = "start" in before and "end" in before
+        assert after.get("interpolated", False) is not known
+        assert not known or (after["start"], after["end"]) == (before["start"], before["end"])
+
+
+def test_a_gap_is_shared_by_length_of_the_words() -> None:
+    words = [{"word": "a", "start": 0.0, "end": 1.0}, {"word": "xxx"}, {"word": "y"}, {"word": "b", "start": 5.0, "end": 6.0}]
+    timed = words_with_times(words, 0.0, 6.0)
+    assert [(w["start"], w["end"]) for w in timed] == [(0.0, 1.0), (1.0, 4.0), (4.0, 5.0), (5.0, 6.0)]
+
+
+def test_the_aligners_own_words_are_not_changed_in_place() -> None:
+    words = [{"word": "x"}]
+    words_with_times(words, 0.0, 1.0)
+    assert words == [{"word": "x"}]
+
+
+@given(st.lists(st.builds(lambda s, n, label: Turn(float(s), float(s + n), label), st.integers(0, 40), st.integers(0, 10), labels),
+                max_size=12))
+@often
+def test_alone_are_exactly_the_seconds_in_which_one_speaks(turns: list[Turn]) -> None:
+    found = alone(turns)
+    assert set(found) == {t.label for t in turns}
+    for label, stretches in found.items():
+        counted = {second for s, e in stretches for second in range(int(s), int(e))}
+        speaking = [{t.label for t in turns if t.start <= second < t.end} for second in range(60)]
+        assert counted == {second for second, who in enumerate(speaking) if who == {label}}
+        assert all(s < e for s, e in stretches)
+        assert all(a[1] < b[0] for a, b in itertools.pairwise(stretches))
+
+
+def test_talk_of_two_at_once_counts_for_both() -> None:
+    assert talk_seconds([Turn(0, 4, "A"), Turn(3, 5, "B"), Turn(6, 7, "A")]) == {"A": 5, "B": 2}
+
+
+@pytest.mark.parametrize(("label", "shown"), [("SPEAKER_00", "Anna"), ("SPEAKER_01", "SPEAKER_01"), ("SPEAKER_09", "SPEAKER_09"), (None, None)])
+def test_a_label_is_shown_by_its_name_where_it_has_one(label: str | None, shown: str | None) -> None:
+    transcript = Transcript("en", 1.0, speakers=(Speaker("SPEAKER_00", "Anna"), Speaker("SPEAKER_01")))
+    assert transcript.display(label) == shown

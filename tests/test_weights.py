@@ -1,0 +1,203 @@
+"""Which weights and where from: the order of places, revisions that follow the content, models loaded once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import configured, variables
+from scribe import settings as settings_module
+from scribe.settings import ROOT
+from scribe.weights import Location, ModelSet, Shelf, cached_snapshot, revision
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    for name in variables():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(settings_module, "VOLUME", tmp_path / "volume")
+    yield
+
+
+def snapshot(cache: Path, repository: str, commit: str = COMMIT) -> Path:
+    """A repository as the hub's client and RunPod's cached models lay it out."""
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    (folder / "snapshots" / commit / "model.bin").write_bytes(b"x")
+    (folder / "refs").mkdir(exist_ok=True)
+    (folder / "refs" / "main").write_text(commit)
+    return folder / "snapshots" / commit
+
+
+def real(tmp_path: Path, **values: Any) -> ModelSet:
+    """The default model set, with caches and folders of this test."""
+    given = {"model_set": "default", "whisperx_model_dir": tmp_path / "nowhere", "hf_home": tmp_path / "hf", **values}
+    return ModelSet(configured(**given))
+
+
+def test_without_anything_the_name_of_the_set_is_left_to_the_hub(tmp_path: Path) -> None:
+    assert real(tmp_path).speech() == Location("large-v3", None)
+
+
+def test_whisperx_model_is_a_name_or_a_path(tmp_path: Path) -> None:
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    assert real(tmp_path, whisperx_model="small").speech() == Location("small", None)
+    assert real(tmp_path, whisperx_model=str(folder)).speech() == Location("my-model", folder)
+
+
+def test_a_named_model_wins_over_the_baked_folder(tmp_path: Path) -> None:
+    (tmp_path / "baked").mkdir()
+    (tmp_path / "baked" / "model.bin").write_bytes(b"x")
+    baked = {"whisperx_model_dir": tmp_path / "baked"}
+    assert real(tmp_path, whisperx_model="small", **baked).speech().name == "small"
+    assert real(tmp_path, **baked).speech() == Location("baked", tmp_path / "baked")
+
+
+def test_a_folder_without_model_bin_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "baked").mkdir()
+    assert real(tmp_path, whisperx_model_dir=tmp_path / "baked").speech() == Location("large-v3", None)
+
+
+def test_the_baked_folder_wins_over_the_cache(tmp_path: Path) -> None:
+    snapshot(tmp_path / "volume" / "huggingface-cache" / "hub", "Systran/faster-whisper-large-v3")
+    (tmp_path / "baked").mkdir()
+    (tmp_path / "baked" / "model.bin").write_bytes(b"x")
+    assert real(tmp_path, whisperx_model_dir=tmp_path / "baked").speech().path == tmp_path / "baked"
+
+
+def test_runpods_cached_model_wins_over_the_own_cache(tmp_path: Path) -> None:
+    own = snapshot(tmp_path / "hf" / "hub", "Systran/faster-whisper-large-v3")
+    assert real(tmp_path).speech() == Location("large-v3", own)
+    cached = snapshot(tmp_path / "volume" / "huggingface-cache" / "hub", "Systran/faster-whisper-large-v3", "f" * 40)
+    assert real(tmp_path).speech() == Location("large-v3", cached)
+
+
+def test_a_repository_is_looked_up_under_its_own_name(tmp_path: Path) -> None:
+    place = snapshot(tmp_path / "hf" / "hub", "me/my-whisper")
+    assert real(tmp_path, whisperx_model="me/my-whisper").speech() == Location("me/my-whisper", place)
+    diarization = snapshot(tmp_path / "hf" / "hub", "pyannote/speaker-diarization-community-1")
+    assert real(tmp_path).diarization.path == diarization
+
+
+@pytest.mark.parametrize("spoil", ["no ref", "no snapshot", "empty snapshot"])
+def test_a_broken_cache_is_no_model(tmp_path: Path, spoil: str) -> None:
+    place = snapshot(tmp_path, "a/b")
+    assert cached_snapshot(tmp_path, "a/b") == place
+    if spoil == "no ref":
+        (tmp_path / "models--a--b" / "refs" / "main").unlink()
+    else:
+        (place / "model.bin").unlink()
+        if spoil == "no snapshot":
+            place.rmdir()
+    assert cached_snapshot(tmp_path, "a/b") is None
+
+
+def test_the_demo_set_is_whole_and_on_this_machine(tmp_path: Path) -> None:
+    places = ModelSet(configured())
+    assert places.is_local
+    for place in (places.speech(), places.aligner("en"), places.diarization, places.speaker.location):
+        assert place is not None
+        assert place.path is not None
+        assert place.path.is_relative_to(ROOT / "models" / "demo")
+        assert place.identity == f"{place.name}@{revision(place.path)}"
+    assert (places.vad_method, places.chunk_size) == ("silero", 15)
+    assert places.nltk_data.is_dir()
+
+
+def test_the_real_set_needs_the_hub() -> None:
+    assert not ModelSet(configured(model_set="default")).is_local
+
+
+def test_a_baked_folder_of_another_model_does_not_replace_the_demo_model(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"x")
+    assert ModelSet(configured(whisperx_model_dir=tmp_path)).speech().name == "whisper"
+
+
+@pytest.mark.parametrize(("values", "asked", "allowed"), [
+    ({}, "large-v3", True), ({}, "small", False), ({"allowed_models": ("small", "tiny")}, "small", True),
+    ({"allowed_models": ("small",)}, "large-v3", True), ({}, "/etc", False), ({}, "", False),
+])
+def test_a_job_may_name_only_allowed_models(tmp_path: Path, values: dict[str, Any], asked: str, allowed: bool) -> None:
+    assert real(tmp_path, **values).allows(asked) is allowed
+
+
+def test_the_operators_single_models_override_the_set(tmp_path: Path) -> None:
+    places = real(tmp_path, align_model="me/align", diarization_model="me/diar", speaker_model="me/ecapa")
+    assert (places.aligner("de"), places.diarization.name, places.speaker.location.name) == (Location("me/align"), "me/diar", "me/ecapa")
+    assert real(tmp_path).aligner("de") is None
+
+
+def test_identities_name_every_model_that_shapes_a_result(tmp_path: Path) -> None:
+    assert set(ModelSet(configured()).identities()) >= {"transcribe", "diarize", "name"}
+    cached = snapshot(tmp_path / "hf" / "hub", "Systran/faster-whisper-large-v3")
+    assert real(tmp_path).identities()["transcribe"] == f"large-v3@{cached.name[:12]}"
+
+
+def test_a_revision_follows_the_content_and_not_the_place_or_the_dates(tmp_path: Path) -> None:
+    def made(name: str, content: bytes, file: str = "w.bin") -> str:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_bytes(content)
+        return revision(tmp_path / name)
+
+    one = made("a", b"x" * 200_000)
+    assert made("b", b"x" * 200_000) == one
+    assert len({one, made("c", b"x" * 199_999 + b"y"), made("d", b"y" + b"x" * 199_999), made("e", b"x" * 200_001),
+                made("f", b"x" * 200_000, "v.bin")}) == 5
+
+
+def test_every_model_set_is_complete() -> None:
+    for file in sorted((ROOT / "models").glob("*/model_set.json")):
+        shape = json.loads(file.read_text("utf-8"))
+        assert shape["name"] == file.parent.name
+        assert set(shape) == {"name", "whisper", "aligners", "diarization", "speaker", "vad_method", "vad_onset", "vad_offset", "chunk_size",
+                              "nltk_data", "code"}
+        assert set(shape["speaker"]) == {"source", "threshold", "margin", "min_seconds", "calibrated"}
+
+
+def test_a_model_is_loaded_once_also_when_two_jobs_ask_at_once() -> None:
+    shelf, loads, both = Shelf(), [], threading.Barrier(4, timeout=20)
+    found: list[object] = []
+
+    def load() -> object:
+        loads.append(1)
+        return object()
+
+    def ask() -> None:
+        both.wait()
+        found.append(shelf.get("m", load))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(loads) == 1
+    assert len(set(map(id, found))) == 1
+
+
+def test_a_load_that_failed_is_tried_anew() -> None:
+    shelf = Shelf()
+
+    def broken() -> None:
+        raise OSError
+
+    with pytest.raises(OSError):
+        shelf.get("m", broken)
+    assert shelf.names() == []
+    assert shelf.get("m", lambda: 5) == 5
+
+
+def test_dropping_forgets_only_what_is_named() -> None:
+    shelf = Shelf()
+    for key in ("asr:a", "asr:b", "align:en"):
+        shelf.get(key, object)
+    shelf.drop("asr:")
+    assert shelf.names() == ["align:en"]
