@@ -79,7 +79,7 @@ def main() -> int:
         console.print("Stopped, and the worker with it.")
         return 130
     except (NotReady, JobFailed) as failure:
-        console.print(Text(str(failure), "red"))
+        console.print(Text(str(failure), "red"), soft_wrap=True)
         return 1
     return 0
 
@@ -91,7 +91,7 @@ def run(console: Console, audio: Path | None, verbose: bool) -> None:
     with tempfile.TemporaryDirectory() as scratch, served(audio) as (files, job), Platform() as platform:
         env["FETCH_ALLOW_HOSTS"] = ",".join(filter(None, (env.get("FETCH_ALLOW_HOSTS"), files.host)))
         env["JOBS_DIR"] = scratch
-        on_line = (lambda line: console.print(Text(line, "dim"))) if verbose else None
+        on_line = (lambda line: console.print(Text(line, "dim"), soft_wrap=True)) if verbose else None
         status = console.status("Starting the worker: it imports the models' libraries …")
         begun = time.monotonic()
         with status, WorkerProcess(platform, env, REPOSITORY, ready_timeout=READY_SECONDS, on_line=on_line) as worker:
@@ -197,6 +197,8 @@ def show(console: Console, answer: Mapping[str, Any]) -> None:
     costs = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in timings.items() if seconds >= 0.05)
     console.print(f"{transcript.duration:.1f} s of sound in {total:.1f} s (real-time factor {factor:.2f}): {costs}")
     for warning in answer["warnings"]:
+        if warning["code"] == "storage_not_configured":
+            continue  # the demo writes the files itself
         console.print(Text(f"Warning ({warning['stage']}): {warning['message']}", "yellow"))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import tempfile
 import warnings
@@ -46,6 +47,8 @@ def prepare_environment(settings: Settings) -> None:
         except OSError as error:
             raise InvalidSettings(f"{name}: {folder} cannot be made ({error.strerror})") from None
         os.environ[name] = str(folder)
+    # Remembered since the first question for it, when TMPDIR may not have been there yet.
+    tempfile.tempdir = None
 
 
 def prepare_offline(local: bool) -> None:
@@ -92,7 +95,8 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     models = Models(places, settings.whisperx_device, settings.whisperx_compute_type, token, settings.vad_model_path)
     models.warm(settings.warmup)
-    workspaces = Workspaces(settings.jobs_dir, settings.runpod_pod_id or "local")
+    # Off the platform two workers may share a folder too, and each must only ever sweep its own.
+    workspaces = Workspaces(settings.jobs_dir, settings.runpod_pod_id or f"{socket.gethostname()}-{os.getpid()}")
     workspaces.sweep()
     client = GuardedClient(frozenset(settings.fetch_allow_hosts))
     outbox = Outbox(storage_of(settings), client, settings.prefix_transcripts, settings.presign_ttl)

@@ -13,6 +13,7 @@ from typing import Any
 
 from scribe.audio import Audio
 from scribe.diarizer import Diarization
+from scribe.errors import InvalidInput
 from scribe.job import JobInput, Notice
 from scribe.models import Models
 from scribe.naming import Namer
@@ -124,6 +125,8 @@ class _Pass:
             return segments
 
         def work() -> list[Segment]:
+            if job.task == "translate" and language != "en":
+                raise InvalidInput("a translation cannot be aligned: its words are not those of the recording")
             with stages.timed("load"):
                 aligner = self._models.aligner(language)
             return aligner.align(segments, audio, job.interpolate_method, job.return_char_alignments, stages.tick)

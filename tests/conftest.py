@@ -15,7 +15,13 @@ for folder in (ROOT / "src", ROOT / "builder", ROOT / "tests"):
         sys.path.insert(0, str(folder))
 
 # Libraries read these at import; the suite must never reach for a hub.
-os.environ.update(ORT_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", PYANNOTE_METRICS_ENABLED="0", TOKENIZERS_PARALLELISM="false")
+os.environ.update(
+    ORT_DISABLE_TELEMETRY="1",
+    HF_HUB_OFFLINE="1",
+    TRANSFORMERS_OFFLINE="1",
+    PYANNOTE_METRICS_ENABLED="0",
+    TOKENIZERS_PARALLELISM="false",
+)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -32,7 +32,7 @@ def moved(location: str, status: str = "302 Found") -> bytes:
 
 
 class Loopback:
-    """Answers each connection with the next of `answers` (the last one for ever): bytes, or a function of the socket."""
+    """Answers each connection with the next of `answers` (the last one for ever): bytes or a function of the socket."""
 
     def __init__(self, *answers: bytes | Answer, address: str = "127.0.0.1", port: int = 0, tls: Any = None) -> None:
         self.requests: list[bytes] = []

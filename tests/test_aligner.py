@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
-
 from lab.scores import match_words, plain
 from pipeline import models, recording, truth
+
 from scribe import aligner as room
 from scribe.aligner import Aligner
 from scribe.errors import Cancelled, ModelNotFound
@@ -23,10 +23,16 @@ def aligner() -> Aligner:
 
 def said(stem: str = "conversation", before: float = 30.0) -> list[Segment]:
     """What is really said, as a recognizer would hand it on: a segment a turn."""
-    return [Segment(t["start"], t["end"], f" {t['text']}", avg_logprob=-0.1) for t in truth(stem)["turns"] if t["end"] < before]
+    return [
+        Segment(t["start"], t["end"], f" {t['text']}", avg_logprob=-0.1)
+        for t in truth(stem)["turns"]
+        if t["end"] < before
+    ]
 
 
-def aligned(aligner: Aligner, segments: list[Segment], method: str = "nearest", characters: bool = False) -> list[Segment]:
+def aligned(
+    aligner: Aligner, segments: list[Segment], method: str = "nearest", characters: bool = False
+) -> list[Segment]:
     return aligner.align(segments, recording("conversation.mp3")[0], method, characters, lambda fraction: None)
 
 
@@ -51,7 +57,9 @@ def test_words_stay_in_order_inside_their_segments_and_are_never_lost(aligner: A
 
 
 @pytest.mark.parametrize("seconds", [3, 11])
-def test_blocks_give_the_same_words_as_one_piece(aligner: Aligner, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+def test_blocks_give_the_same_words_as_one_piece(
+    aligner: Aligner, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
     whole = aligned(aligner, said())
     monkeypatch.setattr(room, "BLOCK_SECONDS", seconds)
     pieces = aligned(aligner, said())
@@ -75,13 +83,26 @@ def test_a_segment_longer_than_a_block_is_a_block_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("method", ["nearest", "linear", "ignore"])
-@pytest.mark.parametrize("text", [
-    " The orange garden 42 is € 3.50 near the hotel.", " 12 34 56", " 你好", " Ünïcødé gàrdén", " ...", " - - -", " One. 2. 3! The hotel? 4",
-    " \U0001f600 orange \U0001f600", " a\u200bb",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        " The orange garden 42 is € 3.50 near the hotel.",
+        " 12 34 56",
+        " 你好",
+        " Ünïcødé gàrdén",
+        " ...",
+        " - - -",
+        " One. 2. 3! The hotel? 4",
+        " \U0001f600 orange \U0001f600",
+        " a\u200bb",
+    ],
+)
 def test_unknown_characters_get_times_too(aligner: Aligner, text: str, method: str) -> None:
     segments = aligned(aligner, [Segment(0.6, 2.655, text)], method)
-    assert "".join(s.text for s in segments).split() == text.split() or [w for s in segments for w in s.text.split()] == text.split()
+    assert (
+        "".join(s.text for s in segments).split() == text.split()
+        or [w for s in segments for w in s.text.split()] == text.split()
+    )
     for segment in segments:
         edges = [segment.start, *(edge for w in segment.words for edge in (w.start, w.end)), segment.end]
         assert edges == sorted(edges)
@@ -89,7 +110,10 @@ def test_unknown_characters_get_times_too(aligner: Aligner, text: str, method: s
 
 
 def test_a_segment_too_short_to_align_stays_as_it_was(aligner: Aligner) -> None:
-    segments = aligned(aligner, [Segment(0.6, 0.68, " The orange garden is near the hotel."), Segment(2.932, 5.666, " My number is ten.")])
+    segments = aligned(
+        aligner,
+        [Segment(0.6, 0.68, " The orange garden is near the hotel."), Segment(2.932, 5.666, " My number is ten.")],
+    )
     assert [s.text.split()[0] for s in segments] == ["The", "My"]
     assert [w.text for w in segments[1].words] == ["My", "number", "is", "ten."]
 
@@ -103,7 +127,9 @@ def test_characters_are_dealt_out_to_their_words(aligner: Aligner) -> None:
     for segment in aligned(aligner, said(before=9.0), characters=True):
         for word in segment.words:
             assert "".join(c["char"] for c in word.chars) == word.text
-            assert all(word.start - 0.001 <= c["start"] <= c["end"] <= word.end + 0.001 for c in word.chars if "start" in c)
+            assert all(
+                word.start - 0.001 <= c["start"] <= c["end"] <= word.end + 0.001 for c in word.chars if "start" in c
+            )
 
 
 def test_without_the_wish_there_are_no_characters(aligner: Aligner) -> None:

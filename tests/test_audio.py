@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import struct
@@ -19,7 +20,6 @@ from hypothesis import strategies as st
 
 from scribe.audio import SAMPLE_RATE, Audio, decode
 from scribe.errors import (
-    AudioError,
     Cancelled,
     DecodeFailed,
     DiskFull,
@@ -250,8 +250,18 @@ def test_a_file_that_is_something_else_is_refused_by_its_kind(content: bytes, fo
     assert list(tmp_path.iterdir()) == [source]
 
 
-@pytest.mark.parametrize("prefix", [b"", b"ID3\x04\x00\x00\x00\x00\x00\x00", b"\x00\x01", b"RIFF\x00\x00\x00\x00"])
-@pytest.mark.parametrize("name", ["audio.mp3", "audio.m3u8", "audio.wav", "audio"])
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        ("audio.mp3", b""),
+        ("audio.m3u8", b""),
+        ("audio.wav", b""),
+        ("audio", b""),
+        ("audio.mp3", b"ID3\x04\x00\x00\x00\x00\x00\x00"),
+        ("audio.m3u8", b"\x00\x01"),
+        ("audio.wav", b"RIFF\x00\x00\x00\x00"),
+    ],
+)
 @pytest.mark.parametrize(
     "playlist",
     [
@@ -260,9 +270,7 @@ def test_a_file_that_is_something_else_is_refused_by_its_kind(content: bytes, fo
         "ffconcat version 1.0\nfile '{0}'\n",
     ],
 )
-def test_a_playlist_in_disguise_reads_no_other_file(prefix: bytes, name: str, playlist: str, tmp_path: Path) -> None:
-    if prefix and name != "audio.mp3":
-        pytest.skip("one name is enough for a prefixed playlist")
+def test_a_playlist_in_disguise_reads_no_other_file(name: str, prefix: bytes, playlist: str, tmp_path: Path) -> None:
     private = write(tmp_path / "private.mp3", "mp3", "mp3", tone(440, 1, 16000)[None], 16000)
     source = tmp_path / name
     source.write_bytes(prefix + playlist.format(private).encode())
@@ -364,10 +372,8 @@ def test_a_file_cut_anywhere_decodes_or_fails_by_name(form: str, codec: str, tmp
     source = tmp_path / "cut"
     for sixteenth in range(1, 16, 3):
         source.write_bytes(data[: len(data) * sixteenth // 16])
-        try:
+        with contextlib.suppress(DecodeFailed, EmptyAudio):  # but not NotAudio: a piece is still recognisable
             decode(source, tmp_path, max_seconds=LONG)
-        except AudioError as error:
-            assert not isinstance(error, NotAudio), f"{sixteenth}/16 of it is still recognisable"
 
 
 def test_a_silent_recording_and_a_click_are_audio(tmp_path: Path) -> None:

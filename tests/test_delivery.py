@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from pipeline import ADDRESS
+
 from scribe.delivery import Delivery, Outbox
 from scribe.errors import StorageDenied, StorageError, StorageUnavailable, UrlBlocked
 from scribe.formats import FORMATS
@@ -51,22 +51,32 @@ def shelf() -> Shelf:
     return Shelf()
 
 
-def delivery(shelf: Shelf | None, client: GuardedClient | None = None, job_id: str = "job-1", **options: Any) -> Delivery:
+def delivery(
+    shelf: Shelf | None, client: GuardedClient | None = None, job_id: str = "job-1", **options: Any
+) -> Delivery:
     task = JobInput.parse({"audio_file": ADDRESS, **options})
     return Outbox(shelf, client or GuardedClient(), "transcripts", 3600).delivery(task, job_id, "f00d")
 
 
 def answer(artifacts: dict[str, Any]) -> dict[str, Any]:
-    return {"job_id": "job-1", "segments": [{"text": "ü"}], "artifacts": artifacts, "warnings": [{"code": "a", "stage": "b", "message": "c"}]}
+    return {
+        "job_id": "job-1",
+        "segments": [{"text": "ü"}],
+        "artifacts": artifacts,
+        "warnings": [{"code": "a", "stage": "b", "message": "c"}],
+    }
 
 
-@pytest.mark.parametrize(("stores", "options", "made", "homeless"), [
-    (True, {}, ["json"], []),
-    (True, {"formats": ["srt", "json", "srt"]}, ["srt", "json"], []),
-    (True, {"formats": []}, [], []),
-    (False, {}, [], []),
-    (False, {"formats": ["srt", "vtt"]}, [], ["srt", "vtt"]),
-])
+@pytest.mark.parametrize(
+    ("stores", "options", "made", "homeless"),
+    [
+        (True, {}, ["json"], []),
+        (True, {"formats": ["srt", "json", "srt"]}, ["srt", "json"], []),
+        (True, {"formats": []}, [], []),
+        (False, {}, [], []),
+        (False, {"formats": ["srt", "vtt"]}, [], ["srt", "vtt"]),
+    ],
+)
 def test_formats_are_the_jobs_else_json_where_there_is_a_storage(
     shelf: Shelf, stores: bool, options: dict[str, Any], made: list[str], homeless: list[str]
 ) -> None:
@@ -107,7 +117,19 @@ def test_another_job_or_another_input_is_not_answered_from_it(shelf: Shelf) -> N
     assert Outbox(shelf, GuardedClient(), "transcripts", 3600).delivery(task, "job-1", "beef").recall() is None
 
 
-@pytest.mark.parametrize("stored", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}", b'{"artifacts": []}', b'{"artifacts": {"json": 5}, "warnings": []}'])
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"{}",
+        b'{"artifacts": []}',
+        b'{"artifacts": {"json": 5}, "warnings": []}',
+    ],
+)
 def test_a_mark_that_cannot_be_read_is_no_mark(shelf: Shelf, stored: bytes) -> None:
     shelf.objects["transcripts/job-1/f00d/result.json"] = stored
     assert delivery(shelf).recall() is None
@@ -118,7 +140,9 @@ def test_a_storage_that_does_not_answer_only_means_that_the_job_runs(shelf: Shel
     assert delivery(shelf).recall() is None
 
 
-@pytest.mark.parametrize(("error", "again"), [(StorageDenied("wrong key"), False), (StorageUnavailable("no answer"), True)])
+@pytest.mark.parametrize(
+    ("error", "again"), [(StorageDenied("wrong key"), False), (StorageUnavailable("no answer"), True)]
+)
 def test_a_format_that_cannot_be_stored_is_missing_and_told(shelf: Shelf, error: StorageError, again: bool) -> None:
     shelf.failing["put"] = error
     artifacts, notices = delivery(shelf).upload({"json": b"{}", "srt": b""})
@@ -131,7 +155,12 @@ def test_a_format_that_cannot_be_stored_is_missing_and_told(shelf: Shelf, error:
 def test_a_link_that_cannot_be_signed_is_a_warning_and_the_key_still_comes(shelf: Shelf) -> None:
     shelf.failing["presign"] = StorageUnavailable("no credentials")
     artifacts, notices = delivery(shelf).upload({"json": b"{}"})
-    assert artifacts["json"] == {"key": "transcripts/job-1/f00d/transcript.json", "bytes": 2, "url": None, "expires_at": None}
+    assert artifacts["json"] == {
+        "key": "transcripts/job-1/f00d/transcript.json",
+        "bytes": 2,
+        "url": None,
+        "expires_at": None,
+    }
     assert [n.code for n in notices] == ["presign_failed"]
     delivery(shelf).commit(answer(artifacts))
     again = delivery(shelf).recall()
@@ -205,22 +234,33 @@ def test_a_format_goes_to_the_address_that_the_job_names_for_it(shelf: Shelf, re
 def test_an_address_that_refuses_is_a_warning_without_its_signature(receiver: Receiver) -> None:
     receiver.status = 403
     url = f"http://{receiver.host}/a.json?X-Amz-Signature=canary"
-    artifacts, notices = delivery(None, GuardedClient(frozenset({receiver.host})), result_urls={"json": url}).upload({"json": b"{}"})
+    artifacts, notices = delivery(None, GuardedClient(frozenset({receiver.host})), result_urls={"json": url}).upload(
+        {"json": b"{}"}
+    )
     assert artifacts == {}
     assert [n.code for n in notices] == ["storage_denied"]
     assert "canary" not in notices[0].message
 
 
-@pytest.mark.parametrize("options", [
-    {"result_urls": {"json": "http://169.254.169.254/x"}}, {"result_urls": {"json": "http://127.0.0.1:9/x"}},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"result_urls": {"json": "http://169.254.169.254/x"}},
+        {"result_urls": {"json": "http://127.0.0.1:9/x"}},
+    ],
+)
 def test_a_private_address_is_refused_before_any_work_is_done(options: dict[str, Any]) -> None:
     with pytest.raises(UrlBlocked):
         delivery(None, **options)
 
 
 def test_a_private_s3_endpoint_of_the_job_is_refused_before_any_work_is_done() -> None:
-    config = {"accessId": "AKIAEXAMPLE", "accessSecret": "secret", "bucketName": "my-bucket", "endpointUrl": "http://127.0.0.1:9"}
+    config = {
+        "accessId": "AKIAEXAMPLE",
+        "accessSecret": "secret",
+        "bucketName": "my-bucket",
+        "endpointUrl": "http://127.0.0.1:9",
+    }
     task = JobInput.parse({"audio_file": ADDRESS}, s3_config=config)
     with pytest.raises(UrlBlocked):
         Outbox(None, GuardedClient(), "transcripts", 3600).delivery(task, "j", "f")

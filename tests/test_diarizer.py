@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
-
 from pipeline import excerpt, models, recording, truth
+
 from scribe.audio import Audio
 from scribe.diarizer import Diarization
 from scribe.errors import Cancelled
@@ -47,8 +47,10 @@ def test_exclusive_turns_never_overlap(found: Diarization) -> None:
 def test_the_turns_are_those_of_the_speakers(found: Diarization) -> None:
     find = speaker_finder(found.exclusive)
     pairs = [(t["speaker"], find(t["start"], t["end"])) for t in truth("conversation")["turns"] if t["end"] < 30]
-    best = max(sum(label == who[name] for name, label in pairs) for who in (
-        {"Anna": "SPEAKER_00", "Mark": "SPEAKER_01"}, {"Anna": "SPEAKER_01", "Mark": "SPEAKER_00"}))
+    best = max(
+        sum(label == who[name] for name, label in pairs)
+        for who in ({"Anna": "SPEAKER_00", "Mark": "SPEAKER_01"}, {"Anna": "SPEAKER_01", "Mark": "SPEAKER_00"})
+    )
     assert best >= 0.9 * len(pairs)
 
 

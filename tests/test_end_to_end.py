@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-
 from lab.scores import match_words, plain
 from pipeline import predicted, recording, truth, voice
+
 from predict import Prediction
 from scribe.formats.json import to_dict
 from scribe.progress import Event
@@ -70,7 +70,11 @@ def test_nine_words_of_ten_carry_the_name_of_who_says_them(conversation: Predict
 
 def test_a_whole_run_accounts_for_its_models_and_its_seconds(conversation: Prediction) -> None:
     assert {name: m.split("@")[0] for name, m in conversation.models.items()} == {
-        "transcribe": "whisper", "align": "aligner", "diarize": "diarization", "name": "ecapa"}
+        "transcribe": "whisper",
+        "align": "aligner",
+        "diarize": "diarization",
+        "name": "ecapa",
+    }
     assert {"vad", "transcribe", "align", "diarize", "name"} <= set(conversation.timings)
     assert all(seconds >= 0 for seconds in conversation.timings.values())
     assert conversation.notices == ()
@@ -87,21 +91,33 @@ def test_progress_goes_through_the_stages_in_order(conversation: Prediction, eve
 
 
 def test_the_meeting_has_its_three_speakers() -> None:
-    found = predicted(recording("meeting.mp3"), {"diarization": True, "num_speakers": 3, "language": "en", "quality": "fast"})
+    found = predicted(
+        recording("meeting.mp3"), {"diarization": True, "num_speakers": 3, "language": "en", "quality": "fast"}
+    )
     assert len(found.transcript.speakers) == 3
     assert {s.label for s in found.transcript.segments} == {s.label for s in found.transcript.speakers}
     _, pairs = matched(spoken("meeting"), words_of(found))
     who = {(heard.label, said["speaker"]) for said, heard in pairs}
-    owner = {label: max({n for x, n in who if x == label}, key=lambda n: sum((h.label, s["speaker"]) == (label, n) for s, h in pairs))
-             for label in {x for x, _ in who}}
+    owner = {
+        label: max(
+            {n for x, n in who if x == label},
+            key=lambda n: sum((h.label, s["speaker"]) == (label, n) for s, h in pairs),
+        )
+        for label in {x for x, _ in who}
+    }
     assert sorted(owner.values()) == sorted(s["name"] for s in truth("meeting")["speakers"])
     assert sum(owner[heard.label] == said["speaker"] for said, heard in pairs) >= 0.8 * len(pairs)
 
 
 @pytest.fixture(scope="module")
 def call() -> Prediction:
-    options = {"align_output": True, "channels": "split", "speaker_verification": True, "speaker_samples": [{"url": "http://h/anna.flac"}],
-               "quality": "fast"}
+    options = {
+        "align_output": True,
+        "channels": "split",
+        "speaker_verification": True,
+        "speaker_samples": [{"url": "http://h/anna.flac"}],
+        "quality": "fast",
+    }
     return predicted(recording("call.flac", split=True), options, [voice("Oscar"), voice("Anna")])
 
 
@@ -122,7 +138,9 @@ def test_each_channel_of_the_call_is_named_by_its_voice(call: Prediction) -> Non
     assert starts == sorted(starts)
 
 
-@pytest.mark.parametrize("options", [{}, {"align_output": True, "diarization": True, "vad_method": "pyannote"}, {"language": "de"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"align_output": True, "diarization": True, "vad_method": "pyannote"}, {"language": "de"}]
+)
 def test_silence_is_an_empty_transcript_with_a_warning(options: dict[str, Any]) -> None:
     found = predicted(recording("silence.flac"), options)
     assert (found.transcript.segments, found.transcript.speakers) == ((), ())

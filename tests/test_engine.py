@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-
 from pipeline import models, recording
+
 from scribe.engines import SpeechOptions
 from scribe.engines import whisperx as room
 from scribe.engines.whisperx import WhisperXEngine, vote
@@ -17,8 +17,17 @@ from scribe.transcript import Chunk, Segment
 
 pytestmark = pytest.mark.xdist_group("models")
 
-PECULIAR = SpeechOptions(batch_size=2, beam_size=1, patience=0.5, length_penalty=0.5, repetition_penalty=1.1, no_repeat_ngram_size=3,
-                         initial_prompt="a secret of the first customer", hotwords="Zebulon", suppress_numerals=True)
+PECULIAR = SpeechOptions(
+    batch_size=2,
+    beam_size=1,
+    patience=0.5,
+    length_penalty=0.5,
+    repetition_penalty=1.1,
+    no_repeat_ngram_size=3,
+    initial_prompt="a secret of the first customer",
+    hotwords="Zebulon",
+    suppress_numerals=True,
+)
 QUICK = SpeechOptions(batch_size=2, beam_size=1)
 
 
@@ -41,7 +50,7 @@ def words(chunks: list[Chunk]) -> list[Segment]:
 
 
 @pytest.fixture
-def inner(engine: WhisperXEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[..., Any]], None]]:
+def inner(engine: WhisperXEngine, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
     """Puts a stand-in before the loaded model's `generate_segment_batched`: stand_in(real, features, tokenizer, options)."""
     model = engine._pipeline.model
     real = model.generate_segment_batched
@@ -49,12 +58,15 @@ def inner(engine: WhisperXEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     def put(stand_in: Callable[..., Any]) -> None:
         monkeypatch.setattr(model, "generate_segment_batched", lambda *a, **k: stand_in(real, *a, **k), raising=True)
 
-    yield put
+    return put
 
 
 def heard(
-    engine: WhisperXEngine, chunks: Sequence[Chunk], options: SpeechOptions | None = None,
-    tick: Callable[[float | None], None] = lambda fraction: None, language: str = "en",
+    engine: WhisperXEngine,
+    chunks: Sequence[Chunk],
+    options: SpeechOptions | None = None,
+    tick: Callable[[float | None], None] = lambda fraction: None,
+    language: str = "en",
 ) -> tuple[list[Segment], int]:
     found: list[Segment] = []
     batch = engine.transcribe(recording("conversation.mp3")[0], chunks, language, options or QUICK, found.append, tick)
@@ -63,7 +75,12 @@ def heard(
 
 def state(engine: WhisperXEngine) -> tuple[Any, ...]:
     pipeline = engine._pipeline
-    return dataclasses.astuple(pipeline.options), pipeline.suppress_numerals, pipeline.tokenizer, tuple(pipeline.vad_model.chunks)
+    return (
+        dataclasses.astuple(pipeline.options),
+        pipeline.suppress_numerals,
+        pipeline.tokenizer,
+        tuple(pipeline.vad_model.chunks),
+    )
 
 
 def test_a_chunk_becomes_a_segment_on_the_recordings_clock(chunks: list[Chunk], words: list[Segment]) -> None:
@@ -72,7 +89,9 @@ def test_a_chunk_becomes_a_segment_on_the_recordings_clock(chunks: list[Chunk], 
     assert all(s.avg_logprob is not None and s.avg_logprob <= 0 for s in words)
 
 
-def test_the_batch_size_does_not_change_the_words(engine: WhisperXEngine, chunks: list[Chunk], words: list[Segment]) -> None:
+def test_the_batch_size_does_not_change_the_words(
+    engine: WhisperXEngine, chunks: list[Chunk], words: list[Segment]
+) -> None:
     one_by_one, _ = heard(engine, chunks, SpeechOptions(batch_size=1, beam_size=1))
     assert [s.text for s in one_by_one] == [s.text for s in words]
 
@@ -86,14 +105,16 @@ def test_options_reach_the_model(engine: WhisperXEngine, chunks: list[Chunk], in
 
     inner(watch)
     heard(engine, chunks[:1], dataclasses.replace(PECULIAR, task="translate"), language="de")
-    (language, task, options), = seen
+    ((language, task, options),) = seen
     assert (language, task) == ("de", engine._pipeline.model.hf_tokenizer.token_to_id("<|translate|>"))
     for name in room._TRANSCRIPTION_OPTIONS:
         assert getattr(options, name) == getattr(PECULIAR, name)
     assert len(options.suppress_tokens) > 1
 
 
-@pytest.mark.parametrize("error", [Cancelled("the platform cancelled the job"), RuntimeError("CUDA error: unspecified launch failure")])
+@pytest.mark.parametrize(
+    "error", [Cancelled("the platform cancelled the job"), RuntimeError("CUDA error: unspecified launch failure")]
+)
 def test_a_job_that_dies_half_way_leaves_nothing_to_the_next(
     engine: WhisperXEngine, chunks: list[Chunk], words: list[Segment], error: Exception
 ) -> None:
@@ -110,12 +131,18 @@ def test_a_job_that_dies_half_way_leaves_nothing_to_the_next(
     assert heard(engine, chunks)[0] == words
 
 
-def test_a_job_that_succeeds_leaves_nothing_to_the_next(engine: WhisperXEngine, chunks: list[Chunk], inner: Callable[..., None]) -> None:
+def test_a_job_that_succeeds_leaves_nothing_to_the_next(
+    engine: WhisperXEngine, chunks: list[Chunk], inner: Callable[..., None]
+) -> None:
     before = state(engine)
     heard(engine, chunks, PECULIAR, language="fr")
     assert state(engine) == before
     seen: list[Any] = []
-    inner(lambda real, features, tokenizer, options, **more: seen.append((tokenizer.language_code, options)) or real(features, tokenizer, options))
+    inner(
+        lambda real, features, tokenizer, options, **more: (
+            seen.append((tokenizer.language_code, options)) or real(features, tokenizer, options)
+        )
+    )
     heard(engine, chunks[:1])
     language, options = seen[0]
     assert (language, options.initial_prompt, options.hotwords, options.suppress_tokens) == ("en", None, None, [-1])
@@ -139,7 +166,9 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_no_words(
     assert sizes[:2] == [3, 2]
 
 
-def test_memory_for_not_even_one_chunk_is_an_error_with_a_code(engine: WhisperXEngine, chunks: list[Chunk], inner: Callable[..., None]) -> None:
+def test_memory_for_not_even_one_chunk_is_an_error_with_a_code(
+    engine: WhisperXEngine, chunks: list[Chunk], inner: Callable[..., None]
+) -> None:
     before = state(engine)
 
     def out_of_memory(*_: Any, **__: Any) -> None:
@@ -153,7 +182,9 @@ def test_memory_for_not_even_one_chunk_is_an_error_with_a_code(engine: WhisperXE
     assert state(engine) == before
 
 
-def test_another_fault_is_not_taken_for_missing_memory(engine: WhisperXEngine, chunks: list[Chunk], inner: Callable[..., None]) -> None:
+def test_another_fault_is_not_taken_for_missing_memory(
+    engine: WhisperXEngine, chunks: list[Chunk], inner: Callable[..., None]
+) -> None:
     calls = []
 
     def broken(*_: Any, **__: Any) -> None:
@@ -166,7 +197,9 @@ def test_another_fault_is_not_taken_for_missing_memory(engine: WhisperXEngine, c
     assert len(calls) == 1
 
 
-def test_a_stop_keeps_the_groups_that_are_done(engine: WhisperXEngine, chunks: list[Chunk], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_keeps_the_groups_that_are_done(
+    engine: WhisperXEngine, chunks: list[Chunk], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(room, "GROUP_CHUNKS", 2)
     found: list[Segment] = []
 
@@ -175,7 +208,14 @@ def test_a_stop_keeps_the_groups_that_are_done(engine: WhisperXEngine, chunks: l
             raise Cancelled("x")
 
     with pytest.raises(Cancelled):
-        engine.transcribe(recording("conversation.mp3")[0], chunks, "en", SpeechOptions(batch_size=1, beam_size=1), found.append, stop_late)
+        engine.transcribe(
+            recording("conversation.mp3")[0],
+            chunks,
+            "en",
+            SpeechOptions(batch_size=1, beam_size=1),
+            found.append,
+            stop_late,
+        )
     assert [s.start for s in found] == [round(c.start, 3) for c in chunks[:2]]  # the third chunk's group was stopped
 
 

@@ -13,7 +13,8 @@ import pytest
 SRC = Path(__file__).resolve().parents[1] / "src"
 FLOORS = {
     0: "transcript job errors settings redact result sample foreign destination languages notice problems",
-    1: "net fetch audio storage formats workspace weights progress log watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading",
+    1: "net fetch audio storage formats workspace weights progress log "
+    "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading",
     2: "speaker_processing engines aligner diarizer vad doctor",
     3: "predict stages models recognition naming delivery intake",
     4: "rp_handler platform",
@@ -101,7 +102,9 @@ def test_a_file_imports_only_from_floors_below_its_own(file: Path) -> None:
 
 
 def test_floor_0_knows_no_model_network_or_storage_library() -> None:
-    heavy = users_of({"torch", "whisperx", "faster_whisper", "pyannote", "speechbrain", "numpy", "av", "boto3", "runpod", *SOCKETS})
+    heavy = users_of(
+        {"torch", "whisperx", "faster_whisper", "pyannote", "speechbrain", "numpy", "av", "boto3", "runpod", *SOCKETS}
+    )
     assert heavy.isdisjoint(FLOORS[0].split())
 
 
@@ -112,13 +115,21 @@ def test_only_the_rooms_of_models_touch_torch() -> None:
 def test_only_settings_reads_the_environment_and_only_init_and_run_writes_it() -> None:
     touching: dict[str, set[str]] = {}
     for file in FILES:
-        names = {node.attr for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Attribute)
-                 and isinstance(node.value, ast.Name) and node.value.id == "os"}
+        names = {
+            node.attr
+            for node in ast.walk(ast.parse(file.read_text("utf-8")))
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
+        }
         touching.setdefault(room_of(file), set()).update(names & {"environ", "getenv", "putenv", "environb"})
     assert {room for room, names in touching.items() if names} - CLIENT <= {"settings", "init_and_run"}
     tree = ast.parse((SRC / "init_and_run.py").read_text("utf-8"))
-    reads = [node for node in ast.walk(tree) if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)
-             and ast.unparse(node.value) == "os.environ"]
+    reads = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Subscript)
+        and isinstance(node.ctx, ast.Load)
+        and ast.unparse(node.value) == "os.environ"
+    ]
     assert reads == []
     calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     assert not calls & {"os.environ.get", "os.getenv"}
@@ -139,7 +150,7 @@ def test_only_audio_starts_processes() -> None:
 
 
 def test_only_storage_imports_boto3() -> None:
-    assert users_of({"boto3", "botocore", "s3transfer"}) <= {"storage", "storage_fault"}
+    assert users_of({"boto3", "botocore", "s3transfer"}) - CLIENT <= {"storage", "storage_fault"}
 
 
 def test_only_net_opens_sockets_and_platform_posts_to_runpod() -> None:
@@ -172,7 +183,9 @@ import {imported}
 
 
 def test_the_handler_imports_without_torch_whisperx_and_boto3() -> None:
-    done = without(["torch", "torchaudio", "whisperx", "pyannote", "speechbrain", "ctranslate2", "boto3", "botocore"], "rp_handler")
+    done = without(
+        ["torch", "torchaudio", "whisperx", "pyannote", "speechbrain", "ctranslate2", "boto3", "botocore"], "rp_handler"
+    )
     assert done.returncode == 0, done.stderr
 
 

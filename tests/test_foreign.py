@@ -54,7 +54,9 @@ def test_our_own_key_wins_over_theirs_in_any_order() -> None:
         assert JobInput.parse({"audio": URL, **raw}).align_output is False
 
 
-@pytest.mark.parametrize(("key", "value"), [("transcription", "html5"), ("transcription", 3), ("translate", "yes"), ("word_timestamps", 1)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("transcription", "html5"), ("transcription", 3), ("translate", "yes"), ("word_timestamps", 1)]
+)
 def test_a_value_that_their_worker_would_not_take_is_refused(key: str, value: object) -> None:
     from scribe.errors import InvalidInput
 

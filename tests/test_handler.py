@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from contract.files import FileServer
 from pipeline import SAMPLES, configured
+from test_delivery import Shelf
+
 from predict import Prediction
 from rp_handler import Handler, planned, totals
 from scribe.delivery import Outbox
@@ -31,7 +32,6 @@ from scribe.redact import Redactor
 from scribe.transcript import Segment, Speaker, Transcript, Voiceprint, Word
 from scribe.weights import ModelSet
 from scribe.workspace import Workspaces
-from test_delivery import Shelf
 
 SECRET = "hf_CanaryCanaryCanary"
 KEYS = {"error", "code", "retryable", "details", "error_id"}
@@ -40,7 +40,13 @@ KEYS = {"error", "code", "retryable", "details", "error_id"}
 def transcript(count: int = 3) -> Transcript:
     words = (Word("Hello", 0.0, 0.4, 0.9, "SPEAKER_00"), Word("there.", 0.5, 0.9, math.nan, "SPEAKER_00"))
     segments = tuple(Segment(float(n), n + 0.9, " Hello there.", words, "SPEAKER_00", math.nan) for n in range(count))
-    return Transcript("en", float(count), segments, (Speaker("SPEAKER_00", "Anna", 0.9, 2.0, embedding=Voiceprint("e@1", 2.0, (0.1,) * 8)),), math.nan)
+    return Transcript(
+        "en",
+        float(count),
+        segments,
+        (Speaker("SPEAKER_00", "Anna", 0.9, 2.0, embedding=Voiceprint("e@1", 2.0, (0.1,) * 8)),),
+        math.nan,
+    )
 
 
 class StandIn:
@@ -49,6 +55,7 @@ class StandIn:
     def __init__(self, work: Callable[[Callable[[], None]], None] = lambda check: None, count: int = 3) -> None:
         self.work = work
         self.count = count
+        self.partial = False
         self.runs: list[JobInput] = []
         self.models = self
         self.places = ModelSet(configured(allowed_models=("small",)))
@@ -57,7 +64,14 @@ class StandIn:
         self.runs.append(job)
         progress.stage("transcribe")
         self.work(check)
-        return Prediction(transcript(self.count), (Notice("no_speech", "transcribe", "x"),), {"transcribe": 1.0}, {"transcribe": "m@1"}, {"a": 1})
+        return Prediction(
+            transcript(self.count),
+            (Notice("no_speech", "transcribe", "x"),),
+            {"transcribe": 1.0},
+            {"transcribe": "m@1"},
+            {"a": 1},
+            self.partial,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +87,21 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make(files: FileServer, root: Path) -> Callable[..., Handler]:
-    def made(predictor: StandIn | None = None, shelf: Shelf | None = None, sink: Any = lambda event: None, **values: Any) -> Handler:
+    def made(
+        predictor: StandIn | None = None, shelf: Shelf | None = None, sink: Any = lambda event: None, **values: Any
+    ) -> Handler:
         settings = configured(**values)
         client = GuardedClient(frozenset({files.host}))
         redactor = Redactor()
         redactor.add(SECRET)
-        return Handler(settings, Intake(settings, client, Workspaces(root, "w")), predictor or StandIn(),  # type: ignore[arg-type]
-                       Outbox(shelf, client, "transcripts", 3600), redactor, lambda job: sink)
+        return Handler(
+            settings,
+            Intake(settings, client, Workspaces(root, "w")),
+            predictor or StandIn(),  # type: ignore[arg-type]
+            Outbox(shelf, client, "transcripts", 3600),
+            redactor,
+            lambda job: sink,
+        )
 
     return made
 
@@ -105,7 +127,7 @@ def failed(answer: dict[str, Any], code: str) -> dict[str, Any]:
     assert answer["error"].startswith(f"{code}: ")
     assert answer["error_id"]
     text = json.dumps(answer)
-    assert not any(word in text for word in ("Traceback", "/src/", ".py", str(Path.home()), SECRET, "File \\\""))
+    assert not any(word in text for word in ("Traceback", "/src/", ".py", str(Path.home()), SECRET, 'File \\"'))
     return answer
 
 
@@ -133,16 +155,25 @@ def test_a_recording_in_the_job_itself_is_taken(make: Callable[..., Handler]) ->
     assert answered(make(), {"id": "j", "input": {"audio_base64": text}})["segments_total"] == 3
 
 
-@pytest.mark.parametrize(("options", "code", "retryable"), [
-    ({"audio_file": "s3://bucket/key.mp3"}, "url_blocked", False),
-    ({"audio_file": "http://169.254.169.254/latest/meta-data/?x=1"}, "url_blocked", False),
-    ({"audio_file": "ftp://example.com/a"}, "url_blocked", False),
-    ({"audio_file": None, "audio_base64": "!!!!"}, "invalid_input", False),
-    ({"audio_file": None, "audio_base64": base64.b64encode(b"<html><body>no</body></html>" * 50).decode()}, "not_audio", False),
-    ({"beam_size": 99, "colour": 1}, "invalid_input", False),
-    ({"model": "large-v3"}, "invalid_input", False),
-])
-def test_a_job_that_cannot_run_is_told_why(make: Callable[..., Handler], job: dict[str, Any], options: dict[str, Any], code: str, retryable: bool) -> None:
+@pytest.mark.parametrize(
+    ("options", "code", "retryable"),
+    [
+        ({"audio_file": "s3://bucket/key.mp3"}, "url_blocked", False),
+        ({"audio_file": "http://169.254.169.254/latest/meta-data/?x=1"}, "url_blocked", False),
+        ({"audio_file": "ftp://example.com/a"}, "url_blocked", False),
+        ({"audio_file": None, "audio_base64": "!!!!"}, "invalid_input", False),
+        (
+            {"audio_file": None, "audio_base64": base64.b64encode(b"<html><body>no</body></html>" * 50).decode()},
+            "not_audio",
+            False,
+        ),
+        ({"beam_size": 99, "colour": 1}, "invalid_input", False),
+        ({"model": "large-v3"}, "invalid_input", False),
+    ],
+)
+def test_a_job_that_cannot_run_is_told_why(
+    make: Callable[..., Handler], job: dict[str, Any], options: dict[str, Any], code: str, retryable: bool
+) -> None:
     predictor = StandIn()
     answer = failed(answered(make(predictor), with_input(job, **options)), code)
     assert answer["retryable"] is retryable
@@ -154,14 +185,25 @@ def test_a_server_that_is_not_there_is_a_fetch_failure_that_may_be_tried_again(f
     with FileServer(SAMPLES) as gone:
         host = gone.host
     client = GuardedClient(frozenset({host}))
-    handler = Handler(settings, Intake(settings, client, Workspaces(root, "w")), StandIn(),  # type: ignore[arg-type]
-                      Outbox(None, client, "t", 3600), Redactor(), lambda job: lambda event: None)
-    answer = failed(answered(handler, {"id": "j", "input": {"audio_file": f"http://{host}/a.mp3?token=canary"}}), "fetch_failed")
+    handler = Handler(
+        settings,
+        Intake(settings, client, Workspaces(root, "w")),
+        StandIn(),  # type: ignore[arg-type]
+        Outbox(None, client, "t", 3600),
+        Redactor(),
+        lambda job: lambda event: None,
+    )
+    answer = failed(
+        answered(handler, {"id": "j", "input": {"audio_file": f"http://{host}/a.mp3?token=canary"}}), "fetch_failed"
+    )
     assert answer["retryable"] is True
     assert "canary" not in json.dumps(answer)
 
 
-@pytest.mark.parametrize("job", [{}, {"id": "x"}, {"id": "x", "input": None}, {"id": "x", "input": []}, {"id": None, "input": {}}, {"input": "x"}])
+@pytest.mark.parametrize(
+    "job",
+    [{}, {"id": "x"}, {"id": "x", "input": None}, {"id": "x", "input": []}, {"id": None, "input": {}}, {"input": "x"}],
+)
 def test_something_that_is_no_job_is_answered_too(make: Callable[..., Handler], job: dict[str, Any]) -> None:
     assert failed(answered(make(), job), "invalid_input")["details"]["problems"]
 
@@ -173,11 +215,23 @@ def raising(error: BaseException) -> StandIn:
     return StandIn(work)
 
 
-@pytest.mark.parametrize("error", [
-    ValueError(f"/root/models/x {SECRET}"), SystemExit(3), KeyboardInterrupt(), MemoryError(), RecursionError("x"), OSError(28, "No space", "/secret/path"),
-])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError(f"/root/models/x {SECRET}"),
+        SystemExit(3),
+        KeyboardInterrupt(),
+        MemoryError(),
+        RecursionError("x"),
+        OSError(28, "No space", "/secret/path"),
+    ],
+)
 def test_an_unknown_fault_is_internal_with_an_id_that_the_log_knows(
-    make: Callable[..., Handler], job: dict[str, Any], root: Path, caplog: pytest.LogCaptureFixture, error: BaseException
+    make: Callable[..., Handler],
+    job: dict[str, Any],
+    root: Path,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
 ) -> None:
     answer = failed(answered(make(raising(error)), job), "internal")
     assert answer["retryable"] is True
@@ -197,12 +251,21 @@ def test_the_worker_goes_on_after_a_fault(make: Callable[..., Handler], job: dic
     assert "refresh_worker" not in answer
 
 
-def test_a_stage_that_strict_demands_fails_the_job_with_its_details(make: Callable[..., Handler], job: dict[str, Any]) -> None:
-    answer = failed(answered(make(raising(StageFailed(f"no access with {SECRET}", {"stage": "diarize", "code": "gated_model"}))), job), "stage_failed")
+def test_a_stage_that_strict_demands_fails_the_job_with_its_details(
+    make: Callable[..., Handler], job: dict[str, Any]
+) -> None:
+    answer = failed(
+        answered(
+            make(raising(StageFailed(f"no access with {SECRET}", {"stage": "diarize", "code": "gated_model"}))), job
+        ),
+        "stage_failed",
+    )
     assert answer["details"] == {"stage": "diarize", "code": "gated_model"}
 
 
-def test_a_broken_gpu_asks_for_a_new_worker_and_later_jobs_are_refused(make: Callable[..., Handler], job: dict[str, Any]) -> None:
+def test_a_broken_gpu_asks_for_a_new_worker_and_later_jobs_are_refused(
+    make: Callable[..., Handler], job: dict[str, Any]
+) -> None:
     predictor = raising(GpuBroken("the GPU failed and needs a new process"))
     handler = make(predictor)
     assert failed(answered(handler, job), "gpu_broken")["refresh_worker"] is True
@@ -213,7 +276,9 @@ def test_a_broken_gpu_asks_for_a_new_worker_and_later_jobs_are_refused(make: Cal
     assert len(predictor.runs) == 1
 
 
-def test_a_cancelled_job_keeps_its_slot_until_its_thread_has_left(make: Callable[..., Handler], job: dict[str, Any]) -> None:
+def test_a_cancelled_job_keeps_its_slot_until_its_thread_has_left(
+    make: Callable[..., Handler], job: dict[str, Any]
+) -> None:
     inside, left = threading.Event(), threading.Event()
 
     def work(check: Callable[[], None]) -> None:
@@ -277,15 +342,24 @@ def test_a_sink_that_fails_does_not_fail_the_job(make: Callable[..., Handler], j
     assert answered(make(sink=sink), job)["segments_total"] == 3
 
 
-@pytest.mark.parametrize(("stores", "options", "default", "shown", "with_words"), [
-    (False, {}, None, 50, False),
-    (True, {}, None, 0, False),
-    (True, {}, "full", 60, True),
-    (False, {"inline": "none"}, "full", 0, False),
-    (True, {"inline": "preview"}, None, 50, False),
-])
+@pytest.mark.parametrize(
+    ("stores", "options", "default", "shown", "with_words"),
+    [
+        (False, {}, None, 50, False),
+        (True, {}, None, 0, False),
+        (True, {}, "full", 60, True),
+        (False, {"inline": "none"}, "full", 0, False),
+        (True, {"inline": "preview"}, None, 50, False),
+    ],
+)
 def test_inline_is_the_jobs_then_the_operators_then_what_suits_the_storage(
-    make: Callable[..., Handler], job: dict[str, Any], stores: bool, options: dict[str, Any], default: str | None, shown: int, with_words: bool
+    make: Callable[..., Handler],
+    job: dict[str, Any],
+    stores: bool,
+    options: dict[str, Any],
+    default: str | None,
+    shown: int,
+    with_words: bool,
 ) -> None:
     handler = make(StandIn(count=60), Shelf() if stores else None, inline_default=default)
     answer = answered(handler, with_input(job, align_output=True, **options))
@@ -294,8 +368,12 @@ def test_inline_is_the_jobs_then_the_operators_then_what_suits_the_storage(
     assert answer["segments_total"] == 60
 
 
-def test_an_answer_too_large_shrinks_to_the_preview_and_says_so(make: Callable[..., Handler], job: dict[str, Any]) -> None:
-    answer = answered(make(StandIn(count=400), result_max_bytes=20_000), with_input(job, align_output=True, inline="full"))
+def test_an_answer_too_large_shrinks_to_the_preview_and_says_so(
+    make: Callable[..., Handler], job: dict[str, Any]
+) -> None:
+    answer = answered(
+        make(StandIn(count=400), result_max_bytes=20_000), with_input(job, align_output=True, inline="full")
+    )
     assert len(json.dumps(answer, ensure_ascii=False).encode()) <= 20_000
     assert len(answer["segments"]) == 50
     assert answer["truncated"] is True
@@ -313,7 +391,9 @@ def test_a_storage_that_fails_loses_nothing(make: Callable[..., Handler], job: d
     assert shelf.objects == {}
 
 
-def test_the_same_job_again_is_answered_from_the_storage_without_the_models(make: Callable[..., Handler], job: dict[str, Any]) -> None:
+def test_the_same_job_again_is_answered_from_the_storage_without_the_models(
+    make: Callable[..., Handler], job: dict[str, Any]
+) -> None:
     shelf, predictor = Shelf(), StandIn()
     handler = make(predictor, shelf)
     first, second = answered(handler, job), answered(handler, job)
@@ -335,6 +415,20 @@ def test_a_job_whose_storage_failed_is_computed_again(make: Callable[..., Handle
     assert len(predictor.runs) == 2
 
 
+def test_a_partial_result_is_delivered_and_not_taken_for_the_whole_later(
+    make: Callable[..., Handler], job: dict[str, Any]
+) -> None:
+    predictor = StandIn()
+    handler = make(predictor, Shelf())
+    predictor.partial = True
+    first = answered(handler, job)
+    assert first["partial"] is True
+    assert first["artifacts"]["json"]["url"]
+    predictor.partial = False
+    assert answered(handler, job)["partial"] is False
+    assert len(predictor.runs) == 2
+
+
 def test_artifacts_hold_words_only_when_the_job_wants_them(make: Callable[..., Handler], job: dict[str, Any]) -> None:
     for wanted in (True, False):
         shelf = Shelf()
@@ -349,8 +443,13 @@ def test_formats_without_storage_are_a_warning(make: Callable[..., Handler], job
     assert "storage_not_configured" in [w["code"] for w in answer["warnings"]]
 
 
-@pytest.mark.parametrize(("options", "operator", "shown"), [({"debug": True}, False, True), ({}, True, True), ({"debug": False}, True, False), ({}, False, False)])
-def test_debug_tells_options_and_memory(make: Callable[..., Handler], job: dict[str, Any], options: dict[str, Any], operator: bool, shown: bool) -> None:
+@pytest.mark.parametrize(
+    ("options", "operator", "shown"),
+    [({"debug": True}, False, True), ({}, True, True), ({"debug": False}, True, False), ({}, False, False)],
+)
+def test_debug_tells_options_and_memory(
+    make: Callable[..., Handler], job: dict[str, Any], options: dict[str, Any], operator: bool, shown: bool
+) -> None:
     answer = answered(make(debug=operator), with_input(job, **options))
     assert ("debug" in answer) is shown
     if shown:
@@ -358,23 +457,33 @@ def test_debug_tells_options_and_memory(make: Callable[..., Handler], job: dict[
         assert answer["debug"]["peak_memory_mb"] > 1
 
 
-def test_another_worker_s_text_field_comes_beside_the_segments(make: Callable[..., Handler], job: dict[str, Any]) -> None:
+def test_another_worker_s_text_field_comes_beside_the_segments(
+    make: Callable[..., Handler], job: dict[str, Any]
+) -> None:
     answer = answered(make(), with_input(job, transcription="srt"))
     assert "00:00:00,000 --> " in answer["transcription"]
 
 
 def test_the_parsers_warnings_reach_the_answer(make: Callable[..., Handler], job: dict[str, Any]) -> None:
-    assert [w["code"] for w in answered(make(), with_input(job, enable_vad=True))["warnings"]] == ["option_ignored", "no_speech"]
+    assert [w["code"] for w in answered(make(), with_input(job, enable_vad=True))["warnings"]] == [
+        "option_ignored",
+        "no_speech",
+    ]
 
 
-@pytest.mark.parametrize(("options", "stages"), [
-    ({}, ["fetch", "decode", "transcribe", "publish"]),
-    ({"align_output": True}, ["fetch", "decode", "transcribe", "align", "publish"]),
-    ({"diarization": True}, ["fetch", "decode", "transcribe", "align", "diarize", "publish"]),
-    ({"speaker_verification": True, "speaker_samples": [{"url": "http://h/a.mp3"}]},
-     ["fetch", "decode", "transcribe", "align", "diarize", "name", "publish"]),
-    ({"channels": "split"}, ["fetch", "decode", "transcribe", "publish"]),
-])
+@pytest.mark.parametrize(
+    ("options", "stages"),
+    [
+        ({}, ["fetch", "decode", "transcribe", "publish"]),
+        ({"align_output": True}, ["fetch", "decode", "transcribe", "align", "publish"]),
+        ({"diarization": True}, ["fetch", "decode", "transcribe", "align", "diarize", "publish"]),
+        (
+            {"speaker_verification": True, "speaker_samples": [{"url": "http://h/a.mp3"}]},
+            ["fetch", "decode", "transcribe", "align", "diarize", "name", "publish"],
+        ),
+        ({"channels": "split"}, ["fetch", "decode", "transcribe", "publish"]),
+    ],
+)
 def test_the_percentage_counts_the_stages_that_the_job_passes(options: dict[str, Any], stages: list[str]) -> None:
     assert planned(JobInput.parse({"audio_file": "http://h/a", **options})) == stages
 

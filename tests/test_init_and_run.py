@@ -11,15 +11,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pipeline import configured, variables
 
 import init_and_run
-from pipeline import configured, variables
 from scribe import log as log_module
 from scribe.settings import InvalidSettings
 
 ENTRY = Path(init_and_run.__file__)
-SET_BY_PREPARING = ("RUNPOD_LOG_LEVEL", "PYANNOTE_METRICS_ENABLED", "TOKENIZERS_PARALLELISM", "HF_HOME", "HUGGINGFACE_HUB_CACHE",
-                    "TRANSFORMERS_CACHE", "TORCH_HOME", "TMPDIR", "JOBS_DIR", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "NLTK_DATA")
+SET_BY_PREPARING = (
+    "RUNPOD_LOG_LEVEL",
+    "PYANNOTE_METRICS_ENABLED",
+    "TOKENIZERS_PARALLELISM",
+    "HF_HOME",
+    "HUGGINGFACE_HUB_CACHE",
+    "TRANSFORMERS_CACHE",
+    "TORCH_HOME",
+    "TMPDIR",
+    "JOBS_DIR",
+    "HF_HUB_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+    "NLTK_DATA",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -44,8 +56,14 @@ def _environment_restored() -> Iterator[None]:
 def started(tmp_path: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """The worker as a process, with nothing of this environment's configuration."""
     env = {name: value for name, value in os.environ.items() if name not in variables()}
-    return subprocess.run([sys.executable, "-u", str(ENTRY)], cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=120,
-                          env={**env, "JOBS_DIR": str(tmp_path / "jobs"), **more})
+    return subprocess.run(
+        [sys.executable, "-u", str(ENTRY)],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        env={**env, "JOBS_DIR": str(tmp_path / "jobs"), **more},
+    )
 
 
 def test_libraries_are_told_before_they_are_imported(tmp_path: Path) -> None:
@@ -55,7 +73,10 @@ def test_libraries_are_told_before_they_are_imported(tmp_path: Path) -> None:
 
 
 def test_folders_that_libraries_expect_are_made_and_named(tmp_path: Path) -> None:
-    folders = {name: tmp_path / "volume" / name for name in ("hf_home", "huggingface_hub_cache", "transformers_cache", "torch_home", "tmpdir", "jobs_dir")}
+    folders = {
+        name: tmp_path / "volume" / name
+        for name in ("hf_home", "huggingface_hub_cache", "transformers_cache", "torch_home", "tmpdir", "jobs_dir")
+    }
     init_and_run.prepare_environment(configured(**folders))
     for name, folder in folders.items():
         assert folder.is_dir()
@@ -70,8 +91,13 @@ def test_a_temporary_folder_that_was_missing_is_used_from_the_start(tmp_path: Pa
     )
     folder = tmp_path / "volume" / "tmp"
     env = {name: value for name, value in os.environ.items() if name not in variables()}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=60,
-                          env={**env, "TMPDIR": str(folder), "JOBS_DIR": str(tmp_path / "jobs")})
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        env={**env, "TMPDIR": str(folder), "JOBS_DIR": str(tmp_path / "jobs")},
+    )
     assert done.stdout.strip() == str(folder), done.stderr
 
 
@@ -92,7 +118,12 @@ def test_without_storage_settings_there_is_no_storage() -> None:
 
 
 def test_the_storage_is_the_one_that_the_settings_name() -> None:
-    named = {"storage_endpoint": "http://127.0.0.1:9", "storage_bucket": "bucket", "storage_access_key": "AKIAEXAMPLE", "storage_secret_key": "s3cr3tcanary"}
+    named = {
+        "storage_endpoint": "http://127.0.0.1:9",
+        "storage_bucket": "bucket",
+        "storage_access_key": "AKIAEXAMPLE",
+        "storage_secret_key": "s3cr3tcanary",
+    }
     storage = init_and_run.storage_of(configured(**named))
     assert storage is not None
     url, expires_at = storage.presign("transcripts/a/b/transcript.json")
@@ -107,28 +138,34 @@ def test_a_worker_is_wired_together_without_loading_what_warmup_does_not_name(tm
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
-@pytest.mark.parametrize(("variables_", "code", "told"), [
-    ({"PRESIGN_TTL": "soon"}, 78, "PRESIGN_TTL"),
-    ({"MODEL_SET": "nowhere"}, 78, "MODEL_SET"),
-    ({"STORAGE_BUCKET": "b"}, 78, "STORAGE_ACCESS_KEY"),
-    ({"JOBS_DIR": "/dev/null/jobs"}, 78, "JOBS_DIR"),
-])
-def test_a_wrong_setting_ends_the_worker_with_78_and_is_named(tmp_path: Path, variables_: dict[str, str], code: int, told: str) -> None:
+@pytest.mark.parametrize(
+    ("variables_", "code", "told"),
+    [
+        ({"PRESIGN_TTL": "soon"}, 78, "PRESIGN_TTL"),
+        ({"MODEL_SET": "nowhere"}, 78, "MODEL_SET"),
+        ({"STORAGE_BUCKET": "b"}, 78, "STORAGE_ACCESS_KEY"),
+        ({"JOBS_DIR": "/dev/null/jobs"}, 78, "JOBS_DIR"),
+    ],
+)
+def test_a_wrong_setting_ends_the_worker_with_78_and_is_named(
+    tmp_path: Path, variables_: dict[str, str], code: int, told: str
+) -> None:
     done = started(tmp_path, **{"MODEL_SET": "demo", **variables_})
     assert (done.returncode, told in done.stderr, "Traceback" in done.stderr) == (code, True, False)
 
 
-def test_a_model_that_is_not_there_ends_the_worker_with_1_and_says_which(tmp_path: Path) -> None:
-    done = started(tmp_path, MODEL_SET="demo", WHISPERX_DEVICE="cpu", WHISPERX_MODEL=str(tmp_path / "absent"), HF_HUB_OFFLINE="1")
+def test_a_model_that_is_not_there_ends_the_worker_with_1_and_the_log_is_json_on_runpod(tmp_path: Path) -> None:
+    done = started(
+        tmp_path,
+        MODEL_SET="demo",
+        WHISPERX_DEVICE="cpu",
+        WHISPERX_MODEL=str(tmp_path / "absent"),
+        RUNPOD_ENDPOINT_ID="e1",
+        HF_HUB_OFFLINE="1",
+    )
     assert done.returncode == 1
-    assert "absent" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_on_runpod_the_log_is_json_from_the_first_line(tmp_path: Path) -> None:
-    done = started(tmp_path, MODEL_SET="demo", WHISPERX_DEVICE="cpu", WHISPERX_MODEL=str(tmp_path / "absent"), RUNPOD_ENDPOINT_ID="e1",
-                   HF_HUB_OFFLINE="1")
-    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-    messages = [line["message"] for line in lines]
+    messages = [json.loads(line)["message"] for line in done.stderr.splitlines() if line.startswith("{")]
     assert "[Predict] device=cpu compute_type=int8" in messages
     assert any(message.startswith("[Predict] whisper_arch=") for message in messages)
+    assert "absent" in messages[-1]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from contract.files import FileServer
 from pipeline import SAMPLES, configured, truth
+
 from scribe.errors import (
     Cancelled,
     InvalidInput,
@@ -39,7 +39,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FileServer]:
     (folder / "page.html").write_text("<html><body>Sign in</body></html>")
     (folder / "list.m3u8").write_text("#EXTM3U\n/etc/passwd\n")
     (folder / "noise.mp3").write_bytes(bytes(range(256)) * 40)
-    (folder / "stored.json").write_text(json.dumps({"language": "en", "segments": [{"start": 0, "end": 1, "text": "Hello"}]}))
+    (folder / "stored.json").write_text(
+        json.dumps({"language": "en", "segments": [{"start": 0, "end": 1, "text": "Hello"}]})
+    )
     (folder / "other.json").write_text(json.dumps({"segments": 5}))
     with FileServer(folder) as running:
         yield running
@@ -94,14 +96,17 @@ def test_one_channel_cannot_be_split_and_the_caller_is_told(files: FileServer, r
     assert [n.code for n in found.notices] == ["one_channel"]
 
 
-@pytest.mark.parametrize(("name", "limits", "kind"), [
-    ("absent.mp3", {}, NotFound),
-    ("page.html", {}, NotAudio),
-    ("list.m3u8", {}, NotAudio),
-    ("noise.mp3", {}, WorkerError),
-    ("silence.flac", {"max_audio_bytes": 5000}, TooLarge),
-    ("silence.flac", {"max_audio_seconds": 9.5}, TooLong),
-])
+@pytest.mark.parametrize(
+    ("name", "limits", "kind"),
+    [
+        ("absent.mp3", {}, NotFound),
+        ("page.html", {}, NotAudio),
+        ("list.m3u8", {}, NotAudio),
+        ("noise.mp3", {}, WorkerError),
+        ("silence.flac", {"max_audio_bytes": 5000}, TooLarge),
+        ("silence.flac", {"max_audio_seconds": 9.5}, TooLong),
+    ],
+)
 def test_what_is_no_usable_recording_is_told_and_leaves_nothing(
     files: FileServer, root: Path, name: str, limits: dict[str, Any], kind: type[WorkerError]
 ) -> None:
@@ -114,7 +119,15 @@ def test_what_is_no_usable_recording_is_told_and_leaves_nothing(
     assert left(root) == []
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/a.mp3", "http://169.254.169.254/latest/meta-data", "file:///etc/passwd", "s3://bucket/key.mp3"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/a.mp3",
+        "http://169.254.169.254/latest/meta-data",
+        "file:///etc/passwd",
+        "s3://bucket/key.mp3",
+    ],
+)
 def test_an_address_that_a_job_may_not_name_is_refused(files: FileServer, root: Path, url: str) -> None:
     with pytest.raises(UrlBlocked):
         gathered(intake(files, root), {"audio_file": url})
@@ -122,14 +135,26 @@ def test_an_address_that_a_job_may_not_name_is_refused(files: FileServer, root: 
 
 
 def naming(files: FileServer, *samples: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"audio_file": f"{files.url}silence.flac", "speaker_verification": True, "speaker_samples": list(samples), **more}
+    return {
+        "audio_file": f"{files.url}silence.flac",
+        "speaker_verification": True,
+        "speaker_samples": list(samples),
+        **more,
+    }
 
 
 def test_samples_are_fetched_decoded_and_keep_their_names_in_order(files: FileServer, root: Path) -> None:
     text = base64.b64encode((SAMPLES / "voices" / "anna.flac").read_bytes()).decode()
     known = {"model": "ecapa@1", "vector": [0.5] * 8}
-    found = gathered(intake(files, root), naming(files, {"url": f"{files.url}anna.flac"}, {"name": "B", "audio_base64": text},
-                                                 {"name": "C", "embedding": known}))
+    found = gathered(
+        intake(files, root),
+        naming(
+            files,
+            {"url": f"{files.url}anna.flac"},
+            {"name": "B", "audio_base64": text},
+            {"name": "C", "embedding": known},
+        ),
+    )
     by_name = {v.name: v for v in found.voices}
     assert set(by_name) == {"anna", "B", "C"}
     assert by_name["anna"].audio is not None
@@ -150,7 +175,10 @@ BAD = ["absent.flac", "page.html"]
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_sample_that_cannot_be_had_is_a_warning(files: FileServer, root: Path, name: str) -> None:
-    found = gathered(intake(files, root), naming(files, {"url": f"{files.url}{name}?key=1", "name": "Ghost"}, {"url": f"{files.url}anna.flac"}))
+    found = gathered(
+        intake(files, root),
+        naming(files, {"url": f"{files.url}{name}?key=1", "name": "Ghost"}, {"url": f"{files.url}anna.flac"}),
+    )
     assert [v.name for v in found.voices] == ["anna"]
     (notice,) = found.notices
     assert (notice.code, notice.stage) == ("sample_unusable", "name")
@@ -182,11 +210,15 @@ def test_a_stop_ends_the_intake_and_leaves_nothing(files: FileServer, root: Path
 
 
 def test_the_folder_goes_also_when_the_job_fails_inside_the_block(files: FileServer, root: Path) -> None:
-    this = intake(files, root)
-    with pytest.raises(ValueError, match="later"), Progress(lambda event: None, []) as progress, \
-            this.open(JobInput.parse({"audio_file": f"{files.url}silence.flac"}), progress, lambda: None):
-        assert left(root)
-        raise ValueError("later")
+    task = JobInput.parse({"audio_file": f"{files.url}silence.flac"})
+
+    def fail() -> None:
+        with Progress(lambda event: None, []) as progress, intake(files, root).open(task, progress, lambda: None):
+            assert left(root)
+            raise ValueError("later")
+
+    with pytest.raises(ValueError, match="later"):
+        fail()
     assert left(root) == []
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import requests
 from huggingface_hub import errors as hub
-
 from pipeline import configured
+
 from scribe.errors import GatedModel, HubUnreachable, ModelError, ModelNotFound, WeightsCorrupt
 from scribe.loading import loading
 from scribe.models import Models
@@ -34,27 +34,30 @@ def chained(cause: Exception, outer: Exception) -> Exception:
     return outer
 
 
-@pytest.mark.parametrize(("error", "kind"), [
-    (answered(403, hub.GatedRepoError), GatedModel),
-    (answered(401, hub.GatedRepoError), GatedModel),
-    (answered(403), GatedModel),
-    (answered(401), GatedModel),
-    (answered(401, hub.RepositoryNotFoundError), GatedModel),
-    (answered(404, hub.RepositoryNotFoundError), ModelNotFound),
-    (answered(404, hub.RevisionNotFoundError), ModelNotFound),
-    (answered(404, hub.EntryNotFoundError), ModelNotFound),
-    (hub.HFValidationError("Repo id must be in the form 'repo_name'"), ModelNotFound),
-    (hub.LocalEntryNotFoundError("outgoing traffic has been disabled"), HubUnreachable),
-    (hub.OfflineModeIsEnabled("offline mode is enabled"), HubUnreachable),
-    (requests.ConnectionError("no route"), HubUnreachable),
-    (requests.Timeout("read timed out"), HubUnreachable),
-    (chained(requests.ConnectionError("x"), OSError("We couldn't connect to the hub")), HubUnreachable),
-    (chained(answered(403, hub.GatedRepoError), OSError("You are trying to access a gated repo")), GatedModel),
-    (chained(answered(404, hub.RepositoryNotFoundError), ValueError("not a model")), ModelNotFound),
-    (FileNotFoundError(2, "No such file", "/root/models/x"), ModelNotFound),
-    (ValueError("unpickling failed"), WeightsCorrupt),
-    (EOFError(), WeightsCorrupt),
-])
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (answered(403, hub.GatedRepoError), GatedModel),
+        (answered(401, hub.GatedRepoError), GatedModel),
+        (answered(403), GatedModel),
+        (answered(401), GatedModel),
+        (answered(401, hub.RepositoryNotFoundError), GatedModel),
+        (answered(404, hub.RepositoryNotFoundError), ModelNotFound),
+        (answered(404, hub.RevisionNotFoundError), ModelNotFound),
+        (answered(404, hub.EntryNotFoundError), ModelNotFound),
+        (hub.HFValidationError("Repo id must be in the form 'repo_name'"), ModelNotFound),
+        (hub.LocalEntryNotFoundError("outgoing traffic has been disabled"), HubUnreachable),
+        (hub.OfflineModeIsEnabled("offline mode is enabled"), HubUnreachable),
+        (requests.ConnectionError("no route"), HubUnreachable),
+        (requests.Timeout("read timed out"), HubUnreachable),
+        (chained(requests.ConnectionError("x"), OSError("We couldn't connect to the hub")), HubUnreachable),
+        (chained(answered(403, hub.GatedRepoError), OSError("You are trying to access a gated repo")), GatedModel),
+        (chained(answered(404, hub.RepositoryNotFoundError), ValueError("not a model")), ModelNotFound),
+        (FileNotFoundError(2, "No such file", "/root/models/x"), ModelNotFound),
+        (ValueError("unpickling failed"), WeightsCorrupt),
+        (EOFError(), WeightsCorrupt),
+    ],
+)
 def test_what_a_loader_raises_becomes_a_code_and_names_the_model(error: Exception, kind: type[ModelError]) -> None:
     with pytest.raises(ModelError) as failed, loading("diarization model", REPOSITORY):
         raise error
@@ -96,7 +99,12 @@ LOADERS: dict[str, Callable[[Models], Any]] = {
     "diarization_model": lambda models: models.diarizer(),
     "speaker_model": lambda models: models.encoder(),
 }
-FOLDERS = {"whisperx_model": "whisper", "align_model": "aligner", "diarization_model": "diarization", "speaker_model": "ecapa"}
+FOLDERS = {
+    "whisperx_model": "whisper",
+    "align_model": "aligner",
+    "diarization_model": "diarization",
+    "speaker_model": "ecapa",
+}
 
 
 @pytest.mark.xdist_group("models")

@@ -43,7 +43,12 @@ def test_on_runpod_every_event_is_one_line_of_json(capsys: pytest.CaptureFixture
         log_module.job_id.reset(token)
     out, err = capsys.readouterr()
     line = json.loads(err)
-    assert (line["job"], line["level"], line["logger"], line["message"]) == ("job-1", "WARNING", "x", "two\nlines of text")
+    assert (line["job"], line["level"], line["logger"], line["message"]) == (
+        "job-1",
+        "WARNING",
+        "x",
+        "two\nlines of text",
+    )
     assert out == ""
 
 
@@ -80,7 +85,9 @@ def test_what_was_configured_before_is_replaced(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err.count("once") == 1
 
 
-@pytest.mark.parametrize(("level", "debug", "info"), [("DEBUG", True, True), ("INFO", False, True), ("ERROR", False, False)])
+@pytest.mark.parametrize(
+    ("level", "debug", "info"), [("DEBUG", True, True), ("INFO", False, True), ("ERROR", False, False)]
+)
 def test_the_level_is_the_operators(level: str, debug: bool, info: bool, capsys: pytest.CaptureFixture[str]) -> None:
     configured(level)
     logging.getLogger("scribe.x").debug("fine grained")
@@ -89,7 +96,9 @@ def test_the_level_is_the_operators(level: str, debug: bool, info: bool, capsys:
     assert ("fine grained" in err, "as usual" in err) == (debug, info)
 
 
-@pytest.mark.parametrize("name", ["speechbrain.utils.quirks", "urllib3.connectionpool", "botocore.auth", "whisperx.asr", "pyannote.audio"])
+@pytest.mark.parametrize(
+    "name", ["speechbrain.utils.quirks", "urllib3.connectionpool", "botocore.auth", "whisperx.asr", "pyannote.audio"]
+)
 def test_chatty_libraries_are_heard_only_when_they_warn(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     configured()
     logging.getLogger(name).info("chatter")

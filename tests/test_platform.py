@@ -65,7 +65,12 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 
 def test_an_event_is_posted_as_the_output_of_a_job_in_progress(receiver: Receiver) -> None:
     platform.progress_sink({"id": "job-1"})({"stage": "fetch", "percent": 1.5})
-    assert receiver.posts == [("/done/worker/job-1?gpu=x&isStream=false", {"status": "IN_PROGRESS", "output": {"stage": "fetch", "percent": 1.5}})]
+    assert receiver.posts == [
+        (
+            "/done/worker/job-1?gpu=x&isStream=false",
+            {"status": "IN_PROGRESS", "output": {"stage": "fetch", "percent": 1.5}},
+        )
+    ]
 
 
 @pytest.mark.parametrize("status", [500, 429, 302, 404])

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from pipeline import configured, excerpt, models, predicted, predictor, recording, voice
+
 from predict import Predictor
 from scribe.audio import Audio
 from scribe.engines.whisperx import WhisperXEngine
@@ -79,7 +79,9 @@ def test_a_deadline_before_anything_is_recognized_fails_the_job(clip: Audio) -> 
         predicted([clip], QUICK, check=counting(1, DeadlineReached("deadline_s: 1 seconds have passed")))
 
 
-def test_a_deadline_after_recognition_keeps_the_words_and_says_partial(clip: Audio, plain: list[Segment], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deadline_after_recognition_keeps_the_words_and_says_partial(
+    clip: Audio, plain: list[Segment], monkeypatch: pytest.MonkeyPatch
+) -> None:
     over = threading.Event()
     real = models().engine(models().places.speech()).transcribe
 
@@ -96,7 +98,10 @@ def test_a_deadline_after_recognition_keeps_the_words_and_says_partial(clip: Aud
     found = predicted([clip], {**QUICK, "align_output": True, "diarization": True}, check=check)
     assert found.partial
     assert [s.text for s in found.transcript.segments] == [s.text for s in plain]
-    assert {(n.code, n.stage) for n in found.notices} == {("deadline_reached", "align"), ("deadline_reached", "diarize")}
+    assert {(n.code, n.stage) for n in found.notices} == {
+        ("deadline_reached", "align"),
+        ("deadline_reached", "diarize"),
+    }
 
 
 class Gated(Models):
@@ -118,10 +123,14 @@ def gated() -> Predictor:
 
 def run(this: Predictor, clip: Audio, options: dict[str, Any], voices: list[VoiceSample] | None = None) -> Any:
     with Progress(lambda event: None, []) as progress:
-        return this.run([clip], JobInput.parse({"audio_file": "http://h/a", **options}), voices or [], progress, lambda: None)
+        return this.run(
+            [clip], JobInput.parse({"audio_file": "http://h/a", **options}), voices or [], progress, lambda: None
+        )
 
 
-def test_without_aligner_and_diarizer_the_transcript_comes_with_warnings(gated: Predictor, clip: Audio, plain: list[Segment]) -> None:
+def test_without_aligner_and_diarizer_the_transcript_comes_with_warnings(
+    gated: Predictor, clip: Audio, plain: list[Segment]
+) -> None:
     found = run(gated, clip, {**QUICK, **NAMING, "align_output": True}, [voice("Anna")])
     assert list(found.transcript.segments) == plain
     assert [(n.stage, n.code) for n in found.notices] == [("align", "model_not_found"), ("diarize", "gated_model")]
@@ -136,7 +145,9 @@ def test_with_strict_the_first_skipped_stage_fails_the_job(gated: Predictor, cli
     assert not gated.gpu.locked()
 
 
-@pytest.mark.parametrize(("words", "kind"), [("CUDA error: device-side assert triggered", GpuBroken), ("something else", RuntimeError)])
+@pytest.mark.parametrize(
+    ("words", "kind"), [("CUDA error: device-side assert triggered", GpuBroken), ("something else", RuntimeError)]
+)
 def test_a_gpu_that_breaks_in_recognition_is_told_from_other_faults(
     clip: Audio, monkeypatch: pytest.MonkeyPatch, words: str, kind: type[Exception]
 ) -> None:
@@ -158,7 +169,9 @@ def test_two_jobs_never_use_the_models_at_once(clip: Audio, monkeypatch: pytest.
     inside: list[int] = []
     most: list[int] = []
 
-    def transcribe(self: WhisperXEngine, audio: Audio, chunks: Any, language: str, options: Any, emit: Any, tick: Any) -> int:
+    def transcribe(
+        self: WhisperXEngine, audio: Audio, chunks: Any, language: str, options: Any, emit: Any, tick: Any
+    ) -> int:
         inside.append(1)
         most.append(len(inside))
         time.sleep(0.05)
@@ -181,6 +194,14 @@ def test_a_language_without_an_aligner_keeps_its_segments(clip: Audio) -> None:
     assert found.transcript.language == "de"
 
 
+def test_a_translation_is_not_aligned_to_the_words_of_another_language(clip: Audio) -> None:
+    options = {"quality": "fast", "align_output": True, "task": "translate"}
+    found = predicted([clip], {**options, "language": "de"})
+    assert [(n.stage, n.code) for n in found.notices] == [("align", "invalid_input")]
+    assert all(s.words == () for s in found.transcript.segments)
+    assert predicted([clip], {**options, "language": "en"}).notices == ()
+
+
 def test_embeddings_come_back_and_name_the_same_voice_in_the_next_job(clip: Audio) -> None:
     first = predicted([clip], {**QUICK, "diarization": True, "num_speakers": 1, "return_speaker_embeddings": True})
     (speaker,) = first.transcript.speakers
@@ -201,7 +222,9 @@ def test_an_embedding_of_another_model_is_a_warning(clip: Audio) -> None:
 
 def test_samples_of_one_name_are_pooled_and_one_without_speech_is_told(clip: Audio) -> None:
     silent = VoiceSample("Ghost", recording("silence.flac")[0])
-    halves = [VoiceSample("Anna", excerpt(f"anna-half-{n}", recording("voices/anna.flac")[0], n, n + 5.0)) for n in (0.0, 5.0)]
+    halves = [
+        VoiceSample("Anna", excerpt(f"anna-half-{n}", recording("voices/anna.flac")[0], n, n + 5.0)) for n in (0.0, 5.0)
+    ]
     found = predicted([clip], {**QUICK, **NAMING, "num_speakers": 1}, [*halves, silent, voice("Mark")])
     assert [s.name for s in found.transcript.speakers] == ["Anna"]
     assert [(n.code, "Ghost" in n.message) for n in found.notices] == [("sample_without_speech", True)]
@@ -218,7 +241,9 @@ def test_a_stored_transcript_is_named_anew_without_its_audio() -> None:
     encoder = models().encoder()
     heard = {n: encoder.enrolled(recording(f"voices/{n}.flac")[0], [(0.0, 9.0)]) for n in ("anna", "mark")}
     speakers = tuple(
-        Speaker(f"SPEAKER_{i:02}", f"wrong {n}", embedding=Voiceprint(encoder.identity, 9.0, v.vector)) for i, (n, v) in enumerate(heard.items()) if v
+        Speaker(f"SPEAKER_{i:02}", f"wrong {n}", embedding=Voiceprint(encoder.identity, 9.0, v.vector))
+        for i, (n, v) in enumerate(heard.items())
+        if v
     )
     stored = Transcript("en", 20.0, (Segment(0, 1, "Hello", label="SPEAKER_01"),), speakers)
     job = JobInput.parse({"source": {"transcript_url": "http://h/t.json"}, **NAMING})

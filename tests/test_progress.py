@@ -32,7 +32,11 @@ class Sink:
         self.events.append(event)
 
 
-@given(st.lists(st.one_of(st.sampled_from([*STAGES, "elsewhere"]), st.floats(-1, 2, allow_nan=False), st.none()), max_size=30))
+@given(
+    st.lists(
+        st.one_of(st.sampled_from([*STAGES, "elsewhere"]), st.floats(-1, 2, allow_nan=False), st.none()), max_size=30
+    )
+)
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_whatever_is_reported_the_percentage_never_runs_backwards(reports: list[Any]) -> None:
     sink = Sink()
@@ -50,8 +54,11 @@ def test_the_stages_share_the_hundred_per_cent_by_their_weights() -> None:
     assert ends[-1] == 100.0
     for before, after in itertools.pairwise(STAGES):
         assert event(after, 0.0, STAGES)["percent"] == event(before, 1.0, STAGES)["percent"]
-    assert event("transcribe", 0.5, STAGES) == {"stage": "transcribe", "stage_percent": 50.0,
-                                                "percent": round(100 * (8 + WEIGHTS["transcribe"] / 2) / 52, 1)}
+    assert event("transcribe", 0.5, STAGES) == {
+        "stage": "transcribe",
+        "stage_percent": 50.0,
+        "percent": round(100 * (8 + WEIGHTS["transcribe"] / 2) / 52, 1),
+    }
 
 
 def test_while_one_event_is_on_its_way_only_the_newest_waits() -> None:

@@ -14,19 +14,22 @@ from scribe.sample import SpeakerSample, clean_name, name_from_url
 often = settings(max_examples=300, deadline=None, derandomize=True)
 
 
-@pytest.mark.parametrize(("url", "name"), [
-    ("https://h.example/voices/swami-1.m4a", "swami-1"),
-    ("https://h.example/swami-2.m4a#swami", "swami"),
-    ("https://h.example/x.m4a?name=swami", "swami"),
-    ("https://h.example/x.m4a?name=query#fragment", "query"),
-    ("https://h.example/x.m4a?X-Amz-Signature=abc&name=Anna%20B%C3%A9la", "Anna Béla"),
-    ("https://h.example/x.m4a?name=#fragment", "fragment"),
-    ("https://h.example/x.m4a?name=%20%20#%20", "x"),
-    ("https://h.example/a%20b.tar.gz", "a b.tar"),
-    ("https://h.example/" + "n" * 90 + ".wav", "n" * 64),
-    ("https://h.example/", ""),
-    ("https://[broken", ""),
-])
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://h.example/voices/swami-1.m4a", "swami-1"),
+        ("https://h.example/swami-2.m4a#swami", "swami"),
+        ("https://h.example/x.m4a?name=swami", "swami"),
+        ("https://h.example/x.m4a?name=query#fragment", "query"),
+        ("https://h.example/x.m4a?X-Amz-Signature=abc&name=Anna%20B%C3%A9la", "Anna Béla"),
+        ("https://h.example/x.m4a?name=#fragment", "fragment"),
+        ("https://h.example/x.m4a?name=%20%20#%20", "x"),
+        ("https://h.example/a%20b.tar.gz", "a b.tar"),
+        ("https://h.example/" + "n" * 90 + ".wav", "n" * 64),
+        ("https://h.example/", ""),
+        ("https://[broken", ""),
+    ],
+)
 def test_a_name_comes_from_query_then_fragment_then_file_stem(url: str, name: str) -> None:
     assert name_from_url(url) == name
 
@@ -57,18 +60,21 @@ def test_no_address_breaks_the_naming(text: str) -> None:
 VECTOR = {"model": "ecapa@1", "vector": [0.1] * 8}
 
 
-@pytest.mark.parametrize("fields", [
-    {"name": "A"},
-    {"name": "A", "url": "https://h/x", "audio_base64": "AA=="},
-    {"name": "A", "url": "https://h/x", "embedding": VECTOR},
-    {"audio_base64": "AA=="},
-    {"embedding": VECTOR},
-    {"url": "https://h.example/"},
-    {"name": "\u200b", "audio_base64": "AA=="},
-    {"name": "A", "embedding": {**VECTOR, "vector": [0.1] * 7}},
-    {"name": "A", "embedding": {**VECTOR, "vector": [float("nan")] * 8}},
-    {"name": "A", "url": "https://h/x", "sample": 1},
-])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "A"},
+        {"name": "A", "url": "https://h/x", "audio_base64": "AA=="},
+        {"name": "A", "url": "https://h/x", "embedding": VECTOR},
+        {"audio_base64": "AA=="},
+        {"embedding": VECTOR},
+        {"url": "https://h.example/"},
+        {"name": "\u200b", "audio_base64": "AA=="},
+        {"name": "A", "embedding": {**VECTOR, "vector": [0.1] * 7}},
+        {"name": "A", "embedding": {**VECTOR, "vector": [float("nan")] * 8}},
+        {"name": "A", "url": "https://h/x", "sample": 1},
+    ],
+)
 def test_a_sample_without_exactly_one_source_and_a_name_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         SpeakerSample.model_validate(fields)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from pipeline import excerpt, models, recording, sound, truth
+
 from scribe.audio import SAMPLE_RATE, Audio
 from scribe.errors import Cancelled
 from speaker_processing import (
@@ -42,7 +42,9 @@ def test_the_pairing_is_the_best_of_all(heard: list[tuple[float, ...]], enrolled
     assert len(given_names) == len(set(given_names)) == min(len(heard), len(enrolled))
     total = sum(m.scores[m.name] for m in found.values() if m.name)
     few, many = sorted((heard, enrolled), key=len)
-    best = max(sum(cosine(a, b) for a, b in zip(few, order, strict=True)) for order in itertools.permutations(many, len(few)))
+    best = max(
+        sum(cosine(a, b) for a, b in zip(few, order, strict=True)) for order in itertools.permutations(many, len(few))
+    )
     assert total == pytest.approx(best, abs=0.005)
 
 
@@ -51,7 +53,13 @@ def test_the_pairing_is_the_best_of_all(heard: list[tuple[float, ...]], enrolled
 def test_nobody_is_named_below_the_threshold_or_within_the_margin(
     heard: list[tuple[float, ...]], enrolled: list[tuple[float, ...]], threshold: float, margin: float
 ) -> None:
-    found = match({f"S{n}": Voice(v, 9.0) for n, v in enumerate(heard)}, {f"N{n}": v for n, v in enumerate(enrolled)}, threshold, margin, 1.0)
+    found = match(
+        {f"S{n}": Voice(v, 9.0) for n, v in enumerate(heard)},
+        {f"N{n}": v for n, v in enumerate(enrolled)},
+        threshold,
+        margin,
+        1.0,
+    )
     assert set(found) == {f"S{n}" for n in range(len(heard))}
     for m in found.values():
         assert (m.name is None) is (m.reason is not None)
@@ -65,14 +73,19 @@ def test_nobody_is_named_below_the_threshold_or_within_the_margin(
 UP, RIGHT = (0.0, 1.0), (1.0, 0.0)
 
 
-@pytest.mark.parametrize(("speakers", "enrolled", "reason"), [
-    ({"S": Voice(UP, 9.0)}, {"Anna": RIGHT}, "no enrolled voice is close enough"),
-    ({"S": Voice(UP, 9.0)}, {"Anna": UP, "Anne": unit((0.05, 1.0))}, "two enrolled voices are equally close"),
-    ({"S": Voice(UP, 0.5)}, {"Anna": UP}, "too little speech without overlap"),
-    ({"S": None}, {"Anna": UP}, "too little speech without overlap"),
-    ({"S": Voice((0.0, 0.0), 9.0)}, {"Anna": UP}, "no enrolled voice is close enough"),
-])
-def test_unknown_is_an_answer_with_its_reason(speakers: dict[str, Voice | None], enrolled: dict[str, tuple[float, ...]], reason: str) -> None:
+@pytest.mark.parametrize(
+    ("speakers", "enrolled", "reason"),
+    [
+        ({"S": Voice(UP, 9.0)}, {"Anna": RIGHT}, "no enrolled voice is close enough"),
+        ({"S": Voice(UP, 9.0)}, {"Anna": UP, "Anne": unit((0.05, 1.0))}, "two enrolled voices are equally close"),
+        ({"S": Voice(UP, 0.5)}, {"Anna": UP}, "too little speech without overlap"),
+        ({"S": None}, {"Anna": UP}, "too little speech without overlap"),
+        ({"S": Voice((0.0, 0.0), 9.0)}, {"Anna": UP}, "no enrolled voice is close enough"),
+    ],
+)
+def test_unknown_is_an_answer_with_its_reason(
+    speakers: dict[str, Voice | None], enrolled: dict[str, tuple[float, ...]], reason: str
+) -> None:
     (found,) = match(speakers, enrolled, 0.5, 0.1, 1.0).values()
     assert (found.name, found.reason) == (None, reason)
 
@@ -111,7 +124,9 @@ def test_a_vector_without_direction_matches_nobody(vector: tuple[float, ...]) ->
 
 @given(st.lists(st.tuples(st.floats(0, 1000), st.floats(0, 40)).map(lambda p: (p[0], p[0] + p[1])), max_size=8))
 @often
-def test_pieces_come_from_the_longest_spans_first_and_are_neither_long_nor_tiny(spans: list[tuple[float, float]]) -> None:
+def test_pieces_come_from_the_longest_spans_first_and_are_neither_long_nor_tiny(
+    spans: list[tuple[float, float]],
+) -> None:
     pieces = _pieces(spans)
     assert all(SHORTEST_SECONDS - 1e-6 <= e - s <= PIECE_SECONDS + 1e-6 for s, e in pieces)
     usable = sum(e - s for s, e in spans if e - s >= SHORTEST_SECONDS)
@@ -124,27 +139,46 @@ class TestWithTheModel:
     def encoder(self) -> SpeakerEncoder:
         return models().encoder()
 
-    def spoken(self, stem: str, speaker: str | None = None, channel: int | None = None) -> tuple[Audio, list[tuple[float, float]]]:
+    def spoken(
+        self, stem: str, speaker: str | None = None, channel: int | None = None
+    ) -> tuple[Audio, list[tuple[float, float]]]:
         channels = recording(truth(stem)["audio"], split=channel is not None)
         turns = truth(stem)["turns"]
-        alone = [t for t in turns if not any(o is not t and o["start"] < t["end"] and t["start"] < o["end"] for o in turns)]
+        alone = [
+            t for t in turns if not any(o is not t and o["start"] < t["end"] and t["start"] < o["end"] for o in turns)
+        ]
         return channels[channel or 0], [(t["start"], t["end"]) for t in alone if speaker in (None, t["speaker"])]
 
     def sample(self, name: str) -> tuple[Audio, list[tuple[float, float]]]:
         turns = truth(f"voices/{name.lower()}")["turns"]
         return recording(f"voices/{name.lower()}.flac")[0], [(t["start"], t["end"]) for t in turns]
 
-    @pytest.mark.parametrize(("stem", "speaker"), [("conversation", "Anna"), ("conversation", "Mark"), ("meeting", "Nina"), ("meeting", "Oscar")])
+    @pytest.mark.parametrize(
+        ("stem", "speaker"),
+        [("conversation", "Anna"), ("conversation", "Mark"), ("meeting", "Nina"), ("meeting", "Oscar")],
+    )
     def test_the_true_sample_scores_above_every_other(self, encoder: SpeakerEncoder, stem: str, speaker: str) -> None:
         audio, spans = self.spoken(stem, speaker)
         voice = encoder.voice(audio, spans[:6])
         assert voice is not None
-        scores = {name: cosine(voice.vector, enrolled.vector) for name in NAMES if (enrolled := encoder.enrolled(*self.sample(name)))}
+        scores = {
+            name: cosine(voice.vector, enrolled.vector)
+            for name in NAMES
+            if (enrolled := encoder.enrolled(*self.sample(name)))
+        }
         assert set(scores) == set(NAMES)
         assert max(scores, key=scores.__getitem__) == speaker
         place = models().places.speaker
-        assert match({"S": voice}, {n: encoder.enrolled(*self.sample(n)).vector for n in NAMES}, place.threshold, place.margin,  # type: ignore[union-attr]
-                     place.min_seconds)["S"].name == speaker
+        assert (
+            match(
+                {"S": voice},
+                {n: encoder.enrolled(*self.sample(n)).vector for n in NAMES},
+                place.threshold,
+                place.margin,  # type: ignore[union-attr]
+                place.min_seconds,
+            )["S"].name
+            == speaker
+        )
 
     def test_an_embedding_is_a_unit_vector_of_the_network(self, encoder: SpeakerEncoder) -> None:
         voice = encoder.voice(*self.sample("Anna"))
@@ -160,7 +194,9 @@ class TestWithTheModel:
         assert b is not None
         assert cosine(a.vector, b.vector) > 0.9
 
-    def test_a_sample_is_remembered_by_its_sound_and_not_by_a_name(self, encoder: SpeakerEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_sample_is_remembered_by_its_sound_and_not_by_a_name(
+        self, encoder: SpeakerEncoder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         audio, spans = self.sample("Nina")
         first = encoder.enrolled(audio, spans)
         again = sound("nina-again", audio[:])

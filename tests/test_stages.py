@@ -39,13 +39,16 @@ def test_a_stage_that_works_gives_its_result_and_its_seconds() -> None:
     assert s.notices == []
 
 
-@pytest.mark.parametrize(("error", "code"), [
-    (GatedModel("accept the terms of x/y"), "gated_model"),
-    (ValueError("/root/secret"), "diarize_failed"),
-    (MemoryError(), "diarize_failed"),
-    (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "gpu_out_of_memory"),
-    (GpuOutOfMemory("x"), "gpu_out_of_memory"),
-])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (GatedModel("accept the terms of x/y"), "gated_model"),
+        (ValueError("/root/secret"), "diarize_failed"),
+        (MemoryError(), "diarize_failed"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "gpu_out_of_memory"),
+        (GpuOutOfMemory("x"), "gpu_out_of_memory"),
+    ],
+)
 def test_a_failure_is_a_warning_that_shows_nothing_of_the_inside(error: Exception, code: str) -> None:
     s = stages()
     assert s.attempt("diarize", "the speakers are not separated", raising(error)) is None
@@ -63,7 +66,9 @@ def test_with_strict_a_failure_fails_the_job_and_names_stage_and_code() -> None:
     assert "x/y" in failed.value.message
 
 
-@pytest.mark.parametrize("error", [Cancelled("x"), ShuttingDown("x"), GpuBroken("x"), KeyboardInterrupt(), SystemExit(1)])
+@pytest.mark.parametrize(
+    "error", [Cancelled("x"), ShuttingDown("x"), GpuBroken("x"), KeyboardInterrupt(), SystemExit(1)]
+)
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_stopped_job_and_a_broken_gpu_are_never_swallowed(error: BaseException, strict: bool) -> None:
     with pytest.raises(type(error)):
@@ -84,7 +89,12 @@ def test_another_error_says_nothing_about_the_gpu() -> None:
 
 def test_a_deadline_in_an_optional_stage_makes_the_result_partial() -> None:
     s = stages()
-    assert s.attempt("align", "words have no times of their own", raising(DeadlineReached("deadline_s: 3 seconds have passed"))) is None
+    assert (
+        s.attempt(
+            "align", "words have no times of their own", raising(DeadlineReached("deadline_s: 3 seconds have passed"))
+        )
+        is None
+    )
     assert s.partial
     assert [n.code for n in s.notices] == ["deadline_reached"]
 

@@ -57,14 +57,18 @@ def is_tied(start: float, end: float, turns: list[Turn]) -> bool:
 
 @given(turns_lists, st.lists(spans(20), min_size=1, max_size=8))
 @often
-def test_words_and_segments_get_the_labels_that_whisperx_gives(turns: list[Turn], words: list[tuple[float, float]]) -> None:
+def test_words_and_segments_get_the_labels_that_whisperx_gives(
+    turns: list[Turn], words: list[tuple[float, float]]
+) -> None:
     import pandas as pd
     from whisperx.diarize import assign_word_speakers
 
     asked = [w for w in sorted(words) if not is_tied(*w, turns)]
     assume(asked)
     frame = pd.DataFrame([{"start": t.start, "end": t.end, "speaker": t.label} for t in turns])
-    shape: dict[str, Any] = {"segments": [{"start": s, "end": e, "words": [{"word": "x", "start": s, "end": e}]} for s, e in asked]}
+    shape: dict[str, Any] = {
+        "segments": [{"start": s, "end": e, "words": [{"word": "x", "start": s, "end": e}]} for s, e in asked]
+    }
     theirs = assign_word_speakers(frame, shape, fill_nearest=True)["segments"]
 
     aligned = assign_speakers([Segment(s, e, "x", (Word("x", s, e),)) for s, e in asked], turns)
@@ -86,9 +90,13 @@ def test_a_short_turn_inside_a_very_long_one_of_another_is_found() -> None:
 
 @given(turns_lists, st.lists(spans(8), min_size=1, max_size=15))
 @often
-def test_segments_are_cut_exactly_where_the_speaker_changes(turns: list[Turn], words: list[tuple[float, float]]) -> None:
+def test_segments_are_cut_exactly_where_the_speaker_changes(
+    turns: list[Turn], words: list[tuple[float, float]]
+) -> None:
     ordered = [Word(f"w{n}", s, e) for n, (s, e) in enumerate(sorted(words))]
-    segment = Segment(ordered[0].start, ordered[-1].end, " " + " ".join(w.text for w in ordered), tuple(ordered), avg_logprob=-0.2)
+    segment = Segment(
+        ordered[0].start, ordered[-1].end, " " + " ".join(w.text for w in ordered), tuple(ordered), avg_logprob=-0.2
+    )
     found = assign_speakers([segment], turns)
     assert [w.text for s in found for w in s.words] == [w.text for w in ordered]
     assert all(w.label == s.label for s in found for w in s.words)
@@ -146,7 +154,12 @@ def test_every_word_gets_times_that_never_run_backwards(case: tuple[list[dict[st
 
 
 def test_a_gap_is_shared_by_length_of_the_words() -> None:
-    words = [{"word": "a", "start": 0.0, "end": 1.0}, {"word": "xxx"}, {"word": "y"}, {"word": "b", "start": 5.0, "end": 6.0}]
+    words = [
+        {"word": "a", "start": 0.0, "end": 1.0},
+        {"word": "xxx"},
+        {"word": "y"},
+        {"word": "b", "start": 5.0, "end": 6.0},
+    ]
     timed = words_with_times(words, 0.0, 6.0)
     assert [(w["start"], w["end"]) for w in timed] == [(0.0, 1.0), (1.0, 4.0), (4.0, 5.0), (5.0, 6.0)]
 
@@ -157,8 +170,14 @@ def test_the_aligners_own_words_are_not_changed_in_place() -> None:
     assert words == [{"word": "x"}]
 
 
-@given(st.lists(st.builds(lambda s, n, label: Turn(float(s), float(s + n), label), st.integers(0, 40), st.integers(0, 10), labels),
-                max_size=12))
+@given(
+    st.lists(
+        st.builds(
+            lambda s, n, label: Turn(float(s), float(s + n), label), st.integers(0, 40), st.integers(0, 10), labels
+        ),
+        max_size=12,
+    )
+)
 @often
 def test_alone_are_exactly_the_seconds_in_which_one_speaks(turns: list[Turn]) -> None:
     found = alone(turns)
@@ -175,7 +194,10 @@ def test_talk_of_two_at_once_counts_for_both() -> None:
     assert talk_seconds([Turn(0, 4, "A"), Turn(3, 5, "B"), Turn(6, 7, "A")]) == {"A": 5, "B": 2}
 
 
-@pytest.mark.parametrize(("label", "shown"), [("SPEAKER_00", "Anna"), ("SPEAKER_01", "SPEAKER_01"), ("SPEAKER_09", "SPEAKER_09"), (None, None)])
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [("SPEAKER_00", "Anna"), ("SPEAKER_01", "SPEAKER_01"), ("SPEAKER_09", "SPEAKER_09"), (None, None)],
+)
 def test_a_label_is_shown_by_its_name_where_it_has_one(label: str | None, shown: str | None) -> None:
     transcript = Transcript("en", 1.0, speakers=(Speaker("SPEAKER_00", "Anna"), Speaker("SPEAKER_01")))
     assert transcript.display(label) == shown

@@ -7,8 +7,8 @@ import itertools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from pipeline import models, recording, truth
+
 from scribe.vad import SpeechDetector, merged
 
 pytestmark = pytest.mark.xdist_group("models")
@@ -44,7 +44,9 @@ def test_chunks_are_those_of_whisperx(spans: list[tuple[float, float]], chunk_si
 
 @given(speech(), st.integers(1, 30))
 @settings(max_examples=200, deadline=None, derandomize=True)
-def test_no_speech_is_lost_and_only_a_stretch_by_itself_is_too_long(spans: list[tuple[float, float]], chunk_size: int) -> None:
+def test_no_speech_is_lost_and_only_a_stretch_by_itself_is_too_long(
+    spans: list[tuple[float, float]], chunk_size: int
+) -> None:
     chunks = merged(spans, chunk_size)
     assert [span for c in chunks for span in c.speech] == spans
     assert all(c.end - c.start <= chunk_size or len(c.speech) == 1 for c in chunks)
@@ -64,7 +66,11 @@ def test_both_detectors_hear_the_speech_of_a_conversation(detector: SpeechDetect
     chunks = detector.chunks(audio, 0.5, 0.363, 15)
     assert all(0 <= c.start < c.end <= audio.seconds and c.end - c.start <= 15.01 for c in chunks)
     assert all(a.end <= b.start for a, b in itertools.pairwise(chunks))
-    spoken = {round(t * 10) for turn in truth("conversation")["turns"] for t in (turn["start"], (turn["start"] + turn["end"]) / 2)}
+    spoken = {
+        round(t * 10)
+        for turn in truth("conversation")["turns"]
+        for t in (turn["start"], (turn["start"] + turn["end"]) / 2)
+    }
     inside = {t for c in chunks for s, e in c.speech for t in range(int(s * 10) - 5, int(e * 10) + 6)}
     assert len(spoken & inside) >= 0.9 * len(spoken)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
 from pipeline import configured, variables
+
 from scribe import settings as settings_module
 from scribe.settings import ROOT
 from scribe.weights import Location, ModelSet, Shelf, cached_snapshot, revision
@@ -19,11 +18,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(autouse=True)
-def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in variables():
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(settings_module, "VOLUME", tmp_path / "volume")
-    yield
 
 
 def snapshot(cache: Path, repository: str, commit: str = COMMIT) -> Path:
@@ -121,17 +119,28 @@ def test_a_baked_folder_of_another_model_does_not_replace_the_demo_model(tmp_pat
     assert ModelSet(configured(whisperx_model_dir=tmp_path)).speech().name == "whisper"
 
 
-@pytest.mark.parametrize(("values", "asked", "allowed"), [
-    ({}, "large-v3", True), ({}, "small", False), ({"allowed_models": ("small", "tiny")}, "small", True),
-    ({"allowed_models": ("small",)}, "large-v3", True), ({}, "/etc", False), ({}, "", False),
-])
+@pytest.mark.parametrize(
+    ("values", "asked", "allowed"),
+    [
+        ({}, "large-v3", True),
+        ({}, "small", False),
+        ({"allowed_models": ("small", "tiny")}, "small", True),
+        ({"allowed_models": ("small",)}, "large-v3", True),
+        ({}, "/etc", False),
+        ({}, "", False),
+    ],
+)
 def test_a_job_may_name_only_allowed_models(tmp_path: Path, values: dict[str, Any], asked: str, allowed: bool) -> None:
     assert real(tmp_path, **values).allows(asked) is allowed
 
 
 def test_the_operators_single_models_override_the_set(tmp_path: Path) -> None:
     places = real(tmp_path, align_model="me/align", diarization_model="me/diar", speaker_model="me/ecapa")
-    assert (places.aligner("de"), places.diarization.name, places.speaker.location.name) == (Location("me/align"), "me/diar", "me/ecapa")
+    assert (places.aligner("de"), places.diarization.name, places.speaker.location.name) == (
+        Location("me/align"),
+        "me/diar",
+        "me/ecapa",
+    )
     assert real(tmp_path).aligner("de") is None
 
 
@@ -149,16 +158,37 @@ def test_a_revision_follows_the_content_and_not_the_place_or_the_dates(tmp_path:
 
     one = made("a", b"x" * 200_000)
     assert made("b", b"x" * 200_000) == one
-    assert len({one, made("c", b"x" * 199_999 + b"y"), made("d", b"y" + b"x" * 199_999), made("e", b"x" * 200_001),
-                made("f", b"x" * 200_000, "v.bin")}) == 5
+    assert (
+        len(
+            {
+                one,
+                made("c", b"x" * 199_999 + b"y"),
+                made("d", b"y" + b"x" * 199_999),
+                made("e", b"x" * 200_001),
+                made("f", b"x" * 200_000, "v.bin"),
+            }
+        )
+        == 5
+    )
 
 
 def test_every_model_set_is_complete() -> None:
     for file in sorted((ROOT / "models").glob("*/model_set.json")):
         shape = json.loads(file.read_text("utf-8"))
         assert shape["name"] == file.parent.name
-        assert set(shape) == {"name", "whisper", "aligners", "diarization", "speaker", "vad_method", "vad_onset", "vad_offset", "chunk_size",
-                              "nltk_data", "code"}
+        assert set(shape) == {
+            "name",
+            "whisper",
+            "aligners",
+            "diarization",
+            "speaker",
+            "vad_method",
+            "vad_onset",
+            "vad_offset",
+            "chunk_size",
+            "nltk_data",
+            "code",
+        }
         assert set(shape["speaker"]) == {"source", "threshold", "margin", "min_seconds", "calibrated"}
 
 
