@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
 import tempfile
 import warnings
@@ -96,7 +95,7 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
     models = Models(places, settings.whisperx_device, settings.whisperx_compute_type, token, settings.vad_model_path)
     models.warm(settings.warmup)
     # Off the platform two workers may share a folder too, and each must only ever sweep its own.
-    workspaces = Workspaces(settings.jobs_dir, settings.runpod_pod_id or f"{socket.gethostname()}-{os.getpid()}")
+    workspaces = Workspaces(settings.jobs_dir, settings.runpod_pod_id or f"{os.uname().nodename}-{os.getpid()}")
     workspaces.sweep()
     client = GuardedClient(frozenset(settings.fetch_allow_hosts))
     outbox = Outbox(storage_of(settings), client, settings.prefix_transcripts, settings.presign_ttl)

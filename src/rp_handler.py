@@ -164,13 +164,15 @@ class Handler:
             )
         inline = task.inline or self._settings.inline_default or ("none" if delivery.formats else "preview")
         debug = task.debug if task.debug is not None else self._settings.debug
+        unstored = len(artifacts) < len(delivery.formats)
         return JobResult(
             transcript.language,
             transcript.language_probability,
             transcript.duration,
             shape["segments"],
             shape["speakers"],
-            inline="full" if len(artifacts) < len(delivery.formats) else inline,
+            inline="full" if unstored else inline,
+            unstored=unstored,
             text=FORMATS[task.inline_text].render(transcript, options) if task.inline_text else None,
             artifacts=artifacts,
             notices=[*prediction.notices, *notices],

@@ -118,7 +118,8 @@ def test_cues_keep_their_limits_and_never_overlap_whatever_is_said(transcript, o
             width = sum(p.width for p in line) + sum(p.space for p in line[1:])
             assert width <= options.max_line_width
         covered = list(parts(cue))
-        assert covered[0][0] == cue.start and covered[-1][1] == cue.end
+        assert covered[0][0] == cue.start
+        assert covered[-1][1] == cue.end
         assert all(a[1] == b[0] for a, b in zip(covered, covered[1:], strict=False))
     assert all(a.end <= b.start for a, b in zip(found, found[1:], strict=False))
     assert all(cue.end - cue.start <= MAX_MS for cue in found)
@@ -254,7 +255,8 @@ def test_json_has_whisperx_s_shape_with_names_and_labels():
         ],
     }
     short = whisperx_json.to_dict(transcript, words=False)
-    assert "word_segments" not in short and "words" not in short["segments"][0]
+    assert "word_segments" not in short
+    assert "words" not in short["segments"][0]
 
 
 def test_json_is_strict_when_a_number_is_not_a_number():
@@ -267,7 +269,8 @@ def test_json_is_strict_when_a_number_is_not_a_number():
     )
     text = FORMATS["json"].render(transcript, TextOptions())
     shape = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert shape["duration"] is None and shape["word_segments"][0]["start"] is None
+    assert shape["duration"] is None
+    assert shape["word_segments"][0]["start"] is None
     assert whisperx_json.from_dict(shape).segments[0].words[0].start == 0.0
 
 
@@ -325,8 +328,10 @@ def test_json_of_another_shape_is_refused_by_a_sentence(shape):
 
 def test_an_empty_transcript_gives_valid_empty_files():
     empty = render_all(Transcript("en", 30.0), FORMATS, TextOptions())
-    assert empty["srt"] == b"" and list(srt_library.parse("")) == []
-    assert empty["vtt"] == b"WEBVTT\n" and list(webvtt.from_string(empty["vtt"].decode())) == []
+    assert empty["srt"] == b""
+    assert list(srt_library.parse("")) == []
+    assert empty["vtt"] == b"WEBVTT\n"
+    assert list(webvtt.from_string(empty["vtt"].decode())) == []
     assert empty["tsv"] == b"start\tend\tspeaker\ttext\n"
     assert empty["txt"] == b""
     assert json.loads(empty["json"])["segments"] == []
@@ -386,7 +391,8 @@ def test_of_two_who_speak_at_once_the_second_waits_until_the_first_can_be_read()
 def test_segments_without_words_share_their_time_by_characters():
     transcript = Transcript("en", 20.0, (Segment(0.0, 12.0, "one two three four five six. " * 5),))
     found = cues(transcript, TextOptions(), labelled=False)
-    assert found[0].start == 0 and found[-1].end == 12_000
+    assert found[0].start == 0
+    assert found[-1].end == 12_000
     assert max(c.end - c.start for c in found) <= MAX_MS
 
 
@@ -406,7 +412,8 @@ def test_scripts_without_spaces_break_where_their_typography_allows(text):
         found = cues(transcript, TextOptions(), labelled=False)
         lines = ["".join(p.text for p in line) for c in found for line in c.lines]
         assert "".join(lines) == text
-        assert all(columns(line) <= 42 for line in lines) and len(lines) > 1
+        assert all(columns(line) <= 42 for line in lines)
+        assert len(lines) > 1
         assert not any(line[0] in "、。，่้็์ั" or line[-1] in "เแโใไ" for line in lines)
         assert not any(p.space for c in found for p in c.pieces[1:])
 
@@ -440,7 +447,8 @@ def test_highlighting_underlines_each_word_while_it_is_said():
 def test_a_name_that_ends_in_dashes_makes_no_arrow_with_its_tag():
     transcript = replace(spoken("Hello.", label="S"), speakers=(Speaker("S", "<!--"),))
     (cue,) = webvtt.from_string(FORMATS["vtt"].render(transcript, TextOptions()))
-    assert cue.text == "Hello." and unescape_vtt(cue.voice).strip() == "<!--"
+    assert cue.text == "Hello."
+    assert unescape_vtt(cue.voice).strip() == "<!--"
 
 
 def test_an_arrow_made_of_several_words_is_still_parted():
@@ -461,7 +469,9 @@ def test_right_to_left_text_survives_every_format():
 @given(st.text(st.characters(), max_size=80))
 def test_one_line_is_one_line_and_clusters_lose_nothing(text):
     line = one_line(text)
-    assert len(line.splitlines()) <= 1 and "\t" not in line and one_line(line) == line
+    assert len(line.splitlines()) <= 1
+    assert "\t" not in line
+    assert one_line(line) == line
     assert "".join(clusters(line)) == line
 
 
@@ -506,7 +516,8 @@ def test_nothing_said_or_named_becomes_a_tag_of_the_page(transcript, options):
 def test_the_page_loads_nothing_from_elsewhere_and_allows_only_its_own_script():
     text = page.render(spoken("Hello."), TextOptions(audio_name="talk.mp3"))
     assert not re.search(r"https?://|//cdn|@import|url\(", text)
-    assert "default-src 'none'" in text and "unsafe" not in text
+    assert "default-src 'none'" in text
+    assert "unsafe" not in text
     assert 'data-audio="talk.mp3"' in text
     assert len(page.render(Transcript("en", 1.0), TextOptions()).encode()) < 15_000
 

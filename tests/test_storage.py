@@ -89,7 +89,8 @@ def test_a_presigned_link_is_read_by_plain_http_with_its_type_and_name(server):
     assert headers["content-type"] == "text/vtt; charset=utf-8"
     assert headers["content-disposition"] == "attachment; filename=\"transcript.vtt\"; filename*=UTF-8''transcript.vtt"
     left = (datetime.fromisoformat(expires_at.replace("Z", "+00:00")) - datetime.now(timezone.utc)).total_seconds()
-    assert expires_at.endswith("Z") and 3500 < left <= 3600
+    assert expires_at.endswith("Z")
+    assert 3500 < left <= 3600
 
 
 def test_a_page_is_shown_and_not_saved(server):
@@ -111,7 +112,8 @@ def test_a_file_name_cannot_break_out_of_its_header(server, name, sent):
     storage_on(server).put(KEY, b"x", "text/plain", name)
     header = server.objects()[KEY][1]["content-disposition"]
     assert f'filename="{sent}"' in header
-    assert "\n" not in header and unquote(header.rsplit("''", 1)[1]) in (name, name.rsplit("/", 1)[-1], "download")
+    assert "\n" not in header
+    assert unquote(header.rsplit("''", 1)[1]) in (name, name.rsplit("/", 1)[-1], "download")
 
 
 def test_a_presigned_link_ends_when_it_says(server):
@@ -137,7 +139,8 @@ def test_the_signature_of_one_key_opens_no_other(server):
 
 def test_a_link_lasts_seven_days_at_most(server):
     url, _ = storage_on(server, presign_ttl=10**9).presign(KEY)
-    assert "X-Amz-Expires=604800" in url and "AWS4-HMAC-SHA256" in url
+    assert "X-Amz-Expires=604800" in url
+    assert "AWS4-HMAC-SHA256" in url
 
 
 def test_a_presigned_put_stores_the_object_with_its_type_and_name_and_nothing_else(server):
@@ -146,7 +149,8 @@ def test_a_presigned_put_stores_the_object_with_its_type_and_name_and_nothing_el
     assert put_by_http(url.replace("job-1", "job-2"), b"WEBVTT\n", headers) == 403
     assert put_by_http(url, b"WEBVTT\n", headers) == 200
     data, stored = server.objects()[KEY]
-    assert data == b"WEBVTT\n" and stored["content-type"] == "text/vtt; charset=utf-8"
+    assert data == b"WEBVTT\n"
+    assert stored["content-type"] == "text/vtt; charset=utf-8"
     assert stored["content-disposition"] == headers["Content-Disposition"]
 
 
@@ -182,7 +186,8 @@ def test_a_server_that_keeps_failing_is_given_up_and_may_be_tried_again_later(se
     server.fail(503, times=10)
     with pytest.raises(StorageUnavailable, match="kept failing") as raised:
         storage_on(server, attempts=3).put(KEY, b"x", "text/plain", "t.txt")
-    assert len(server.requests) == 3 and raised.value.retryable
+    assert len(server.requests) == 3
+    assert raised.value.retryable
 
 
 def test_a_connection_that_breaks_is_opened_again(server):
@@ -324,7 +329,9 @@ def test_no_error_and_no_log_shows_a_key_or_a_signature(server, caplog):
                 ask()
             shown += [str(raised.value), str(raised.value.to_dict()), repr(raised.value.__cause__), repr(storage)]
     text = "\n".join([*shown, caplog.text])
-    assert "CANARY" not in text and server.access_key not in text and "Signature=" not in text
+    assert "CANARY" not in text
+    assert server.access_key not in text
+    assert "Signature=" not in text
 
 
 def test_the_bucket_behind_the_endpoint_is_not_taken_for_a_folder(server):

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from .errors import WorkerError
+from .errors import UrlBlocked, WorkerError
 from .formats import FORMATS
 from .job import JobInput, Notice
 from .job_storage import JobStorage, send
@@ -69,8 +69,11 @@ class Delivery:
             return None
         try:
             stored = self._store.get(commit_key(*self._place))
-            answer = json.loads(stored) if stored is not None else None
-        except (WorkerError, ValueError) as error:
+            answer = json.loads(stored, parse_constant=_no_number) if stored is not None else None
+        except UrlBlocked:
+            # The name in s3Config leads to a private address: told now, not after the work.
+            raise
+        except (WorkerError, ValueError, RecursionError) as error:
             log.warning("the storage could not be asked for an earlier result (%s)", type(error).__name__)
             return None
         if not _is_answer(answer):
@@ -79,7 +82,8 @@ class Delivery:
         answer["artifacts"] = {
             name: a | self._link(a["key"], notices) if a.get("key") else a for name, a in answer["artifacts"].items()
         }
-        answer["warnings"] = answer["warnings"] + [n.to_dict() for n in notices]
+        told = [w for w in answer["warnings"] if w.get("code") != "presign_failed"]
+        answer["warnings"] = told + [n.to_dict() for n in notices]
         return answer
 
     def upload(self, files: Mapping[str, bytes]) -> tuple[dict[str, dict[str, Any]], list[Notice]]:
@@ -131,7 +135,14 @@ class Delivery:
 
 def _is_answer(shape: object) -> bool:
     """Whether this is what `commit` wrote: the object may be another program's, or half of one."""
-    if not isinstance(shape, dict) or not isinstance(shape.get("warnings"), list):
+    if not isinstance(shape, dict):
         return False
-    artifacts = shape.get("artifacts")
-    return isinstance(artifacts, dict) and all(isinstance(a, dict) for a in artifacts.values())
+    artifacts, warnings = shape.get("artifacts"), shape.get("warnings")
+    if not isinstance(artifacts, dict) or not isinstance(warnings, list):
+        return False
+    shown = [*artifacts.values(), *warnings]
+    return all(isinstance(s, dict) and isinstance(s.get("key"), str | None) for s in shown)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from .job import SCHEMA_VERSION, Notice
@@ -18,7 +20,10 @@ PREVIEW_SEGMENTS = 50
 
 @dataclass(slots=True)
 class JobResult:
-    """A finished job. `segments` are JSON-ready, with words where the job wants them; `inline` says how many travel."""
+    """A finished job. `segments` are JSON-ready, with words where the job wants them; `inline` says how many travel.
+
+    `unstored`: what should hold the transcript failed, so as much of it travels as fits.
+    """
 
     language: str | None
     language_probability: float | None
@@ -27,6 +32,7 @@ class JobResult:
     speakers: Sequence[Mapping[str, Any]]
     job_id: str = ""
     inline: str = "preview"
+    unstored: bool = False
     text: str | None = None
     artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notices: list[Notice] = field(default_factory=list)
@@ -36,9 +42,14 @@ class JobResult:
     debug: Mapping[str, Any] | None = None
 
     def to_dict(self, max_bytes: int) -> dict[str, Any]:
-        """The answer, at most `max_bytes` of UTF-8: full, then the preview, then as many preview segments as fit, then none."""
+        """The answer, at most `max_bytes` of UTF-8: full, then the preview, then fewer preview segments, then none.
+
+        With `unstored` there come, before the preview, all segments without words, then as many of them as fit.
+        """
+        count = len(self.segments)
         attempts = [
-            (self.inline, len(self.segments)),
+            (self.inline, PREVIEW_SEGMENTS if self.inline == "preview" else count),
+            *([("preview", count), ("preview", self._fitting(max_bytes))] if self.unstored else []),
             ("preview", PREVIEW_SEGMENTS),
             ("preview", 10),
             ("preview", 1),
@@ -52,6 +63,12 @@ class JobResult:
         answer["warnings"] = answer["warnings"][-10:]  # the last one tells of the truncation
         return answer
 
+    def _fitting(self, max_bytes: int) -> int:
+        """How many segments without words fit; 100 bytes are left for the numbers in the rest of the answer."""
+        room = max_bytes - size_of(self._shaped("none", 0, shrunk=True)) - 100
+        sizes = (size_of(strict(s)) + 2 for s in preview(self.segments, len(self.segments)))
+        return bisect_right(list(accumulate(sizes)), room)
+
     def _shaped(self, inline: str, limit: int, shrunk: bool) -> dict[str, Any]:
         shown = {"full": self.segments, "preview": preview(self.segments, limit), "none": ()}[inline]
         notices = list(self.notices)
@@ -59,6 +76,8 @@ class JobResult:
             kept = (
                 "the artifacts hold the whole transcript"
                 if self.artifacts
+                else "send the job again to store the whole transcript"
+                if self.unstored
                 else "configure storage to get the whole transcript"
             )
             notices.append(
@@ -94,9 +113,7 @@ class JobResult:
 
 def preview(segments: Sequence[Mapping[str, Any]], limit: int = PREVIEW_SEGMENTS) -> list[dict[str, Any]]:
     """The first segments without their words: a look, not the transcript."""
-    return [
-        {k: v for k, v in s.items() if k not in ("words", "chars")} for s in segments[: min(limit, PREVIEW_SEGMENTS)]
-    ]
+    return [{k: v for k, v in s.items() if k not in ("words", "chars")} for s in segments[:limit]]
 
 
 def strict(value: Any) -> Any:

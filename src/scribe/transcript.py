@@ -107,23 +107,25 @@ def words_with_times(words: Sequence[Mapping[str, Any]], start: float, end: floa
     filled in carries `interpolated: True`. Times never run backwards.
     """
     timed = [dict(w) for w in words]
-    known = [i for i, w in enumerate(timed) if w.get("start") is not None and w.get("end") is not None]
     at = 0
     while at < len(timed):
-        if at in known:
-            at += 1
-            continue
-        stop = next((i for i in known if i > at), len(timed))
+        stop = at
+        while stop < len(timed) and not _is_timed(timed[stop]):
+            stop += 1
         left = timed[at - 1]["end"] if at else start
         right = max(left, timed[stop]["start"] if stop < len(timed) else end)
-        weight = sum(len(timed[i]["word"]) or 1 for i in range(at, stop))
-        clock = left
-        for i in range(at, stop):
-            length = (right - left) * (len(timed[i]["word"]) or 1) / weight
-            timed[i] |= {"start": round(clock, 3), "end": round(clock + length, 3), "interpolated": True}
+        weights = [len(w["word"]) or 1 for w in timed[at:stop]]
+        letters, clock = sum(weights), left
+        for word, weight in zip(timed[at:stop], weights, strict=True):
+            length = (right - left) * weight / letters
+            word |= {"start": round(clock, 3), "end": round(clock + length, 3), "interpolated": True}
             clock += length
-        at = stop
+        at = stop + 1
     return timed
+
+
+def _is_timed(word: Mapping[str, Any]) -> bool:
+    return word.get("start") is not None and word.get("end") is not None
 
 
 def speaker_finder(turns: Iterable[Turn]) -> Callable[[float, float], str | None]:

@@ -152,7 +152,8 @@ def test_no_name_and_no_text_runs_a_script(browser: Browser, tmp_path: Path, att
     page.goto((tmp_path / "transcript.html").as_uri())
     page.locator("main p span").first.wait_for()
     assert dialogs == []
-    assert page.locator("script").count() == 1 and page.locator("img, svg").count() == 0
+    assert page.locator("script").count() == 1
+    assert page.locator("img, svg").count() == 0
     page.close()
 
 

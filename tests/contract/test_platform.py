@@ -19,8 +19,6 @@ from .files import FileServer
 from .platform import API_KEY, Platform
 from .worker import NotReady, WorkerProcess
 
-pytestmark = pytest.mark.xdist_group("stand-in")
-
 PLAIN = """
 import asyncio, runpod
 
