@@ -1,5 +1,5 @@
 # Every target sets itself up: nothing but Python 3.11 and the package registry is needed, no GPU, token, ffmpeg or apt.
-# `lab` alone installs a system package (espeak-ng) and says so first.
+# `lab` and `test-browser` install a system package (espeak-ng, chromium) and say so first.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -7,10 +7,11 @@ PY := $(VENV)/bin/python
 COMPILE := $(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.10 --no-header --no-emit-index-url
 INSTALL := $(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes --compile-bytecode
 
-.PHONY: help demo test lint lab lock clean
+.PHONY: help demo test test-browser lint lab lock clean
 help:
 	@echo "make demo   run the main job on the sample conversation (AUDIO=my.mp3 WHISPERX_MODEL=small for your own)"
 	@echo "make test   run the tests, offline, on the demo models"
+	@echo "make test-browser   drive the transcript page in a headless Chromium (installs chromium by apt)"
 	@echo "make lint   check the style"
 	@echo "make lab    score the demo models on synthetic conversations (installs espeak-ng by apt)"
 	@echo "make lock   resolve builder/requirements*.in anew"
@@ -36,7 +37,11 @@ demo: $(VENV)/.worker
 	$(PY) samples/demo.py $(if $(AUDIO),--audio "$(AUDIO)")
 
 test: $(VENV)/.dev
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
+
+test-browser: $(VENV)/.dev
+	@command -v chromium >/dev/null || { echo "Installing chromium by apt (about 100 MB)."; apt-get update -qq; apt-get install -y -qq chromium; }
+	$(PY) -m pytest tests/browser
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -15,6 +15,7 @@ for folder in (ROOT / "src", ROOT / "builder", ROOT / "tests"):
         sys.path.insert(0, str(folder))
 
 # Libraries read these at import; the suite must never reach for a hub.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the demo models are small: threads cost them more than they bring
 os.environ.update(
     ORT_DISABLE_TELEMETRY="1",
     HF_HUB_OFFLINE="1",

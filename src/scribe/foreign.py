@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-ALIASES = {"audio": "audio_file", "audio_url": "audio_file", "audio_base_64": "audio_base64"}
+ALIASES = {"audio": "audio_file", "audio_url": "audio_file", "audio_base_64": "audio_base64", "logprob_threshold": "log_prob_threshold"}
 TEXT_OF = {"plain_text": "txt", "formatted_text": "txt", "srt": "srt", "vtt": "vtt"}
 WITHOUT_EFFECT = {
     "huggingface_access_token": "huggingface_access_token is not used: set HF_TOKEN on the endpoint",
+    "translation": "translation does nothing: task translate writes English into the transcript itself",
     "enable_vad": "enable_vad does nothing: voice activity detection is always on",
     "best_of": "best_of does nothing: batched decoding does not sample",
     "condition_on_previous_text": "condition_on_previous_text does nothing: chunks are decoded independently",

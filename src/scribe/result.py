@@ -85,7 +85,7 @@ class JobResult:
                     "result_truncated",
                     "publish",
                     f"the answer would exceed RESULT_MAX_BYTES: {len(shown)} of "
-                    f"{len(self.segments)} segments are inline; {kept}",
+                    f"{len(self.segments)} segments are inline, without words; {kept}",
                 )
             )
         answer = {
