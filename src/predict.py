@@ -81,7 +81,7 @@ class Predictor:
         if job.speaker_verification:
             with self.gpu:
                 transcript = namer.renamed(transcript)
-        return Prediction(transcript, tuple(stages.notices), stages.timings, namer.used)
+        return Prediction(transcript, tuple(stages.notices), stages.timings, namer.used, partial=stages.partial)
 
 
 class _Pass:

@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-ALIASES = {"audio": "audio_file", "audio_url": "audio_file", "audio_base_64": "audio_base64", "logprob_threshold": "log_prob_threshold"}
+ALIASES = {
+    "audio": "audio_file",
+    "audio_url": "audio_file",
+    "audio_base_64": "audio_base64",
+    "logprob_threshold": "log_prob_threshold",
+}
 TEXT_OF = {"plain_text": "txt", "formatted_text": "txt", "srt": "srt", "vtt": "vtt"}
 WITHOUT_EFFECT = {
     "huggingface_access_token": "huggingface_access_token is not used: set HF_TOKEN on the endpoint",

@@ -192,7 +192,7 @@ def _stored(file: Path) -> Transcript:
     """The transcript that an earlier job left. Raises InvalidInput when the file is something else."""
     try:
         shape = json.loads(file.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InvalidInput("source.transcript_url does not hold a transcript.json") from None
     return from_dict(shape if isinstance(shape, dict) else {})
 

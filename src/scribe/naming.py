@@ -50,7 +50,7 @@ class Namer:
                 )
             if any(p is not None and p.model != encoder.identity for p in prints.values()):
                 raise InvalidInput("the stored transcript's embeddings were made by another speaker model")
-            own = {label: Voice(p.vector, p.seconds) if p else None for label, p in prints.items()}
+            own = {label: Voice(unit(p.vector), p.seconds) if p else None for label, p in prints.items()}
             found = self._matches(own, encoder)
             named = (
                 replace(s, name=m.name, score=m.score, reason=m.reason)

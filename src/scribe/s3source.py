@@ -26,14 +26,21 @@ class S3Sources:
     ) -> None:
         self._open_bucket = open_bucket
         self.client = client
-        self._allowed = tuple(prefix.removeprefix("s3://").strip("/") + "/" for prefix in allowed)
-        self._forbidden = forbidden.strip("/") + "/"
+        self._allowed = tuple(_folder(prefix) for prefix in allowed)
+        self._forbidden = _folder(forbidden)
 
     def signed(self, url: str) -> str:
         """A presigned address for `s3://bucket/key`. Raises UrlBlocked when the operator does not share that place."""
         parts = urlsplit(url)
-        bucket, key = parts.netloc, unquote(parts.path.lstrip("/"))
+        bucket, key = parts.netloc, unquote(parts.path.removeprefix("/"))
         place = f"{bucket}/{key}"
-        if not key or not place.startswith(self._allowed) or place.startswith(self._forbidden):
+        # Some storages keep their objects as files and resolve such a part; then the place is not what was checked.
+        odd = any(part in ("", ".", "..") for part in place.split("/"))
+        if odd or not place.startswith(self._allowed) or place.startswith(self._forbidden):
             raise UrlBlocked("this endpoint shares no such s3:// place: STORAGE_SOURCE_PREFIXES lists what it does")
         return self._open_bucket(bucket).presign_source(key)
+
+
+def _folder(place: str) -> str:
+    """`bucket/prefix/`, however many slashes the operator wrote: `/transcripts` must close what `transcripts` closes."""
+    return "/".join(filter(None, place.removeprefix("s3://").split("/"))) + "/"

@@ -25,6 +25,18 @@ from .settings import ROOT, Settings
 log = logging.getLogger(__name__)
 Loaded = TypeVar("Loaded")
 
+# Names that faster-whisper does not find under Systran/faster-whisper-<name>.
+SPEECH_REPOSITORIES = {
+    "large": "Systran/faster-whisper-large-v3",
+    "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+    "turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+    **{
+        f"distil-{size}": f"Systran/faster-distil-whisper-{size}"
+        for size in ("small.en", "medium.en", "large-v2", "large-v3")
+    },
+    "distil-large-v3.5": "distil-whisper/distil-large-v3.5-ct2",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
@@ -129,7 +141,7 @@ class ModelSet:
             if candidate.is_dir() and source not in ("", "."):
                 # A folder of the set keeps its short name; a snapshot's own name would be a bare hash.
                 return Location(source if candidate != Path(source) else candidate.name, candidate.resolve())
-        repository = source if "/" in source else prefix + source
+        repository = source if "/" in source else SPEECH_REPOSITORIES.get(source, prefix + source)
         for cache in self._settings.hub_caches:
             if snapshot := cached_snapshot(cache, repository):
                 return Location(source, snapshot)
