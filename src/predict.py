@@ -6,6 +6,7 @@ skipped with a notice, unless the job is `strict`.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from scribe.models import Models
 from scribe.naming import Namer
 from scribe.progress import Progress
 from scribe.recognition import recognize
+from scribe.sample import clean_name
 from scribe.stages import Stages, gpu_failure
 from scribe.transcript import Segment, Speaker, Transcript, alone, assign_speakers, talk_seconds
 from speaker_processing import Match, VoiceSample
@@ -81,7 +83,9 @@ class Predictor:
         if job.speaker_verification:
             with self.gpu:
                 transcript = namer.renamed(transcript)
-        return Prediction(transcript, tuple(stages.notices), stages.timings, namer.used, partial=stages.partial)
+        return Prediction(
+            transcript, tuple(stages.notices), stages.timings, namer.used, namer.effective, stages.partial
+        )
 
 
 class _Pass:
@@ -93,12 +97,13 @@ class _Pass:
         self._stages = stages
         self._namer = Namer(models, job, voices, stages)
         self._used: dict[str, str] = {}
+        self._effective: dict[str, Any] = {}
 
     def over(self, channels: Sequence[Audio]) -> Prediction:
         job, stages = self._job, self._stages
         duration = max(audio.seconds for audio in channels)
         found = recognize(channels, job, self._models, stages)
-        self._used["transcribe"] = found.model
+        self._used["transcribe"], self._effective = found.model, dict(found.effective)
         language, heard = found.language, found.channels
         if job.align_output or job.wants_diarization:
             heard = [self._aligned(segments, audio, language) for segments, audio in zip(heard, channels, strict=True)]
@@ -114,7 +119,7 @@ class _Pass:
             tuple(stages.notices),
             stages.timings,
             self._used | self._namer.used,
-            found.effective | ({"speaker_scores": self._namer.scores} if self._namer.scores else {}),
+            self._effective | self._namer.effective,
             stages.partial,
         )
 
@@ -136,6 +141,7 @@ class _Pass:
             return segments
         place = self._models.places.aligner(language)
         self._used["align"] = place.identity if place else f"whisperx:{language}"
+        self._effective |= {name: getattr(job, name) for name in ("interpolate_method", "return_char_alignments")}
         return aligned
 
     def _by_channel(self, heard: list[list[Segment]], channels: Sequence[Audio]) -> tuple[list[Segment], list[Speaker]]:
@@ -147,7 +153,11 @@ class _Pass:
             for s in part
         ]
         segments.sort(key=lambda s: (s.start, s.end))
-        given = dict(zip(labels, self._job.channel_names, strict=False))
+        names = [clean_name(name) for name in self._job.channel_names]
+        given = {label: name for label, name in zip(labels, names, strict=False) if name}
+        if len(names) > len(labels):
+            message = f"channel_names holds {len(names)} names and the recording {len(labels)} channels"
+            self._stages.notice("option_ignored", "transcribe", f"{message}: the last names do nothing")
         spoken = {label: [(s.start, s.end) for s in part] for label, part in zip(labels, heard, strict=True)}
         matches: dict[str, Match] = {}
         if self._job.speaker_verification:
@@ -181,13 +191,13 @@ class _Pass:
         if found is None:
             return segments, []
         self._used["diarize"] = self._models.places.diarization.identity
+        self._effective |= {name: getattr(job, name) for name in ("num_speakers", "min_speakers", "max_speakers")}
         seconds = talk_seconds(found.turns)
-        if job.num_speakers and len(seconds) != job.num_speakers:
-            stages.notice(
-                "speaker_count",
-                "diarize",
-                f"{job.num_speakers} speakers were asked for and {len(seconds)} could be told apart",
-            )
+        low, high = job.num_speakers or job.min_speakers or 0, job.num_speakers or job.max_speakers or math.inf
+        if not low <= len(seconds) <= high:
+            wanted = job.num_speakers or f"at least {low}, at most {high}"
+            message = f"{wanted} speakers were asked for and {len(seconds)} could be told apart"
+            stages.notice("speaker_count", "diarize", message)
         matches, own = (
             self._namer.matched({label: (audio, spans) for label, spans in alone(found.turns).items()})
             if (job.speaker_verification or job.return_speaker_embeddings)

@@ -164,6 +164,8 @@ def _verdict(name: str | None, scores: Mapping[str, float] | None, threshold: fl
     rounded = {n: round(s, 3) for n, s in scores.items()}
     best = max(scores.values(), default=None)
     shown = None if best is None else round(best, 3)
+    if not scores:
+        return Match(None, None, "there is no usable voice sample", {})
     if name is None:
         return Match(None, shown, "every name went to a speaker that fits better", rounded)
     score = scores[name]

@@ -74,7 +74,9 @@ class JobInput(Strict):
     no_speech_threshold: float | None = Field(None, ge=0, le=1, description="does nothing yet and says so in a warning")
     vad_method: Literal["pyannote", "silero"] | None = Field(None, description="null takes the model set's")
     vad_onset: float | None = Field(None, gt=0, lt=1, description="null takes the model set's")
-    vad_offset: float | None = Field(None, gt=0, lt=1, description="null takes the model set's; silero has none")
+    vad_offset: float | None = Field(
+        None, gt=0, lt=1, description="null takes the model set's; above vad_onset it acts as vad_onset"
+    )
     chunk_size: int | None = Field(
         None, ge=1, le=30, description="seconds decoded as one piece; null takes the model set's"
     )
@@ -97,6 +99,9 @@ class JobInput(Strict):
     )
     speaker_threshold: float | None = Field(
         None, ge=-1, le=1, description="least cosine of a match; null takes the speaker model's"
+    )
+    speaker_margin: float | None = Field(
+        None, ge=0, le=2, description="least lead over the second-best name; null takes the speaker model's"
     )
     return_speaker_embeddings: bool = Field(False, description="deliver each speaker's embedding")
     channels: Literal["mix", "split"] = Field("mix", description="split: each channel is one speaker")
@@ -173,9 +178,9 @@ class JobInput(Strict):
                 "; ".join(f"{p['key']} {p['problem']}" for p in problems[:20])[:2000], {"problems": problems[:50]}
             )
         job._notices.extend(Notice("option_ignored", "input", text) for text in notices)
-        job._notices.extend(ignored_options(job))
         job._inline_text = inline_text
         job._s3_config = s3
+        job._notices.extend(ignored_options(job))
         return job
 
     @property

@@ -71,6 +71,7 @@ def configure(level: str, as_json: bool, clean: Callable[[str], str]) -> None:
     root.addHandler(handler)
     root.setLevel(level)
     # whisperX sets up a console of its own, on stdout and past the cleaning, unless its logger has a handler already.
-    logging.getLogger("whisperx").addHandler(logging.NullHandler())
+    whisperx = logging.getLogger("whisperx")
+    whisperx.handlers, whisperx.propagate = [logging.NullHandler()], True
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING if level != "DEBUG" else logging.INFO)

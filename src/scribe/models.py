@@ -13,6 +13,7 @@ from .aligner import Aligner
 from .diarizer import Diarizer
 from .engines.whisperx import WhisperXEngine
 from .errors import ModelNotFound
+from .hub import bring
 from .loading import loading
 from .settings import InvalidSettings
 from .vad import PyannoteDetector, SileroDetector, SpeechDetector
@@ -66,7 +67,7 @@ class Models:
         with loading("speech model", place.name):
             return self._shelf.get(
                 key,
-                lambda: WhisperXEngine(place.source, self.device, self.compute_type, self._threads, self._local_only),
+                lambda: WhisperXEngine(self._here(place), self.device, self.compute_type, self._threads, True),
             )
 
     def detector(self, method: str) -> SpeechDetector:
@@ -85,7 +86,11 @@ class Models:
             return self._shelf.get(
                 f"align:{language}",
                 lambda: Aligner(
-                    language, place.source if place else None, self.device, self.places.nltk_data, self._local_only
+                    language,
+                    self._here(place) if place else None,
+                    self.device,
+                    self.places.nltk_data,
+                    self._local_only or place is not None,
                 ),
             )
 
@@ -93,13 +98,22 @@ class Models:
         """The diarization pipeline."""
         place = self.places.diarization
         with loading("diarization model", place.name):
-            return self._shelf.get("diarize", lambda: Diarizer(place.source, self.device, self._token))
+            return self._shelf.get("diarize", lambda: Diarizer(self._here(place), self.device, self._token))
 
     def encoder(self) -> SpeakerEncoder:
         """The speaker encoder."""
         place = self.places.speaker.location
         with loading("speaker model", place.name):
-            return self._shelf.get("speaker", lambda: SpeakerEncoder(place.source, place.identity, self.device))
+            return self._shelf.get(
+                "speaker", lambda: SpeakerEncoder(self._here(place), self.places.speaker.location.identity, self.device)
+            )
+
+    def _here(self, place: Location) -> str:
+        """The model's folder; one that is not on this machine is brought from the hub first, whole and checked."""
+        if place.path is not None or place.repository is None:
+            return place.source
+        log.info("[Predict] fetching %s from the hub", place.name)
+        return str(bring(place.repository, place.pin, self.places.cache, self._token, place.files))
 
 
 def resolve_device(wanted: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from speaker_processing import Match, SpeakerEncoder, Vector, Voice, VoiceSample, centroid, match, unit
 
@@ -18,7 +19,8 @@ Voices = dict[str, Voice | None]
 
 
 class Namer:
-    """Names the speakers of one job. `used` is the encoder by stage, `scores` the cosines of every label with every name."""
+    """Names the speakers of one job. `used` is the encoder by stage; `effective` what naming went by, and under
+    `speaker_scores` the cosines of every label with every name."""
 
     def __init__(self, models: Models, job: JobInput, voices: Sequence[VoiceSample], stages: Stages) -> None:
         self._models = models
@@ -26,7 +28,7 @@ class Namer:
         self._voices = voices
         self._stages = stages
         self.used: dict[str, str] = {}
-        self.scores: dict[str, dict[str, float]] = {}
+        self.effective: dict[str, Any] = {}
 
     def matched(self, speech: Mapping[str, tuple[Audio, Sequence[Span]]]) -> tuple[dict[str, Match], Voices]:
         """(matches by label, voices by label) from each label's own clean speech; both empty when naming is not to be had."""
@@ -76,8 +78,13 @@ class Namer:
     def _matches(self, own: Voices, encoder: SpeakerEncoder) -> dict[str, Match]:
         model = self._models.places.speaker
         threshold = model.threshold if self._job.speaker_threshold is None else self._job.speaker_threshold
-        found = match(own, self._enrolled(encoder), threshold, model.margin, model.min_seconds)
-        self.scores = {label: dict(m.scores) for label, m in found.items()}
+        margin = model.margin if self._job.speaker_margin is None else self._job.speaker_margin
+        found = match(own, self._enrolled(encoder), threshold, margin, model.min_seconds)
+        self.effective = {
+            "speaker_threshold": threshold,
+            "speaker_margin": margin,
+            "speaker_scores": {label: dict(m.scores) for label, m in found.items()},
+        }
         return found
 
     def _enrolled(self, encoder: SpeakerEncoder) -> dict[str, Vector]:

@@ -26,39 +26,50 @@ OF_RECOGNITION = frozenset(
         "language task model quality batch_size beam_size patience length_penalty repetition_penalty "
         "no_repeat_ngram_size initial_prompt hotwords suppress_numerals vad_method vad_onset vad_offset chunk_size "
         "language_detection_min_prob language_detection_max_tries align_output interpolate_method "
-        "return_char_alignments diarization num_speakers min_speakers max_speakers channels channel_names"
+        "return_char_alignments diarization num_speakers min_speakers max_speakers return_speaker_embeddings "
+        "channels channel_names"
     ).split()
 )
 GATES = ("temperature", "compression_ratio_threshold", "log_prob_threshold", "no_speech_threshold")
 COUNTS = ("num_speakers", "min_speakers", "max_speakers", "return_speaker_embeddings")
+NAMING = ("speaker_samples", "speaker_threshold", "speaker_margin")
+DETECTION = ("language_detection_min_prob", "language_detection_max_tries")
+SUBTITLES = ("max_line_width", "max_line_count", "highlight_words")
 
 
 def ignored_options(job: JobInput) -> list[Notice]:
-    """A notice for every option that this job gave and that does nothing, and for what its options imply."""
+    """A notice for every option that this job set to something and that does nothing, and for what its options imply."""
     aligned = job.align_output or job.wants_diarization
     stored, split = job.source is not None, job.channels == "split"
+    texts = {*(job.formats or ()), *job.result_urls, job.inline_text}
+    # The first row that has a key gives the reason.
     table = [
-        (stored, sorted(job.model_fields_set & OF_RECOGNITION), "with source, which recognizes nothing anew"),
-        (True, GATES, ": whisperX's batched decoding has no gates"),
+        (stored, sorted(OF_RECOGNITION), "with source, which recognizes nothing anew"),
+        # A temperature of 0 is what batched decoding does.
+        (True, GATES if job.temperature else GATES[1:], ": whisperX's batched decoding has no gates"),
         (split, ("diarization", *COUNTS), "with channels: split, where each channel is one speaker"),
         (not split, ("channel_names",), "without channels: split"),
-        (not split and not job.wants_diarization and not stored, COUNTS, "without diarization"),
-        (not job.speaker_verification, ("speaker_samples", "speaker_threshold"), "without speaker_verification"),
-        (not job.align_output and not stored, ("return_char_alignments",), "without align_output"),
-        (
-            not aligned and not stored and job.interpolate_method != "nearest",
-            ("interpolate_method",),
-            "without align_output",
-        ),
+        (not split and not job.wants_diarization, COUNTS, "without diarization"),
+        (not job.speaker_verification, NAMING, "without speaker_verification"),
+        (not job.align_output, ("return_char_alignments",), "without align_output"),
+        (not aligned, ("interpolate_method",), "without align_output"),
+        (job.language is not None, DETECTION, "beside language, which leaves nothing to detect"),
+        (job.beam_size is not None, ("quality",), "beside beam_size"),
+        (job.beam == 1, ("patience", "length_penalty"), "with a beam of 1, which compares nothing"),
+        (not texts & {"srt", "vtt"}, SUBTITLES, "without srt or vtt"),
     ]
-    notices = [
-        Notice("option_ignored", "input", f"{name} does nothing{'' if why.startswith(':') else ' '}{why}")
-        for applies, names, why in table
-        if applies
-        for name in names
-        if name in job.model_fields_set and getattr(job, name) not in (None, False, [])
-    ]
+    told: dict[str, str] = {}
+    for applies, names, why in table:
+        for name in names if applies else ():
+            if name in job.model_fields_set and not _is_default(job, name):
+                told.setdefault(name, f"{name} does nothing{'' if why.startswith(':') else ' '}{why}")
+    notices = [Notice("option_ignored", "input", message) for message in told.values()]
     if job.speaker_verification and not job.diarization and job.wants_diarization:
         message = "speaker_verification needs the speakers separated: diarization was switched on"
         notices.append(Notice("diarization_implied", "input", message))
     return notices
+
+
+def _is_default(job: JobInput, name: str) -> bool:
+    """Whether the job asks for what happens anyway."""
+    return getattr(job, name) == type(job).model_fields[name].get_default(call_default_factory=True)

@@ -6,10 +6,15 @@ import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
 
+# The search for the nearest key takes a millisecond; a job of ten megabytes has room for a million keys.
+MOST_UNKNOWN = 20
+
 
 def unknown_keys(raw: Mapping[str, Any], known: Collection[str]) -> list[dict[str, str]]:
-    problems = []
+    problems: list[dict[str, str]] = []
     for key in raw:
+        if len(problems) == MOST_UNKNOWN:
+            break
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else ""

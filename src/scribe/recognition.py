@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .audio import Audio
@@ -11,6 +11,7 @@ from .engines import Engine, SpeechOptions
 from .errors import DeadlineReached
 from .job import JobInput
 from .models import Models
+from .notice import DETECTION
 from .stages import Stages
 from .transcript import Chunk, Segment
 
@@ -41,18 +42,15 @@ class Recognized:
 def recognize(channels: Sequence[Audio], job: JobInput, models: Models, stages: Stages) -> Recognized:
     """Raises what the engine raises, and DeadlineReached when the deadline passed before anything was recognized."""
     place = models.places.speech(job.model)
-    options = speech_options(job, models.device)
     how = listening(job, models)
-    effective = {field: getattr(how, field) for field in how.__slots__} | {
-        "model": place.name,
-        "device": models.device,
-        "compute_type": models.compute_type,
-        "beam_size": options.beam_size,
-        "batch_size": options.batch_size,
-    }
+    if job.vad_offset is not None and how.vad_offset < job.vad_offset:
+        stages.notice("option_reduced", "transcribe", f"vad_offset is lowered to vad_onset, {how.vad_onset:g}")
     with stages.enter("transcribe"):
         with stages.timed("load"):
             detector, engine = models.detector(how.vad_method), models.engine(place)
+        options, known = _honoured(job, speech_options(job, models.device), engine, stages)
+        named = {"model": place.name, "device": models.device, "compute_type": models.compute_type}
+        effective = named | asdict(how) | asdict(options)
         chunks: list[list[Chunk]] = []
         with stages.timed("vad"):
             for audio in channels:
@@ -61,9 +59,10 @@ def recognize(channels: Sequence[Audio], job: JobInput, models: Models, stages: 
         voiced = next(((a, c) for a, c in zip(channels, chunks, strict=True) if c), None)
         if voiced is None:
             stages.notice("no_speech", "transcribe", "no speech was found in the recording")
-            return Recognized(job.language, None, [[] for _ in channels], effective, place.identity)
-        language, probability = job.language, None
+            return Recognized(known, None, [[] for _ in channels], effective, place.identity)
+        language, probability = known, None
         if language is None:
+            effective |= {name: getattr(job, name) for name in DETECTION}
             language, probability = engine.detect_language(
                 *voiced, job.language_detection_max_tries, job.language_detection_min_prob, stages.tick
             )
@@ -94,12 +93,31 @@ def speech_options(job: JobInput, device: str) -> SpeechOptions:
 def listening(job: JobInput, models: Models) -> Listening:
     """The job's voice activity options over those of the model set."""
     places = models.places
+    onset = job.vad_onset or places.vad_onset
     return Listening(
         job.vad_method or places.vad_method,
-        job.vad_onset or places.vad_onset,
-        job.vad_offset or places.vad_offset,
+        onset,
+        # Speech that ended above the probability at which it begins would flicker.
+        min(onset, job.vad_offset or places.vad_offset),
         job.chunk_size or places.chunk_size,
     )
+
+
+def _honoured(
+    job: JobInput, asked: SpeechOptions, engine: Engine, stages: Stages
+) -> tuple[SpeechOptions, str | None]:
+    """(the options that this model can honour, the language when it need not be detected); a notice for every other."""
+    options = engine.fitted(asked)
+    for name in ("initial_prompt", "hotwords"):
+        if getattr(options, name) != getattr(asked, name):
+            stages.notice("option_reduced", "transcribe", f"{name} is too long for the model and was cut")
+    if engine.multilingual:
+        return options, job.language
+    if job.language not in (None, "en"):
+        stages.notice("option_ignored", "transcribe", "language does nothing: this model writes English only")
+    if job.task != "transcribe":
+        stages.notice("option_ignored", "transcribe", "task does nothing: this model writes English only")
+    return replace(options, task="transcribe"), "en"
 
 
 def _transcribed(

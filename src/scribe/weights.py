@@ -16,10 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .hub import repository_folder
 from .settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
@@ -38,12 +39,20 @@ SPEECH_REPOSITORIES = {
 }
 
 
+# What CTranslate2 and the tokenizer read of a speech repository, which may hold other formats too.
+SPEECH_FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*")
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
-    """One model's place: a local folder (`path`), or a name that the hub resolves."""
+    """One model's place: a local folder (`path`), or a `repository` of the hub at the revision `pin` (None: main)."""
 
     name: str
     path: Path | None = None
+    repository: str | None = field(default=None, compare=False)
+    pin: str | None = field(default=None, compare=False)
+    files: tuple[str, ...] = field(default=(), compare=False)
+    """Patterns of the files that are needed; empty for all."""
 
     @property
     def source(self) -> str:
@@ -54,7 +63,7 @@ class Location:
     def identity(self) -> str:
         """`name@revision`, as results and cache keys carry it. The revision of a local folder is a digest of its files."""
         if self.path is None:
-            return self.name
+            return f"{self.name}@{self.pin[:12]}" if self.pin else self.name
         return f"{self.name}@{revision(self.path)}"
 
 
@@ -107,6 +116,17 @@ class ModelSet:
         source = self._settings.align_model or self._set["aligners"].get(language)
         return self._place(source) if source else None
 
+    def aligners(self) -> dict[str, Location]:
+        """The named aligners by language; `any` for ALIGN_MODEL. Empty: whisperX chooses."""
+        if self._settings.align_model:
+            return {"any": self._place(self._settings.align_model)}
+        return {language: self._place(source) for language, source in self._set["aligners"].items()}
+
+    @property
+    def cache(self) -> Path:
+        """The hub cache that downloads go into."""
+        return self._settings.hub_caches[-1]
+
     def only_aligns(self, language: str) -> bool:
         """False for a language that this set's aligners do not cover. An empty list means whisperX's own choice for all."""
         return bool(self._settings.align_model) or not self._set["aligners"] or language in self._set["aligners"]
@@ -137,23 +157,31 @@ class ModelSet:
         return place.path is not None and self._folder.resolve() in place.path.parents
 
     def _place(self, source: str, prefix: str = "") -> Location:
-        for candidate in (self._folder / source, Path(source)):
-            if candidate.is_dir() and source not in ("", "."):
+        """`source` is a folder, or a repository or short name with an optional `@revision`."""
+        name, _, pin = (source, "", "") if Path(source).is_dir() else source.partition("@")
+        for candidate in (self._folder / name, Path(name)):
+            if candidate.is_dir() and name not in ("", "."):
                 # A folder of the set keeps its short name; a snapshot's own name would be a bare hash.
-                return Location(source if candidate != Path(source) else candidate.name, candidate.resolve())
-        repository = source if "/" in source else SPEECH_REPOSITORIES.get(source, prefix + source)
+                return Location(name if candidate != Path(name) else candidate.name, candidate.resolve())
+        repository = name if "/" in name else SPEECH_REPOSITORIES.get(name, prefix + name)
+        files = SPEECH_FILES if prefix else ()
         for cache in self._settings.hub_caches:
-            if snapshot := cached_snapshot(cache, repository):
-                return Location(source, snapshot)
-        return Location(source)
+            if snapshot := cached_snapshot(cache, repository, pin or "main"):
+                return Location(name, snapshot, repository, pin or None, files)
+        return Location(name, None, repository, pin or None, files)
 
 
-def cached_snapshot(cache: Path, repository: str) -> Path | None:
-    """The folder of a repository's `main` in a hub cache (`models--org--name/snapshots/<hash>`), if there is one."""
-    folder = cache / f"models--{repository.replace('/', '--')}"
+def cached_snapshot(cache: Path, repository: str, wanted: str = "main") -> Path | None:
+    """The folder of a repository's branch or commit in a hub cache (`models--org--name/snapshots/<hash>`), if it is whole.
+
+    A ref that holds the commit is the sign that all of it is there: `hub.bring` writes it last.
+    """
+    folder = repository_folder(cache, repository)
     with contextlib.suppress(OSError):
-        snapshot = folder / "snapshots" / (folder / "refs" / "main").read_text("utf-8").strip()
-        if snapshot.is_dir() and any(snapshot.iterdir()):
+        refs = {ref.name: ref.read_text("utf-8").strip() for ref in (folder / "refs").iterdir() if ref.is_file()}
+        commit = refs.get(wanted, wanted)
+        snapshot = folder / "snapshots" / commit
+        if commit in refs.values() and snapshot.is_dir() and any(snapshot.iterdir()):
             return snapshot
     return None
 

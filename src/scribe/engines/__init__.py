@@ -27,7 +27,16 @@ class SpeechOptions:
 
 
 class Engine(Protocol):
-    """A loaded speech model. Not safe for two jobs at once: the caller holds the GPU's lock."""
+    """A loaded speech model. Not safe for two jobs at once: the caller holds the GPU's lock.
+
+    `multilingual`: False for a model that writes English only, whatever language or task it is given.
+    """
+
+    @property
+    def multilingual(self) -> bool: ...
+
+    def fitted(self, options: SpeechOptions) -> SpeechOptions:
+        """The options with initial_prompt and hotwords cut to what goes before a chunk and leaves room for its text."""
 
     def detect_language(
         self,

@@ -17,7 +17,8 @@ from . import SpeechOptions
 log = logging.getLogger(__name__)
 Tick = Callable[[float | None], None]
 
-# Chunks handed to whisperX in one call, a multiple of every usual batch: about half an hour of speech.
+# Handed to whisperX in one call, which gives nothing back before it is over: what a stop can lose.
+GROUP_BATCHES = 4
 GROUP_CHUNKS = 128
 
 
@@ -38,12 +39,34 @@ class WhisperXEngine:
                 local_files_only=local_only,
             )
 
+    @property
+    def multilingual(self) -> bool:
+        return bool(self._pipeline.model.model.is_multilingual)
+
+    def fitted(self, options: SpeechOptions) -> SpeechOptions:
+        """Whisper's window holds 448 tokens, prompt and text together; faster-whisper cuts the prompt and the hotwords to
+        half of it each, and the two together then fail, or leave no room to write. They share one half here."""
+        tokenizer, most = self._pipeline.model.hf_tokenizer, self._pipeline.model.max_length // 2 - 1
+        before, words = (
+            tokenizer.encode(" " + (text or "").strip(), add_special_tokens=False).ids if text else []
+            for text in (options.initial_prompt, options.hotwords)
+        )
+        if len(before) + len(words) <= most:
+            return options
+        # The start of the hotwords and the end of the prompt, which stands next to the speech.
+        kept = words[: max(most - len(before), most // 2)]
+        return dataclasses.replace(
+            options,
+            hotwords=tokenizer.decode(kept).strip() or None,
+            initial_prompt=tokenizer.decode(before[-(most - len(kept)) :]).strip() or None,
+        )
+
     def detect_language(
         self, audio: Audio, chunks: Sequence[Chunk], max_tries: int, min_prob: float, tick: Tick
     ) -> tuple[str, float | None]:
         """Listen to chunks of speech, not to the file's first 30 s, which may be music; stop at `min_prob` when it is given."""
         model = self._pipeline.model
-        if not model.model.is_multilingual:
+        if not self.multilingual:
             return "en", None
         heard: list[dict[str, float]] = []
         for chunk in chunks[:max_tries]:
@@ -70,8 +93,9 @@ class WhisperXEngine:
         Raises GpuOutOfMemory when one chunk does not.
         """
         batch, done = options.batch_size, 0
+        most = min(GROUP_CHUNKS, GROUP_BATCHES * batch)
         while done < len(chunks):
-            group = chunks[done : done + GROUP_CHUNKS]
+            group = chunks[done : done + most]
             try:
                 found = self._run(audio, group, language, options, batch, _within(tick, done, len(group), len(chunks)))
             except RuntimeError as error:

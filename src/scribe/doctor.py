@@ -1,0 +1,258 @@
+"""What works on this machine and what does not: looked at one by one, each failure with what to do about it.
+
+`examine` is for a person (`--check`) and looks at everything; `fit` is for the platform, asks only what makes a worker
+useless, and is quick: a worker that fails it is replaced.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from . import hub, machine
+from .accelerator import Gpu, accelerators
+from .audio import SAMPLE_RATE, Audio
+from .engines import SpeechOptions
+from .errors import StorageDenied, WorkerError
+from .loading import loading
+from .report import Finding, Report, State, told
+from .settings import VOLUME, InvalidSettings, Settings
+from .transcript import Chunk
+from .weights import Location, ModelSet
+
+log = logging.getLogger(__name__)
+GIB = 1024**3
+PCM_BYTES_PER_SECOND = 2 * SAMPLE_RATE
+# A job of an hour needs 115 MB of scratch beside its download.
+LEAST_SCRATCH = 256 * 1024**2
+# The SDK's own check refuses to start below this, and large-v3 with the other models takes about as much.
+LEAST_MEMORY = 4 * GIB
+# pyannote 4 was seen to take up to 9.5 GB on long files.
+COMFORTABLE_GPU = 10 * GIB
+
+
+class Loaders(Protocol):
+    """The worker's models as the doctor uses them: each method loads and raises a WorkerError when it cannot."""
+
+    places: ModelSet
+    device: str
+    compute_type: str
+
+    def engine(self, place: Location) -> Any: ...
+    def detector(self, method: str) -> Any: ...
+    def aligner(self, language: str) -> Any: ...
+    def diarizer(self) -> Any: ...
+    def encoder(self) -> Any: ...
+
+
+class Doctor:
+    """`models` builds the loaders and may raise InvalidSettings; `storage` has a `probe`, None without a bucket.
+
+    `usage`, `memory` and `gpus` ask the machine; a test hands in its own.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        models: Callable[[], Loaders],
+        storage: Any | None = None,
+        usage: Callable[[Path], Any] = shutil.disk_usage,
+        memory: Callable[[], int] = machine.memory_limit,
+        gpus: Callable[[], list[Gpu]] = accelerators,
+    ) -> None:
+        self._settings = settings
+        self._models = models
+        self._storage = storage
+        self._usage = usage
+        self._memory = memory
+        self._gpus = gpus
+
+    def examine(self) -> Report:
+        """Look at everything. Takes as long as loading every model that is on this machine."""
+        found: list[Finding] = []
+        for look in (self._machine, self._graphics, self._folders, self._all_models, self._store):
+            try:
+                found.extend(look())
+            except Exception as error:
+                log.exception("the examination broke off")
+                name = look.__name__.strip("_").replace("_", " ")
+                found.append(Finding(name, "failed", f"the examination broke off: {type(error).__name__}"))
+        return Report(tuple(found))
+
+    def fit(self, models: Loaders) -> None:
+        """Raise RuntimeError, with all reasons, when this worker could do no job: no scratch, no GPU, no decoding."""
+        found = [*self._scratch("JOBS_DIR", self._settings.jobs_dir, needed=True)]
+        if models.device == "cuda":
+            found.extend(self._each_gpu(self._gpus()))
+        if "asr" in self._settings.warmup:
+            found.append(self._decodes(models))
+        amiss = [f for f in found if f.state == "failed"]
+        if amiss:
+            raise RuntimeError(told(amiss))
+
+    def _machine(self) -> Iterator[Finding]:
+        memory = self._memory()
+        enough = memory >= LEAST_MEMORY
+        yield Finding(
+            "memory",
+            "ok" if enough else "warning",
+            f"{memory / GIB:.1f} GiB for this container",
+            "" if enough else "Give the container 4 GiB or more: the models are killed without a word when it runs out.",
+        )
+
+    def _graphics(self) -> Iterator[Finding]:
+        gpus, driver = self._gpus(), machine.driver_version()
+        wanted = self._settings.whisperx_device
+        if not gpus:
+            why = "no NVIDIA driver" if driver is None else f"a driver for CUDA {driver[0]}.{driver[1]} and no usable GPU"
+            remedy = "Choose a GPU and CUDA 12.8 for the endpoint, or start the container with --gpus all."
+            yield Finding("GPU", "failed" if wanted == "cuda" else "warning", f"none: {why}; the CPU would be used", remedy)
+        elif wanted == "cpu":
+            yield Finding("GPU", "warning", f"{gpus[0].name} is there and WHISPERX_DEVICE is cpu", "Unset WHISPERX_DEVICE.")
+        else:
+            yield from self._each_gpu(gpus)
+        if driver is not None:
+            old = driver < (12, 0)
+            state: State = "failed" if old and gpus else "ok" if driver >= (12, 8) else "warning"
+            yield Finding(
+                "driver", state, f"knows CUDA {driver[0]}.{driver[1]}; the packages are made for 12.8",
+                "" if state == "ok" else "Set the endpoint's allowed CUDA versions to 12.8 and newer.",
+            )  # fmt: skip
+        missing = machine.missing_libraries()
+        state = "ok" if not missing else "failed" if gpus and wanted != "cpu" else "warning"
+        yield Finding(
+            "CUDA libraries", state, f"{len(machine.CUDA_LIBRARIES) - len(missing)} of {len(machine.CUDA_LIBRARIES)} load"
+            + (f"; missing: {', '.join(missing)}" if missing else ""),
+            "Install builder/requirements.txt anew, or rebuild the image." if missing else "",
+        )  # fmt: skip
+
+    def _each_gpu(self, gpus: list[Gpu]) -> Iterator[Finding]:
+        for number, gpu in enumerate(gpus):
+            text = f"{gpu.name}, {gpu.memory / GIB:.0f} GiB, compute capability {gpu.capability[0]}.{gpu.capability[1]}"
+            if gpu.fault:
+                yield Finding(f"GPU {number}", "failed", f"{text}: {gpu.fault}", "Choose a GPU of Turing (2018) or newer.")
+            elif gpu.memory < COMFORTABLE_GPU:
+                remedy = "Choose a GPU with 16 GB or more: separating the speakers of a long recording takes up to 10 GB."
+                yield Finding(f"GPU {number}", "warning", text, remedy)
+            else:
+                yield Finding(f"GPU {number}", "ok", text)
+
+    def _folders(self) -> Iterator[Finding]:
+        mounted = os.path.ismount(VOLUME)
+        yield Finding("volume", "ok", f"{VOLUME} is {'mounted' if mounted else 'not mounted: what is downloaded goes with the worker'}")
+        yield from self._scratch("JOBS_DIR", self._settings.jobs_dir, needed=True)
+        yield from self._scratch("TMPDIR", Path(tempfile.gettempdir()), needed=True)
+        yield from self._scratch("hub cache", self._settings.hub_caches[-1], needed=False)
+
+    def _scratch(self, name: str, folder: Path, needed: bool) -> Iterator[Finding]:
+        remedy = f"Point {'HF_HOME' if name == 'hub cache' else name} at a folder with room that this user may write to."
+        amiss: State = "failed" if needed else "warning"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"x")
+            free = self._usage(folder).free
+        except OSError as error:
+            yield Finding(name, amiss, f"{folder} cannot be written to: {error.strerror}", remedy)
+            return
+        text = f"{folder}, {free / GIB:.1f} GiB free"
+        longest = self._settings.max_audio_bytes + int(self._settings.max_audio_seconds * PCM_BYTES_PER_SECOND)
+        if free < LEAST_SCRATCH:
+            yield Finding(name, amiss, text, remedy)
+        elif name == "JOBS_DIR" and free < longest * self._settings.concurrency:
+            yield Finding(name, "warning", f"{text}; the largest job may need {longest / GIB:.1f}", remedy)
+        else:
+            yield Finding(name, "ok", text)
+
+    def _all_models(self) -> Iterator[Finding]:
+        try:
+            models = self._models()
+        except InvalidSettings as error:
+            yield Finding("models", "failed", f"not looked at: {error}", "Mend the GPU first, or set WHISPERX_DEVICE=cpu.")
+            return
+        yield self._compute_type(models)
+        places, warm = models.places, self._settings.warmup
+        speech = self._model("speech model", places.speech(), True, lambda: models.engine(places.speech()))
+        yield speech
+        method = places.vad_method
+        yield self._loaded(f"voice activity ({method})", "", True, lambda: models.detector(method))
+        if speech.state == "ok":
+            yield self._decodes(models)
+        for language, place in places.aligners().items():
+            load = (lambda code: lambda: models.aligner(code))(language if language != "any" else "en")
+            yield self._model(f"aligner ({language})", place, "align" in warm, load)
+        if not places.aligners():
+            yield Finding("aligner", "skipped", "whisperX's choice for each language, downloaded when it is first needed")
+        yield self._model("diarization model", places.diarization, "diarization" in warm, models.diarizer)
+        yield self._model("speaker model", places.speaker.location, "speakers" in warm, models.encoder)
+
+    def _compute_type(self, models: Loaders) -> Finding:
+        import ctranslate2
+
+        known = sorted(ctranslate2.get_supported_compute_types(models.device))
+        text = f"{models.compute_type} on {models.device}"
+        if models.compute_type in {*known, "default", "auto"}:
+            return Finding("compute type", "ok", text)
+        return Finding("compute type", "failed", text, f"Set WHISPERX_COMPUTE_TYPE to one of {', '.join(known)}.")
+
+    def _model(self, check: str, place: Location, needed: bool, load: Callable[[], Any]) -> Finding:
+        """A model that is here is loaded; for another the hub is asked whether it could be had."""
+        if place.path is not None:
+            return self._loaded(check, place.identity, needed, load)
+        token = self._settings.hf_token.get_secret_value() if self._settings.hf_token else None
+        try:
+            with loading(check, place.name):
+                offer = hub.ask(place.repository or place.name, place.pin, token, place.files)
+        except WorkerError as error:
+            return Finding(check, "failed" if needed else "warning", error.message, error.remedy)
+        text = f"{place.name} is not on this machine; the hub would give {offer.bytes / 1e9:.1f} GB on first use"
+        return Finding(check, "warning", text, "Bake it into the image (PRELOAD_MODELS) or keep HF_HOME on a volume.")
+
+    def _loaded(self, check: str, name: str, needed: bool, load: Callable[[], Any]) -> Finding:
+        began = time.monotonic()
+        try:
+            load()
+        except WorkerError as error:
+            return Finding(check, "failed" if needed else "warning", error.message, error.remedy)
+        return Finding(check, "ok", f"{name} loaded in {time.monotonic() - began:.1f} s".strip())
+
+    def _decodes(self, models: Loaders) -> Finding:
+        """One second of faint noise through the speech model: what it says does not matter, that it answers does."""
+        import numpy as np
+
+        began = time.monotonic()
+        try:
+            with tempfile.TemporaryDirectory() as folder, loading("speech model", models.places.speech().name):
+                noise = np.random.default_rng(0).normal(0, 30, SAMPLE_RATE).astype("<i2")
+                (Path(folder) / "noise.pcm").write_bytes(noise.tobytes())
+                audio, chunk = Audio(Path(folder) / "noise.pcm", SAMPLE_RATE), Chunk(0.0, 1.0, ((0.0, 1.0),))
+                models.engine(models.places.speech()).transcribe(
+                    audio, [chunk], "en", SpeechOptions(batch_size=1), lambda segment: None, lambda fraction: None
+                )
+        except (WorkerError, OSError) as error:
+            remedy = error.remedy if isinstance(error, WorkerError) else "Give TMPDIR room."
+            return Finding("decoding", "failed", str(error), remedy)
+        return Finding("decoding", "ok", f"one second decoded in {time.monotonic() - began:.1f} s")
+
+    def _store(self) -> Iterator[Finding]:
+        if self._storage is None:
+            yield Finding("storage", "skipped", "no STORAGE_BUCKET: answers carry the transcript themselves")
+            return
+        began = time.monotonic()
+        try:
+            self._storage.probe()
+        except StorageDenied as error:
+            if error.details.get("action") != "delete":
+                yield Finding("storage", "failed", error.message, error.remedy)
+            else:
+                yield Finding("storage", "ok", "put and get work; the keys may not delete, so a small probe object stays")
+        except WorkerError as error:
+            yield Finding("storage", "failed", error.message, "Check STORAGE_ENDPOINT and that the network lets it through.")
+        else:
+            yield Finding("storage", "ok", f"put, get and delete in {time.monotonic() - began:.1f} s")

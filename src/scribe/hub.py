@@ -1,0 +1,112 @@
+"""The model hub: bring a repository here whole, at one revision, checked; or only ask whether it may be had.
+
+The hub's own client lists a snapshot under its branch before the files are there, so a second worker on the same
+volume could take half a model. Here the branch is written last, when every file is present and has its checksum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from .errors import WeightsCorrupt
+
+ASK_TIMEOUT_S = 15.0
+# Other frameworks' copies of the same weights, and language models that no loader here reads.
+NEVER = ("*.h5", "*.msgpack", "*.ot", "*.onnx", "*.tflite", "language_model/*", "*.md", ".gitattributes")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the hub would give: the commit, the files and their bytes in all."""
+
+    commit: str
+    files: tuple[Any, ...]
+    bytes: int
+
+
+def repository_folder(cache: Path, repository: str) -> Path:
+    """Where a hub cache keeps a repository."""
+    return cache / f"models--{repository.replace('/', '--')}"
+
+
+def ask(repository: str, revision: str | None, token: str | None, only: Sequence[str] = ()) -> Offer:
+    """What the hub has under this name, and that this token may have it. Raises what the hub's client raises."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+    info = api.model_info(repository, revision=revision, timeout=ASK_TIMEOUT_S, files_metadata=True)
+    if getattr(info, "gated", False):
+        # Anyone may see a gated model's page; only this tells whether the terms were accepted.
+        api.auth_check(repository)
+    names = [s.rfilename for s in info.siblings or ()]
+    never = (*NEVER, "*.bin") if any(name.endswith(".safetensors") for name in names) else NEVER
+    files = tuple(s for s in info.siblings or () if _taken(s.rfilename, only, never))
+    return Offer(str(info.sha), files, sum(s.size or 0 for s in files))
+
+
+def bring(repository: str, revision: str | None, cache: Path, token: str | None, only: Sequence[str] = ()) -> Path:
+    """The folder of a whole, checked snapshot in `cache`; what is there already is not downloaded again.
+
+    `revision`: a branch, tag or commit, None for main. `only`: file patterns, empty for all that a loader here could
+    want. A cut download goes on where it broke off. Two workers may do this at once. Raises WeightsCorrupt when bytes
+    arrived that are not the announced ones (they are removed), else what the hub's client raises.
+    """
+    from huggingface_hub import snapshot_download
+
+    offer = ask(repository, revision, token, only)
+    snapshot = Path(
+        snapshot_download(
+            repository,
+            revision=offer.commit,
+            cache_dir=cache,
+            token=token,
+            allow_patterns=[s.rfilename for s in offer.files],
+        )
+    )
+    for file in offer.files:
+        _check(snapshot / file.rfilename, file)
+    _write_ref(repository_folder(cache, repository), revision or "main", offer.commit)
+    return snapshot
+
+
+def _taken(name: str, only: Sequence[str], never: Sequence[str]) -> bool:
+    if only:
+        return any(fnmatch(name, pattern) for pattern in only)
+    return not any(fnmatch(name, pattern) for pattern in never)
+
+
+def _check(path: Path, announced: Any) -> None:
+    """Compare a file with the checksum that the hub announced: SHA-256 of a large file, git's SHA-1 of a small one."""
+    if not path.is_file():
+        raise FileNotFoundError(announced.rfilename)
+    if announced.lfs:
+        expected, digest = announced.lfs.sha256, hashlib.sha256()
+    elif announced.blob_id:
+        expected, digest = announced.blob_id, hashlib.sha1(usedforsecurity=False)
+        digest.update(f"blob {path.stat().st_size}\0".encode())
+    else:
+        return
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != expected:
+        path.resolve().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        raise WeightsCorrupt(
+            f"{announced.rfilename} arrived from the hub with other bytes than announced; it was deleted, try again"
+        )
+
+
+def _write_ref(folder: Path, revision: str, commit: str) -> None:
+    """Name the snapshot; a commit gets a name too, as the sign that its files are complete."""
+    ref = folder / "refs" / revision
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    part = ref.with_name(f"{ref.name}.{os.getpid()}.part")
+    part.write_text(commit, "utf-8")
+    part.replace(ref)

@@ -1,0 +1,77 @@
+"""The machine below the worker: memory that the container may use, the NVIDIA driver, the CUDA libraries of the wheels.
+
+Asked of the system itself, without torch: what is told here holds also where torch cannot be imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+# What the speech model and torch open by name at run time (CTranslate2 4.8, torch 2.8); the first is no part of torch.
+CUDA_LIBRARIES = (
+    "libcublas.so.12",
+    "libcublasLt.so.12",
+    "libcudnn.so.9",
+    "libcudart.so.12",
+    "libnvrtc.so.12",
+    "libcufft.so.11",
+    "libcurand.so.10",
+    "libcusparse.so.12",
+    "libcusolver.so.11",
+    "libnccl.so.2",
+)
+
+
+def memory_limit(root: Path = Path("/")) -> int:
+    """Bytes of memory for this container: the cgroup's limit (v2 or v1) where it is below the host's memory."""
+    limits = []
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = (root / "proc/meminfo").read_text("utf-8").splitlines()
+        limits.append(int(next(line.split()[1] for line in lines if line.startswith("MemTotal:"))) * 1024)
+    for file in ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        # "max" stands for no limit; version 1 says the same by a number that no machine has.
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int((root / file).read_text("utf-8")))
+    return min(limits, default=0)
+
+
+def opened(name: str) -> ctypes.CDLL:
+    """A shared library by name or path. Raises OSError with the linker's words."""
+    return ctypes.CDLL(name)
+
+
+def driver_version(open_library: Callable[[str], ctypes.CDLL] = opened) -> tuple[int, int] | None:
+    """(major, minor) of the newest CUDA that the NVIDIA driver knows; None without a driver."""
+    version = ctypes.c_int()
+    try:
+        if open_library("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version)) != 0:
+            return None
+    except (OSError, AttributeError):
+        return None
+    return version.value // 1000, version.value % 1000 // 10
+
+
+def wheel_libraries() -> dict[str, Path]:
+    """{file name: path} of every CUDA library that the installed nvidia wheels carry."""
+    folder = Path(sysconfig.get_paths()["purelib"]) / "nvidia"
+    return {p.name: p for p in sorted(folder.glob("*/lib/*.so*")) if p.is_file()}
+
+
+def missing_libraries(
+    names: tuple[str, ...] = CUDA_LIBRARIES, open_library: Callable[[str], ctypes.CDLL] = opened
+) -> list[str]:
+    """Those of `names` that load neither by name, as CTranslate2 opens them, nor from the wheels, as torch does."""
+    carried = wheel_libraries()
+    missing = []
+    for name in names:
+        for place in (name, str(carried.get(name, name))):
+            with contextlib.suppress(OSError):
+                open_library(place)
+                break
+        else:
+            missing.append(name)
+    return missing

@@ -1,0 +1,70 @@
+"""What an examination found, line by line: what works, what does not, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+State = Literal["ok", "warning", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `failed` is kept for what the configuration needs; the rest of what is amiss is a `warning`."""
+
+    check: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All findings, in the order in which they were looked at."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 when everything that the configuration needs works, else 1."""
+        return int(any(f.state == "failed" for f in self.findings))
+
+    def to_dict(self) -> dict[str, Any]:
+        """{ok, findings: [{check, state, found, remedy}]}, ready for JSON."""
+        return {"ok": self.exit_code == 0, "findings": [asdict(f) for f in self.findings]}
+
+
+def told(amiss: Sequence[Finding]) -> str:
+    """Findings as one line of a log."""
+    return "; ".join(f"{f.check}: {f.found}" for f in amiss)
+
+
+def table(report: Report, width: int | None = None, clean: Callable[[str], str] = lambda text: text) -> str:
+    """The report for a terminal, followed by what to do. `width` in characters, None takes the terminal's."""
+    import io
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
+    columns = Table("check", "state", "found", show_edge=False, pad_edge=False)
+    for finding in report.findings:
+        columns.add_row(
+            finding.check, Text(finding.state, style=colours[finding.state]), Text(clean(finding.found))
+        )
+    terminal = Console()
+    console = Console(
+        file=io.StringIO(), width=width or terminal.width, force_terminal=terminal.is_terminal, highlight=False
+    )
+    console.print(columns)
+    todo = [f for f in report.findings if f.remedy and f.state != "ok"]
+    if todo:
+        console.print("\nWhat to do")
+    for finding in todo:
+        console.print(Text(f"  {finding.check}: {clean(finding.remedy)}"))
+    verdict = "Something that this configuration needs does not work." if report.exit_code else "All that is needed works."
+    console.print(f"\n{verdict}")
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
