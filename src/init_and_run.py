@@ -1,16 +1,24 @@
 """The worker's entry: environment, logging, cache folders, warm models, the RunPod loop. Knows everything, does nothing.
 
-Exit codes: 0 stopped by the platform, 1 a model that the configuration needs cannot be loaded, 78 invalid settings.
+    python3 src/init_and_run.py                    the worker
+    python3 src/init_and_run.py --check [--json]   what works on this machine, what does not and what to do about it
+
+Exit codes: 0 stopped by the platform, or all that the configuration needs works; 1 a model or something else that it
+needs cannot be had; 78 invalid settings.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import json
 import logging
 import os
 import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 from scribe import settings as settings_module
 from scribe.settings import InvalidSettings, Settings
@@ -103,8 +111,11 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
     return Handler(settings, intake, Predictor(models), outbox, redactor)
 
 
-def storage_of(settings: Settings, bucket: str | None = None):  # noqa: ANN201 (a Storage, or None without STORAGE_BUCKET)
-    """The worker's storage as the settings name it, or another bucket there."""
+def storage_of(settings: Settings, bucket: str | None = None, **limits: Any):  # noqa: ANN201 (a Storage or None)
+    """The worker's storage as the settings name it, or another bucket there; None without STORAGE_BUCKET.
+
+    `limits`: connect_timeout, read_timeout (seconds) and attempts where the storage's own are too patient.
+    """
     if not (settings.storage_bucket and settings.storage_access_key and settings.storage_secret_key):
         return None
     from scribe.storage import Storage
@@ -116,6 +127,7 @@ def storage_of(settings: Settings, bucket: str | None = None):  # noqa: ANN201 (
         settings.storage_secret_key.get_secret_value(),
         settings.prefix_transcripts,
         settings.presign_ttl,
+        **limits,
     )
 
 
@@ -134,26 +146,80 @@ def sources_of(settings: Settings):  # noqa: ANN201 (an S3Sources, or None where
     return S3Sources(lambda bucket: storage_of(settings, bucket), client, settings.storage_source_prefixes, forbidden)
 
 
+def doctor_of(settings: Settings, places: Any):  # noqa: ANN201 (a Doctor, imported after the environment is set)
+    """The doctor for this configuration; the models that it loads are its own."""
+    from scribe.doctor import Doctor
+    from scribe.models import Models
+
+    token = settings.hf_token.get_secret_value() if settings.hf_token else None
+    device, compute_type = settings.whisperx_device, settings.whisperx_compute_type
+    storage = storage_of(settings, connect_timeout=3.0, read_timeout=5.0, attempts=1)
+    return Doctor(settings, lambda: Models(places, device, compute_type, token, settings.vad_model_path), storage)
+
+
+def check(arguments: list[str]) -> int:
+    """Look at everything that the configuration needs and tell it: a table, or JSON on the standard output alone."""
+    options = argparse.ArgumentParser(description="What works on this machine, and what to do about the rest.")
+    options.add_argument("--check", action="store_true", required=True)
+    options.add_argument("--json", action="store_true", help="the report as JSON")
+    as_json = options.parse_args(arguments).json
+    try:
+        settings = settings_module.load()
+        prepare_environment(settings)
+    except InvalidSettings as error:
+        if as_json:
+            print(json.dumps({"ok": False, "invalid_settings": str(error).splitlines()}, indent=2))
+        return refused(error)
+    from scribe import log as log_module
+    from scribe import report as report_module
+    from scribe.redact import Redactor
+    from scribe.weights import ModelSet
+
+    redactor = Redactor()
+    for secret in settings.secrets:
+        redactor.add(secret)
+    log_module.configure(settings.log_level, as_json=False, clean=redactor.clean)
+    if not settings.debug:
+        logging.disable()  # the report says what is amiss; the libraries' own words only help whoever asks for them
+    places = ModelSet(settings)
+    prepare_offline(places.is_local)
+    os.environ.setdefault("NLTK_DATA", str(places.nltk_data))
+    with contextlib.redirect_stdout(sys.stderr):
+        report = doctor_of(settings, places).examine()
+    if as_json:
+        print(json.dumps(redactor.clean_value(report.to_dict()), indent=2))
+    else:
+        print(report_module.table(report, clean=redactor.clean), end="")
+    return report.exit_code
+
+
+def refused(error: InvalidSettings) -> int:
+    print(f"The worker cannot start. Correct these variables:\n{error}", file=sys.stderr)
+    return EXIT_CONFIG
+
+
 def main() -> int:
-    """Start the worker. Returns only when it cannot start."""
+    """Start the worker, or check it. Returns only when it cannot start or has checked."""
+    if "--check" in sys.argv:
+        return check(sys.argv[1:])
     try:
         settings = settings_module.load()
         prepare_environment(settings)
         handler = build(settings)
     except InvalidSettings as error:
-        print(f"The worker cannot start. Correct these variables:\n{error}", file=sys.stderr)
-        return EXIT_CONFIG
+        return refused(error)
     except Exception as error:
-        from scribe.errors import ModelError
+        from scribe.errors import WorkerError
 
-        if not isinstance(error, ModelError):
+        if not isinstance(error, WorkerError):
             raise
         log.error("the worker cannot start: %s: %s", error.code, error.message)
         return EXIT_MODEL
     from scribe.platform import serve
 
     log.info("ready")
-    serve(handler, settings.concurrency)
+    models = handler.models
+    serve(handler, settings.concurrency, lambda: doctor_of(settings, models.places).fit(models))
     return 0
 
 

@@ -23,6 +23,7 @@ from scribe.formats import json as json_format
 from scribe.intake import Intake
 from scribe.job import JobInput, Notice, fingerprint
 from scribe.log import job_id as current_job
+from scribe.models import Models
 from scribe.platform import progress_sink
 from scribe.progress import Event, Progress
 from scribe.redact import Redactor
@@ -51,6 +52,11 @@ class Handler:
         self._redactor = redactor
         self._report = report
         self._broken = False
+
+    @property
+    def models(self) -> Models:
+        """The models that its jobs use."""
+        return self._predictor.models
 
     async def __call__(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Answer one job. A cancelled job keeps its slot until its thread has left the GPU: the next must not meet it there."""
@@ -108,9 +114,12 @@ class Handler:
             raise ShuttingDown("this worker's GPU is broken and it waits to be replaced")
         task = JobInput.parse(job.get("input"), self._settings.max_base64_bytes, job.get("s3Config"))
 
-        def check() -> None:
+        def stopped() -> None:
             if stop.is_set():
                 raise Cancelled("the platform cancelled the job, or its execution timeout ran out")
+
+        def check() -> None:
+            stopped()
             if task.deadline_s is not None and time.monotonic() - began > task.deadline_s:
                 raise DeadlineReached(f"deadline_s: {task.deadline_s:g} seconds have passed")
 
@@ -135,7 +144,7 @@ class Handler:
             else:
                 prediction = self._predictor.run(gathered.channels, task, gathered.voices, progress, check)
             progress.stage("publish")
-            result = self._published(delivery, task, prediction)
+            result = self._published(delivery, task, prediction, stopped)
         result.job_id = str(job.get("id", "local"))
         result.notices = [*task.notices, *gathered.notices, *result.notices]
         result.timings = {**gathered.timings, **prediction.timings, **result.timings, **totals(began, result.duration)}
@@ -144,7 +153,9 @@ class Handler:
             delivery.commit(answer)
         return answer
 
-    def _published(self, delivery: Delivery, task: JobInput, prediction: Prediction) -> JobResult:
+    def _published(
+        self, delivery: Delivery, task: JobInput, prediction: Prediction, stopped: Callable[[], None]
+    ) -> JobResult:
         """Render, upload, and shape the answer. What could not be stored travels inline, as far as it fits."""
         began = time.monotonic()
         transcript = prediction.transcript
@@ -153,7 +164,7 @@ class Handler:
         options = TextOptions(task.max_line_width, task.max_line_count, task.highlight_words, task.audio_file or "")
         if not words:
             transcript = replace(transcript, segments=tuple(replace(s, words=()) for s in transcript.segments))
-        artifacts, notices = delivery.upload(render_all(transcript, delivery.formats, options))
+        artifacts, notices = delivery.upload(render_all(transcript, delivery.formats, options), stopped)
         if delivery.homeless:
             notices.append(
                 Notice(

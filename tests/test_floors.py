@@ -12,10 +12,10 @@ import pytest
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 FLOORS = {
-    0: "transcript job errors settings redact result sample foreign destination languages notice problems",
+    0: "transcript job errors settings redact result sample foreign destination languages notice problems report",
     1: "net fetch audio storage formats workspace weights progress log "
-    "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading",
-    2: "speaker_processing engines aligner diarizer vad doctor",
+    "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading hub machine",
+    2: "speaker_processing engines aligner diarizer vad doctor accelerator",
     3: "predict stages models recognition naming delivery intake",
     4: "rp_handler platform",
     5: "init_and_run client scribe_client",
@@ -31,6 +31,8 @@ NEIGHBOURS = {
     "job_storage": {"net", "storage"},
     "s3source": {"net", "storage"},
     "storage": {"storage_fault"},
+    "weights": {"hub"},
+    "doctor": {"accelerator", "engines"},
     "predict": {"stages", "models", "recognition", "naming"},
     "recognition": {"stages", "models"},
     "naming": {"stages", "models"},

@@ -16,12 +16,11 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
 from s3server import S3Server
-from test_outbox import PREFIX, Desk, FixedPredictor, Steered, answered, asking, codes, got, inline_texts
+from test_outbox import PREFIX, Desk, FixedPredictor, Steered, answered, asking, codes, got, guarded, inline_texts
 
 from predict import Prediction
 from scribe.formats import FORMATS
 from scribe.log import CleanFormatter
-from scribe.net import GuardedClient
 from scribe.storage import Storage
 
 
@@ -191,7 +190,7 @@ def test_a_name_that_leads_to_a_private_endpoint_is_refused_before_any_work(
     desk: Desk, server: Steered, log: Log
 ) -> None:
     predictor = FixedPredictor()
-    handler = desk.handler(predictor, client=GuardedClient(resolver=leads_inside))
+    handler = desk.handler(predictor, client=guarded(resolver=leads_inside))
     answer = answered(handler, asking(s3Config=config(server, endpointUrl="https://storage.example")))
     assert answer["code"] == "url_blocked"
     assert predictor.runs == 0
@@ -334,7 +333,7 @@ def test_a_redirect_of_an_upload_is_not_followed(desk: Desk, server: Steered) ->
     from loopback import Loopback, moved
 
     with Loopback(moved(presigned_put(server), "307 Temporary Redirect")) as door:
-        handler = desk.handler(FixedPredictor(), client=GuardedClient(desk.allowed | {door.host}))
+        handler = desk.handler(FixedPredictor(), client=guarded(desk.allowed | {door.host}))
         answer = answered(handler, asking(result_urls={"srt": f"{door.url}/in"}))
     assert codes(answer) == ["storage_denied"]
     assert server.requests == []
@@ -365,7 +364,7 @@ def test_a_private_result_address_is_refused_before_any_work(desk: Desk, address
 def test_a_result_address_whose_name_leads_inside_is_never_written_to_and_the_transcript_comes_inline(
     desk: Desk,
 ) -> None:
-    inside = GuardedClient(resolver=leads_inside)
+    inside = guarded(resolver=leads_inside)
     url = "https://results.example/a?X-Amz-Signature=canary"
     answer = answered(desk.handler(FixedPredictor(), client=inside), asking(result_urls={"srt": url}))
     assert codes(answer) == ["url_blocked"]

@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import http.client
 import json
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +33,7 @@ from scribe.formats import FORMATS
 from scribe.intake import Gathered
 from scribe.job import Notice
 from scribe.net import GuardedClient
+from scribe.pinned import default_context
 from scribe.redact import Redactor
 from scribe.storage import Storage
 from scribe.transcript import Segment, Speaker, Transcript, Word
@@ -51,6 +54,22 @@ def spoken(count: int) -> Transcript:
     return Transcript("en", float(count), tuple(segments), speakers, 0.99)
 
 
+@cache
+def authorities() -> ssl.SSLContext:
+    """Read once: the list of certificates takes longer than a whole job here."""
+    return default_context()
+
+
+def guarded(allow_hosts: frozenset[str] = frozenset(), **more: Any) -> GuardedClient:
+    """The guarded client as the worker has it."""
+    return GuardedClient(allow_hosts, ssl_context=authorities(), **more)
+
+
+@cache
+def demo_places() -> ModelSet:
+    return ModelSet(configured())
+
+
 class FixedPredictor:
     """Hears nothing: every job gets the same prediction, after `work()`. `runs` counts them."""
 
@@ -59,12 +78,15 @@ class FixedPredictor:
         self.work = work
         self.runs = 0
         self.models = self
-        self.places = ModelSet(configured())
+        self.places = demo_places()
 
     def run(self, *_: object) -> Prediction:
         self.runs += 1
         self.work()
         return self.prediction
+
+    def rename(self, transcript: Transcript, *_: object) -> Prediction:
+        return replace(self.prediction, transcript=transcript)
 
 
 class NothingToFetch:
@@ -120,17 +142,22 @@ class Desk:
         self.settings = configured(**values)
         self.redactor = Redactor()
         self.allowed = frozenset({urlsplit(server.endpoint).netloc})
+        self._storages: dict[str, Storage] = {}
 
     def storage(self, **changes: Any) -> Storage:
         """The worker's storage. It asks once: boto3's own retries have tests of their own."""
         s3 = self.server
         values = {"presign_ttl": 3600, "attempts": 1, "read_timeout": 5.0} | changes
-        return Storage(s3.endpoint, s3.bucket, s3.access_key, s3.secret_key, PREFIX, **values)
+        if str(values) not in self._storages:
+            self._storages[str(values)] = Storage(
+                s3.endpoint, s3.bucket, s3.access_key, s3.secret_key, PREFIX, **values
+            )
+        return self._storages[str(values)]
 
     def handler(
         self, predictor: Any, storage: Any = None, intake: Any = None, client: GuardedClient | None = None
     ) -> Handler:
-        client = client or GuardedClient(self.allowed)
+        client = client or guarded(self.allowed)
         outbox = Outbox(storage, client, PREFIX, 3600)
         intake = intake or NothingToFetch()
         return Handler(self.settings, intake, predictor, outbox, self.redactor, lambda job: lambda event: None)

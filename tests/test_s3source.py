@@ -8,22 +8,22 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
+from hypothesis import settings as effort
 from hypothesis import strategies as st
 from pipeline import SAMPLES, configured
 from s3server import S3Server
-from test_outbox import PREFIX, Desk, FixedPredictor, answered
+from test_outbox import PREFIX, Desk, FixedPredictor, answered, guarded
 
 from init_and_run import sources_of
 from scribe.errors import UrlBlocked
 from scribe.intake import Intake
-from scribe.net import GuardedClient
+from scribe.settings import Settings
 from scribe.workspace import Workspaces
 
 CANARY = b'{"segments": [{"start": 0, "end": 1, "text": "canary"}]}'
@@ -46,39 +46,46 @@ def server() -> Iterator[S3Server]:
         yield running
 
 
-class Reader:
-    """A worker with the server as its storage and `prefixes` shared."""
+def sharing(server: S3Server, prefixes: tuple[str, ...], prefix: str = PREFIX) -> Settings:
+    """Settings of a worker with the server as its storage and `prefixes` shared."""
+    return configured(
+        storage_endpoint=server.endpoint,
+        storage_bucket=server.bucket,
+        storage_access_key=server.access_key,
+        storage_secret_key=server.secret_key,
+        storage_source_prefixes=prefixes,
+        prefix_transcripts=prefix,
+    )
 
-    def __init__(self, server: S3Server, folder: Path, prefixes: tuple[str, ...], prefix: str = PREFIX) -> None:
-        self.settings = configured(
-            storage_endpoint=server.endpoint,
-            storage_bucket=server.bucket,
-            storage_access_key=server.access_key,
-            storage_secret_key=server.secret_key,
-            storage_source_prefixes=prefixes,
-            prefix_transcripts=prefix,
-        )
-        self.sources = sources_of(self.settings)
-        self.intake = Intake(self.settings, GuardedClient(), Workspaces(folder, "w"), self.sources)
+
+class Reader:
+    """A worker that shares `prefixes`."""
+
+    def __init__(self, server: S3Server, folder: Path, prefixes: tuple[str, ...]) -> None:
+        settings = sharing(server, prefixes)
+        self.bucket = server.bucket
+        self.sources = sources_of(settings)
         self.predictor = FixedPredictor()
-        self.handler = Desk(server).handler(self.predictor, intake=self.intake)
+        intake = Intake(settings, guarded(), Workspaces(folder, "w"), self.sources)
+        self.handler = Desk(server).handler(self.predictor, intake=intake)
 
     def read(self, url: str) -> dict[str, Any]:
         """What a job gets that names `url` as its stored transcript."""
-        self.predictor.rename = lambda transcript, *_: _rendered(self.predictor, transcript)
         return answered(self.handler, {"id": "j", "input": {"source": {"transcript_url": url}, "inline": "full"}})
 
     def hear(self, url: str) -> dict[str, Any]:
         return answered(self.handler, {"id": "j", "input": {"audio_file": url}})
 
 
-def _rendered(predictor: FixedPredictor, transcript: Any) -> Any:
-    return replace(predictor.prediction, transcript=transcript)
+@pytest.fixture(scope="module")
+def reader(server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    return Reader(server, tmp_path_factory.mktemp("jobs"), (f"{server.bucket}/shared",))
 
 
-@pytest.fixture
-def reader(server: S3Server, tmp_path: Path) -> Reader:
-    return Reader(server, tmp_path, (f"{server.bucket}/shared",))
+@pytest.fixture(scope="module")
+def open_reader(server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    """The whole bucket is shared, but for the transcripts."""
+    return Reader(server, tmp_path_factory.mktemp("jobs"), (server.bucket,))
 
 
 def test_a_recording_under_a_shared_prefix_is_read_with_the_workers_keys(reader: Reader, server: S3Server) -> None:
@@ -157,26 +164,21 @@ ESCAPES = [
 ]
 
 
-@pytest.mark.parametrize("share_all", [False, True], ids=["prefix", "bucket"])
 @pytest.mark.parametrize("spelling", ESCAPES)
-def test_no_spelling_reaches_another_jobs_transcript(
-    server: S3Server, tmp_path: Path, spelling: str, share_all: bool
-) -> None:
-    reader = Reader(server, tmp_path, (server.bucket if share_all else f"{server.bucket}/shared",))
-    answer = reader.read(f"s3://{server.bucket}/" + spelling.format(OTHERS[0]))
-    assert answer["code"] in ("url_blocked", "not_found")
-    assert "canary" not in json.dumps(answer)
+def test_no_spelling_reaches_another_jobs_transcript(reader: Reader, open_reader: Reader, spelling: str) -> None:
+    for worker in (reader, open_reader):
+        answer = worker.read(f"s3://{reader.bucket}/" + spelling.format(OTHERS[0]))
+        assert answer["code"] in ("url_blocked", "not_found")
+        assert "canary" not in json.dumps(answer)
 
 
 @pytest.mark.parametrize("prefix", ["/" + PREFIX, PREFIX + "/", "//" + PREFIX, "", "/"])
-@pytest.mark.parametrize("shared", ["{b}", "/", "{b}/" + PREFIX, "{b}/" + PREFIX + "/job-0"])
-def test_the_transcripts_stay_closed_however_the_operator_writes_the_prefixes(
-    server: S3Server, tmp_path: Path, prefix: str, shared: str
-) -> None:
-    reader = Reader(server, tmp_path, (shared.format(b=server.bucket),), prefix)
+def test_the_transcripts_stay_closed_however_the_operator_writes_the_prefixes(server: S3Server, prefix: str) -> None:
+    shared = (server.bucket, "/", f"{server.bucket}/{PREFIX}", f"{server.bucket}/{PREFIX}/job-0")
+    sources = sources_of(sharing(server, shared, prefix))
     for bucket in (server.bucket, ""):  # the worker's own bucket is what an empty name would mean
-        answer = reader.read(f"s3://{bucket}/{OTHERS[0]}")
-        assert answer["code"] == "url_blocked"
+        with pytest.raises(UrlBlocked):
+            sources.signed(f"s3://{bucket}/{OTHERS[0]}")
 
 
 PARTS = st.sampled_from(
@@ -198,7 +200,7 @@ PARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@effort(max_examples=100, deadline=None)
 @given(parts=st.lists(PARTS, max_size=7))
 def test_a_signed_address_always_lies_under_the_shared_prefix(
     reader: Reader, server: S3Server, parts: list[str]

@@ -72,17 +72,49 @@ def test_the_baked_folder_wins_over_the_cache(tmp_path: Path) -> None:
 
 
 def test_runpods_cached_model_wins_over_the_own_cache(tmp_path: Path) -> None:
+    named = {"whisperx_model": "large-v3"}
     own = snapshot(tmp_path / "hf" / "hub", "Systran/faster-whisper-large-v3")
-    assert real(tmp_path).speech() == Location("large-v3", own)
+    assert real(tmp_path, **named).speech() == Location("large-v3", own)
+    cached = snapshot(tmp_path / "volume" / "huggingface-cache" / "hub", "Systran/faster-whisper-large-v3", "f" * 40)
+    assert real(tmp_path, **named).speech() == Location("large-v3", cached)
+
+
+def test_the_sets_revision_is_taken_from_the_own_cache_and_nothing_else_there(tmp_path: Path) -> None:
+    pin = real(tmp_path).speech().pin
+    assert pin is not None
+    snapshot(tmp_path / "hf" / "hub", "Systran/faster-whisper-large-v3")
+    assert real(tmp_path).speech().path is None
+    pinned = snapshot(tmp_path / "hf" / "hub", "Systran/faster-whisper-large-v3", pin)
+    assert real(tmp_path).speech() == Location("large-v3", pinned)
+
+
+def test_runpods_cached_model_is_taken_at_whatever_revision_runpod_chose_and_says_so(tmp_path: Path) -> None:
     cached = snapshot(tmp_path / "volume" / "huggingface-cache" / "hub", "Systran/faster-whisper-large-v3", "f" * 40)
     assert real(tmp_path).speech() == Location("large-v3", cached)
+    assert real(tmp_path).speech().identity == "large-v3@ffffffffffff"
+
+
+def test_a_revision_that_the_operator_names_is_kept_to(tmp_path: Path) -> None:
+    snapshot(tmp_path / "volume" / "huggingface-cache" / "hub", "me/diar", "f" * 40)
+    place = real(tmp_path, diarization_model=f"me/diar@{COMMIT}").diarization
+    assert (place.name, place.path, place.pin, place.identity) == ("me/diar", None, COMMIT, f"me/diar@{COMMIT[:12]}")
+    snapshot(tmp_path / "hf" / "hub", "me/diar", COMMIT)
+    assert real(tmp_path, diarization_model=f"me/diar@{COMMIT}").diarization.path is not None
+
+
+def test_a_snapshot_that_no_ref_names_is_not_whole_yet(tmp_path: Path) -> None:
+    place = snapshot(tmp_path, "a/b")
+    (tmp_path / "models--a--b" / "refs" / "main").write_text("f" * 40)
+    assert cached_snapshot(tmp_path, "a/b", COMMIT) is None
+    (tmp_path / "models--a--b" / "refs" / COMMIT).write_text(COMMIT)
+    assert cached_snapshot(tmp_path, "a/b", COMMIT) == place
 
 
 def test_a_repository_is_looked_up_under_its_own_name(tmp_path: Path) -> None:
     place = snapshot(tmp_path / "hf" / "hub", "me/my-whisper")
     assert real(tmp_path, whisperx_model="me/my-whisper").speech() == Location("me/my-whisper", place)
-    diarization = snapshot(tmp_path / "hf" / "hub", "pyannote/speaker-diarization-community-1")
-    assert real(tmp_path).diarization.path == diarization
+    diarization = snapshot(tmp_path / "hf" / "hub", "me/diarization")
+    assert real(tmp_path, diarization_model="me/diarization").diarization.path == diarization
 
 
 @pytest.mark.parametrize("spoil", ["no ref", "no snapshot", "empty snapshot"])
@@ -147,7 +179,13 @@ def test_the_operators_single_models_override_the_set(tmp_path: Path) -> None:
 def test_identities_name_every_model_that_shapes_a_result(tmp_path: Path) -> None:
     assert set(ModelSet(configured()).identities()) >= {"transcribe", "diarize", "name"}
     cached = snapshot(tmp_path / "hf" / "hub", "Systran/faster-whisper-large-v3")
-    assert real(tmp_path).identities()["transcribe"] == f"large-v3@{cached.name[:12]}"
+    assert real(tmp_path, whisperx_model="large-v3").identities()["transcribe"] == f"large-v3@{cached.name[:12]}"
+
+
+def test_a_pinned_model_has_its_identity_before_it_is_here(tmp_path: Path) -> None:
+    place = real(tmp_path).speech()
+    assert place.pin is not None
+    assert real(tmp_path).identities()["transcribe"] == f"large-v3@{place.pin[:12]}"
 
 
 def test_a_revision_follows_the_content_and_not_the_place_or_the_dates(tmp_path: Path) -> None:

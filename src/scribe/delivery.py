@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from .errors import UrlBlocked, WorkerError
@@ -86,11 +86,17 @@ class Delivery:
         answer["warnings"] = told + [n.to_dict() for n in notices]
         return answer
 
-    def upload(self, files: Mapping[str, bytes]) -> tuple[dict[str, dict[str, Any]], list[Notice]]:
-        """Store each format. ({format: {key, bytes, url, expires_at}}, what went wrong); a failed format is missing and noticed."""
+    def upload(
+        self, files: Mapping[str, bytes], stopped: Callable[[], None] = lambda: None
+    ) -> tuple[dict[str, dict[str, Any]], list[Notice]]:
+        """Store each format. ({format: {key, bytes, url, expires_at}}, what went wrong); a failed format is missing and noticed.
+
+        `stopped` raises when the job was cancelled; it is asked before each format.
+        """
         artifacts: dict[str, dict[str, Any]] = {}
         notices: list[Notice] = []
         for name, data in files.items():
+            stopped()
             try:
                 artifacts[name] = self._put(name, data, notices)
             except WorkerError as error:

@@ -103,18 +103,26 @@ class Doctor:
             "memory",
             "ok" if enough else "warning",
             f"{memory / GIB:.1f} GiB for this container",
-            "" if enough else "Give the container 4 GiB or more: the models are killed without a word when it runs out.",
+            ""
+            if enough
+            else "Give the container 4 GiB or more: the models are killed without a word when it runs out.",
         )
 
     def _graphics(self) -> Iterator[Finding]:
         gpus, driver = self._gpus(), machine.driver_version()
         wanted = self._settings.whisperx_device
         if not gpus:
-            why = "no NVIDIA driver" if driver is None else f"a driver for CUDA {driver[0]}.{driver[1]} and no usable GPU"
+            why = (
+                "no NVIDIA driver" if driver is None else f"a driver for CUDA {driver[0]}.{driver[1]} and no usable GPU"
+            )
             remedy = "Choose a GPU and CUDA 12.8 for the endpoint, or start the container with --gpus all."
-            yield Finding("GPU", "failed" if wanted == "cuda" else "warning", f"none: {why}; the CPU would be used", remedy)
+            yield Finding(
+                "GPU", "failed" if wanted == "cuda" else "warning", f"none: {why}; the CPU would be used", remedy
+            )
         elif wanted == "cpu":
-            yield Finding("GPU", "warning", f"{gpus[0].name} is there and WHISPERX_DEVICE is cpu", "Unset WHISPERX_DEVICE.")
+            yield Finding(
+                "GPU", "warning", f"{gpus[0].name} is there and WHISPERX_DEVICE is cpu", "Unset WHISPERX_DEVICE."
+            )
         else:
             yield from self._each_gpu(gpus)
         if driver is not None:
@@ -136,22 +144,32 @@ class Doctor:
         for number, gpu in enumerate(gpus):
             text = f"{gpu.name}, {gpu.memory / GIB:.0f} GiB, compute capability {gpu.capability[0]}.{gpu.capability[1]}"
             if gpu.fault:
-                yield Finding(f"GPU {number}", "failed", f"{text}: {gpu.fault}", "Choose a GPU of Turing (2018) or newer.")
+                yield Finding(
+                    f"GPU {number}", "failed", f"{text}: {gpu.fault}", "Choose a GPU of Turing (2018) or newer."
+                )
             elif gpu.memory < COMFORTABLE_GPU:
-                remedy = "Choose a GPU with 16 GB or more: separating the speakers of a long recording takes up to 10 GB."
+                remedy = (
+                    "Choose a GPU with 16 GB or more: separating the speakers of a long recording takes up to 10 GB."
+                )
                 yield Finding(f"GPU {number}", "warning", text, remedy)
             else:
                 yield Finding(f"GPU {number}", "ok", text)
 
     def _folders(self) -> Iterator[Finding]:
         mounted = os.path.ismount(VOLUME)
-        yield Finding("volume", "ok", f"{VOLUME} is {'mounted' if mounted else 'not mounted: what is downloaded goes with the worker'}")
+        yield Finding(
+            "volume",
+            "ok",
+            f"{VOLUME} is {'mounted' if mounted else 'not mounted: what is downloaded goes with the worker'}",
+        )
         yield from self._scratch("JOBS_DIR", self._settings.jobs_dir, needed=True)
         yield from self._scratch("TMPDIR", Path(tempfile.gettempdir()), needed=True)
         yield from self._scratch("hub cache", self._settings.hub_caches[-1], needed=False)
 
     def _scratch(self, name: str, folder: Path, needed: bool) -> Iterator[Finding]:
-        remedy = f"Point {'HF_HOME' if name == 'hub cache' else name} at a folder with room that this user may write to."
+        remedy = (
+            f"Point {'HF_HOME' if name == 'hub cache' else name} at a folder with room that this user may write to."
+        )
         amiss: State = "failed" if needed else "warning"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +192,9 @@ class Doctor:
         try:
             models = self._models()
         except InvalidSettings as error:
-            yield Finding("models", "failed", f"not looked at: {error}", "Mend the GPU first, or set WHISPERX_DEVICE=cpu.")
+            yield Finding(
+                "models", "failed", f"not looked at: {error}", "Mend the GPU first, or set WHISPERX_DEVICE=cpu."
+            )
             return
         yield self._compute_type(models)
         places, warm = models.places, self._settings.warmup
@@ -188,7 +208,9 @@ class Doctor:
             load = (lambda code: lambda: models.aligner(code))(language if language != "any" else "en")
             yield self._model(f"aligner ({language})", place, "align" in warm, load)
         if not places.aligners():
-            yield Finding("aligner", "skipped", "whisperX's choice for each language, downloaded when it is first needed")
+            yield Finding(
+                "aligner", "skipped", "whisperX's choice for each language, downloaded when it is first needed"
+            )
         yield self._model("diarization model", places.diarization, "diarization" in warm, models.diarizer)
         yield self._model("speaker model", places.speaker.location, "speakers" in warm, models.encoder)
 
@@ -251,8 +273,12 @@ class Doctor:
             if error.details.get("action") != "delete":
                 yield Finding("storage", "failed", error.message, error.remedy)
             else:
-                yield Finding("storage", "ok", "put and get work; the keys may not delete, so a small probe object stays")
+                yield Finding(
+                    "storage", "ok", "put and get work; the keys may not delete, so a small probe object stays"
+                )
         except WorkerError as error:
-            yield Finding("storage", "failed", error.message, "Check STORAGE_ENDPOINT and that the network lets it through.")
+            yield Finding(
+                "storage", "failed", error.message, "Check STORAGE_ENDPOINT and that the network lets it through."
+            )
         else:
             yield Finding("storage", "ok", f"put, get and delete in {time.monotonic() - began:.1f} s")

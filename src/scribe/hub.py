@@ -7,7 +7,9 @@ volume could take half a model. Here the branch is written last, when every file
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -16,7 +18,11 @@ from typing import Any
 
 from .errors import WeightsCorrupt
 
+log = logging.getLogger(__name__)
+
 ASK_TIMEOUT_S = 15.0
+# The client itself goes on after a lost connection, but not after one that was closed half way.
+PAUSES_S = (1.0, 4.0, 10.0)
 # Other frameworks' copies of the same weights, and language models that no loader here reads.
 NEVER = ("*.h5", "*.msgpack", "*.ot", "*.onnx", "*.tflite", "language_model/*", "*.md", ".gitattributes")
 
@@ -57,22 +63,32 @@ def bring(repository: str, revision: str | None, cache: Path, token: str | None,
     want. A cut download goes on where it broke off. Two workers may do this at once. Raises WeightsCorrupt when bytes
     arrived that are not the announced ones (they are removed), else what the hub's client raises.
     """
-    from huggingface_hub import snapshot_download
-
     offer = ask(repository, revision, token, only)
-    snapshot = Path(
-        snapshot_download(
-            repository,
-            revision=offer.commit,
-            cache_dir=cache,
-            token=token,
-            allow_patterns=[s.rfilename for s in offer.files],
-        )
-    )
+    snapshot = _downloaded(repository, offer, cache, token)
     for file in offer.files:
         _check(snapshot / file.rfilename, file)
     _write_ref(repository_folder(cache, repository), revision or "main", offer.commit)
     return snapshot
+
+
+def _downloaded(repository: str, offer: Offer, cache: Path, token: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    wanted = [s.rfilename for s in offer.files]
+    for pause in (*PAUSES_S, None):
+        try:
+            return Path(
+                snapshot_download(
+                    repository, revision=offer.commit, cache_dir=cache, token=token, allow_patterns=wanted
+                )
+            )
+        except OSError as error:
+            # A full disk has a number and a refusal an answer: no other try would change them.
+            if pause is None or error.errno is not None or getattr(error, "response", None) is not None:
+                raise
+            log.warning("the download of %s broke off (%s): going on", repository, type(error).__name__)
+            time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _taken(name: str, only: Sequence[str], never: Sequence[str]) -> bool:

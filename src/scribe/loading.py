@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import GatedModel, HubUnreachable, ModelError, ModelNotFound, WeightsCorrupt, WorkerError
+from .errors import DiskFull, GatedModel, HubUnreachable, ModelNotFound, WeightsCorrupt, WorkerError
 
 log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def loading(what: str, name: str) -> Iterator[None]:
-    """Turn whatever a loader raises into one of the model errors, each a sentence about what to do."""
+    """Turn whatever a loader raises into one of the model errors (or DiskFull), each a sentence about what to do."""
     try:
         yield
     except WorkerError:
@@ -25,7 +26,7 @@ def loading(what: str, name: str) -> Iterator[None]:
         raise _model_error(what, Path(name).name if Path(name).is_absolute() else name, error) from error
 
 
-def _model_error(what: str, name: str, error: BaseException) -> ModelError:
+def _model_error(what: str, name: str, error: BaseException) -> WorkerError:
     """The first recognized cause in the chain decides. Gated comes first: it derives from 'not found'."""
     chain = list(_causes(error))
     kinds = {kind.__name__ for e in chain for kind in type(e).__mro__}
@@ -39,16 +40,25 @@ def _model_error(what: str, name: str, error: BaseException) -> ModelError:
         return GatedModel(message, details)
     if 401 in statuses:
         message = (
-            f"{what}: the hub refused the token for {name}: set HF_TOKEN to one of an account that accepted {page}"
+            f"{what}: the hub shows {name} to nobody without the right token: check the name, and set HF_TOKEN to a"
+            f" token of an account that accepted {page}"
         )
         return GatedModel(message, details)
+    numbers = {getattr(e, "errno", None) for e in chain}
+    if numbers & {errno.ENOSPC, errno.EDQUOT}:
+        return DiskFull(f"{what}: there is no room to keep {name}: point HF_HOME at a volume with free space", details)
+    if numbers & {errno.EACCES, errno.EPERM, errno.EROFS}:
+        message = f"{what}: {name} is not on this machine and may not be written to the hub cache: point HF_HOME at a"
+        return ModelNotFound(f"{message} folder that this user may write to", details)
     absent = {"RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError", "HFValidationError"}
     if kinds & absent and "LocalEntryNotFoundError" not in kinds:
         return ModelNotFound(f"{what}: there is no model {name}", details)
-    if kinds & {
+    busy = any(isinstance(status, int) and (status == 429 or status >= 500) for status in statuses)
+    if busy or kinds & {
         "LocalEntryNotFoundError",
         "OfflineModeIsEnabled",
         "ConnectionError",
+        "ChunkedEncodingError",
         "ConnectError",
         "Timeout",
         "TimeoutException",

@@ -60,7 +60,8 @@ class Models:
 
     def engine(self, place: Location) -> WhisperXEngine:
         """The speech model; another one that is loaded leaves first, so that never two are in memory."""
-        key = f"asr:{place.source}"
+        # Not by its folder: that of a repository is unknown before the first load and would load it a second time.
+        key = f"asr:{place.repository}@{place.pin or 'main'}" if place.repository else f"asr:{place.source}"
         for other in self._shelf.names():
             if other.startswith("asr:") and other != key:
                 self._shelf.drop(other)

@@ -58,9 +58,15 @@ def steady_posts() -> None:
     rp_http.FibonacciRetry = patient
 
 
-def serve(handler: Callable[..., Any], concurrency: int) -> None:
-    """Run the SDK's loop until the platform stops the worker."""
+def serve(handler: Callable[..., Any], concurrency: int, fit: Callable[[], None] | None = None) -> None:
+    """Run the SDK's loop until the platform stops the worker.
+
+    `fit` raises when this worker could do no job: on the platform the SDK calls it before the first ping, reports
+    what it says and ends the process with 1, so that another machine is tried.
+    """
     import runpod
 
     steady_posts()
+    if fit is not None:
+        runpod.serverless.register_fitness_check(fit)
     runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda current: concurrency})

@@ -51,9 +51,7 @@ def table(report: Report, width: int | None = None, clean: Callable[[str], str] 
     colours = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
     columns = Table("check", "state", "found", show_edge=False, pad_edge=False)
     for finding in report.findings:
-        columns.add_row(
-            finding.check, Text(finding.state, style=colours[finding.state]), Text(clean(finding.found))
-        )
+        columns.add_row(finding.check, Text(finding.state, style=colours[finding.state]), Text(clean(finding.found)))
     terminal = Console()
     console = Console(
         file=io.StringIO(), width=width or terminal.width, force_terminal=terminal.is_terminal, highlight=False
@@ -64,7 +62,9 @@ def table(report: Report, width: int | None = None, clean: Callable[[str], str] 
         console.print("\nWhat to do")
     for finding in todo:
         console.print(Text(f"  {finding.check}: {clean(finding.remedy)}"))
-    verdict = "Something that this configuration needs does not work." if report.exit_code else "All that is needed works."
+    verdict = (
+        "Something that this configuration needs does not work." if report.exit_code else "All that is needed works."
+    )
     console.print(f"\n{verdict}")
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()

@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     whisperx_model: str | None = Field(
         None,
         validation_alias=AliasChoices("whisperx_model", "whisperx_model_name"),
-        description="Speech model, a name (`small`, `large-v3`) or a path; WHISPERX_MODEL_NAME is read too.",
+        description="Speech model, a name (`small`, `large-v3`, `name@revision`) or a path; WHISPERX_MODEL_NAME is read too.",
     )
     whisperx_model_dir: Path = Field(
         Path("/app/models/faster-whisper-large-v3"),
@@ -65,8 +65,8 @@ class Settings(BaseSettings):
         None,
         description="Alignment model, a name or a path, for every language; without it the model set's, else whisperX's choice.",
     )
-    diarization_model: str | None = Field(None, description="pyannote pipeline, a repository or a folder.")
-    speaker_model: str | None = Field(None, description="SpeechBrain ECAPA encoder, a repository or a folder.")
+    diarization_model: str | None = Field(None, description="pyannote pipeline, a repository (also `name@revision`) or a folder.")
+    speaker_model: str | None = Field(None, description="SpeechBrain ECAPA encoder, a repository (also `name@revision`) or a folder.")
     vad_model_path: Path | None = Field(
         None,
         description="Weights of the pyannote voice activity model; without it those in whisperX's wheel.",

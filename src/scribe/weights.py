@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,18 +90,24 @@ class ModelSet:
         self.vad_offset: float = self._set["vad_offset"]
         self.chunk_size: int = self._set["chunk_size"]
         self.nltk_data = (self._folder / self._set["nltk_data"]).resolve()
+
+    @property
+    def speaker(self) -> SpeakerModel:
+        """Looked up anew each time, like the others: a model that was brought here meanwhile has its revision."""
         speaker = self._set["speaker"]
-        self.speaker = SpeakerModel(
-            self._place(settings.speaker_model or speaker["source"]),
-            *(speaker[key] for key in ("threshold", "margin", "min_seconds", "calibrated")),
-        )
-        self.diarization = self._place(settings.diarization_model or self._set["diarization"])
+        place = self._chosen(self._settings.speaker_model, speaker["source"])
+        return SpeakerModel(place, *(speaker[key] for key in ("threshold", "margin", "min_seconds", "calibrated")))
+
+    @property
+    def diarization(self) -> Location:
+        """The diarization pipeline."""
+        return self._chosen(self._settings.diarization_model, self._set["diarization"])
 
     def speech(self, asked: str | None = None) -> Location:
         """The speech model: the job's (checked by the caller), WHISPERX_MODEL, the set's own folder, WHISPERX_MODEL_DIR, a name."""
         if asked or self._settings.whisperx_model:
             return self._place(asked or self._settings.whisperx_model or "", prefix="Systran/faster-whisper-")
-        named = self._place(self._set["whisper"], prefix="Systran/faster-whisper-")
+        named = self._chosen(None, self._set["whisper"], prefix="Systran/faster-whisper-")
         folder = self._settings.whisperx_model_dir
         if not self._in_set(named) and (folder / "model.bin").is_file():
             return Location(folder.name, folder)
@@ -137,14 +143,15 @@ class ModelSet:
             "transcribe": self.speech().identity,
             "diarize": self.diarization.identity,
             "name": self.speaker.location.identity,
+            "align": " ".join(place.identity for place in self.aligners().values()),
         }
 
     @property
     def is_local(self) -> bool:
         """True when no configured model needs the hub, which may then be switched off altogether."""
-        places = [self.speech(), self.diarization, self.speaker.location, *map(self.aligner, self._set["aligners"])]
+        places = [self.speech(), self.diarization, self.speaker.location, *self.aligners().values()]
         aligned = bool(self._set["aligners"]) or bool(self._settings.align_model)
-        return aligned and not self._settings.allowed_models and all(p is not None and p.path for p in places)
+        return aligned and not self._settings.allowed_models and all(p.path for p in places)
 
     def admit_code(self) -> None:
         """Make the package importable that this set's checkpoints name. It lives in builder/, never beside the weights."""
@@ -155,6 +162,16 @@ class ModelSet:
 
     def _in_set(self, place: Location) -> bool:
         return place.path is not None and self._folder.resolve() in place.path.parents
+
+    def _chosen(self, operators: str | None, own: str, prefix: str = "") -> Location:
+        """The operator's model, else the set's: at the set's revision, or as RunPod's model cache holds it, which takes main."""
+        if operators:
+            return self._place(operators, prefix)
+        place = self._place(own, prefix)
+        if place.path is None and place.repository:
+            snapshot = cached_snapshot(self._settings.hub_caches[0], place.repository)
+            return replace(place, path=snapshot)
+        return place
 
     def _place(self, source: str, prefix: str = "") -> Location:
         """`source` is a folder, or a repository or short name with an optional `@revision`."""

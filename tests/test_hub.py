@@ -1,0 +1,255 @@
+"""Weights from a hub, by the hub's real client against a stand-in on loopback: whole, checked, at the right revision."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hub import Hub
+from pipeline import variables
+
+from scribe.settings import ROOT
+from scribe.weights import cached_snapshot
+
+SRC = ROOT / "src"
+NAME = "me/model"
+TOKEN = "hf_canarytoken"
+WEIGHTS = random.Random(7).randbytes(3_000_000)
+BLOCK = 10 * 1024**2  # the client writes so many bytes at a time
+LARGE = WEIGHTS * 8
+FILES = {"config.json": b"{}", "model.bin": WEIGHTS, "README.md": b"words", "tf_model.h5": b"x" * 20_000}
+
+# What a process of its own does: the client reads its endpoint and its offline switch when it is imported.
+BRING = f"""
+import json, sys
+from pathlib import Path
+sys.path.insert(0, {str(SRC)!r})
+from scribe.errors import WorkerError
+from scribe.hub import ask, bring
+from scribe.loading import loading
+name, revision, cache, token = json.loads(sys.argv[1])
+try:
+    with loading("speech model", name):
+        print(json.dumps({{"path": str(bring(name, revision, Path(cache), token))}}))
+except WorkerError as error:
+    print(json.dumps(error.to_dict()))
+"""
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub() as served:
+        served.publish(NAME, FILES)
+        yield served
+
+
+def environment(hub: Hub, tmp_path: Path, **more: str) -> dict[str, str]:
+    """A process that knows the stand-in hub and nothing of this machine's configuration."""
+    unwanted = {*variables(), "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_CACHE", "HUGGING_FACE_HUB_TOKEN"}
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
+    settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
+    return {**kept, **settings, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **more}
+
+
+def starting(
+    hub: Hub, tmp_path: Path, name: str = NAME, revision: str | None = None, token: str | None = None
+) -> subprocess.Popen[str]:
+    arguments = json.dumps([name, revision, str(tmp_path / "cache"), token])
+    return subprocess.Popen(
+        [sys.executable, "-c", BRING, arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment(hub, tmp_path),
+    )
+
+
+def brought(*arguments: Any, **options: Any) -> dict[str, Any]:
+    """What `bring` returned, {path}, or the failure as a job would be told it."""
+    process = starting(*arguments, **options)
+    out, err = process.communicate(timeout=120)
+    assert out.strip(), err
+    return json.loads(out.splitlines()[-1])
+
+
+def names(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_model_comes_whole_without_what_no_loader_reads_and_only_once(hub: Hub, tmp_path: Path) -> None:
+    commit = hub.repositories[NAME].branches["main"]
+    for _ in range(2):
+        path = Path(brought(hub, tmp_path)["path"])
+        assert path == cached_snapshot(tmp_path / "cache", NAME)
+        assert path.name == commit
+    assert names(path) == {"config.json", "model.bin"}
+    assert (path / "model.bin").read_bytes() == WEIGHTS
+    assert hub.downloads("model.bin") == [""]
+
+
+def test_a_pinned_revision_is_taken_though_main_has_moved(hub: Hub, tmp_path: Path) -> None:
+    old = hub.repositories[NAME].branches["main"]
+    new = hub.publish(NAME, {**FILES, "config.json": b'{"new": 1}'})
+    assert Path(brought(hub, tmp_path, revision=old)["path"]).name == old
+    assert cached_snapshot(tmp_path / "cache", NAME, old)
+    assert cached_snapshot(tmp_path / "cache", NAME) is None
+    assert Path(brought(hub, tmp_path)["path"]).name == new
+    assert cached_snapshot(tmp_path / "cache", NAME) != cached_snapshot(tmp_path / "cache", NAME, old)
+    assert hub.downloads("model.bin") == [""], "the same bytes were fetched twice"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "options", "code", "told"),
+    [
+        ({}, {"name": "me/absent"}, "gated_model", "check the name"),
+        ({}, {"name": "me/absent", "token": TOKEN}, "model_not_found", "no model me/absent"),
+        ({}, {"name": "not a name!"}, "model_not_found", "no model"),
+        ({}, {"revision": "v9"}, "model_not_found", "no model me/model"),
+        ({"private": True}, {}, "gated_model", "HF_TOKEN"),
+        ({"gated": True}, {}, "gated_model", "https://huggingface.co/me/model"),
+        ({"gated": True}, {"token": TOKEN}, "gated_model", "https://huggingface.co/me/model"),
+    ],
+)
+def test_each_refusal_has_its_own_sentence(
+    hub: Hub, tmp_path: Path, prepare: dict[str, Any], options: dict[str, Any], code: str, told: str
+) -> None:
+    for field, value in prepare.items():
+        setattr(hub.repositories[NAME], field, value)
+    failure = brought(hub, tmp_path, **options)
+    assert (failure["code"], told in failure["error"]) == (code, True), failure
+    assert TOKEN not in str(failure)
+    assert hub.downloads("model.bin") == []
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_hub_that_is_down_is_told_as_unreachable_and_worth_another_try(hub: Hub, tmp_path: Path, status: int) -> None:
+    hub.failing = status
+    failure = brought(hub, tmp_path)
+    assert (failure["code"], failure["retryable"]) == ("hub_unreachable", True)
+
+
+def test_a_hub_that_is_not_there_is_told_as_unreachable(tmp_path: Path) -> None:
+    with Hub() as gone:
+        pass
+    failure = brought(gone, tmp_path)
+    assert failure["code"] == "hub_unreachable"
+    assert NAME in failure["error"]
+
+
+def test_a_gated_model_comes_for_a_token_whose_account_accepted_the_terms(hub: Hub, tmp_path: Path) -> None:
+    hub.repositories[NAME].gated = True
+    hub.repositories[NAME].accepted = {TOKEN}
+    assert "path" in brought(hub, tmp_path, token=TOKEN)
+
+
+def test_a_cut_download_goes_on_where_it_broke_off(hub: Hub, tmp_path: Path) -> None:
+    hub.publish(NAME, {**FILES, "model.bin": LARGE})
+    hub.cuts = [BLOCK + 5, BLOCK + 5]
+    path = Path(brought(hub, tmp_path)["path"])
+    assert (path / "model.bin").read_bytes() == LARGE
+    assert hub.downloads("model.bin") == ["", f"bytes={BLOCK}-", f"bytes={2 * BLOCK}-"]
+
+
+def test_a_worker_that_died_while_downloading_leaves_no_half_model_and_its_bytes_are_used(
+    hub: Hub, tmp_path: Path
+) -> None:
+    hub.publish(NAME, {**FILES, "model.bin": LARGE})
+    hub.stall_after = BLOCK + 100_000
+    dying = starting(hub, tmp_path)
+    assert hub.stalled.wait(60)
+    blobs = tmp_path / "cache" / "models--me--model" / "blobs"
+    for _ in range(1000):
+        if any(p.stat().st_size >= BLOCK for p in blobs.glob("*.incomplete")):
+            break
+        time.sleep(0.02)
+    dying.kill()
+    dying.communicate(timeout=30)
+    assert cached_snapshot(tmp_path / "cache", NAME) is None
+    hub.stall_after = None
+    path = Path(brought(hub, tmp_path)["path"])
+    assert (path / "model.bin").read_bytes() == LARGE
+    assert hub.downloads("model.bin") == ["", f"bytes={BLOCK}-"]
+
+
+def test_two_workers_that_bring_one_model_never_show_half_of_it(hub: Hub, tmp_path: Path) -> None:
+    both = [starting(hub, tmp_path), starting(hub, tmp_path)]
+    seen = 0
+    while any(process.poll() is None for process in both):
+        if snapshot := cached_snapshot(tmp_path / "cache", NAME):
+            seen += 1
+            assert (snapshot / "config.json").read_bytes() == FILES["config.json"]
+            assert (snapshot / "model.bin").stat().st_size == len(WEIGHTS)
+    answers = [json.loads(process.communicate(timeout=60)[0].splitlines()[-1]) for process in both]
+    assert answers[0] == answers[1] == {"path": str(cached_snapshot(tmp_path / "cache", NAME))}
+
+
+def test_bytes_that_are_not_the_announced_ones_are_found_and_fetched_anew_the_next_time(
+    hub: Hub, tmp_path: Path
+) -> None:
+    hub.spoiled = True
+    failure = brought(hub, tmp_path)
+    assert (failure["code"], "model.bin" in failure["error"]) == ("weights_corrupt", True)
+    assert cached_snapshot(tmp_path / "cache", NAME) is None
+    hub.spoiled = False
+    assert (Path(brought(hub, tmp_path)["path"]) / "model.bin").read_bytes() == WEIGHTS
+
+
+def test_a_cache_that_may_not_be_written_to_is_told_as_such(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    failure = brought(hub, tmp_path)
+    assert failure["code"] in ("model_not_found", "weights_corrupt")
+    assert str(tmp_path) not in str(failure)
+
+
+LOAD_ALL = f"""
+import json, os, sys
+sys.path.insert(0, {str(SRC)!r})
+from scribe import settings as module
+from scribe.models import Models
+from scribe.weights import ModelSet
+settings = module.load(None)
+places = ModelSet(settings)
+if places.is_local:
+    os.environ["HF_HUB_OFFLINE"] = "1"
+models = Models(places, "cpu")
+models.engine(places.speech()), models.aligner("en"), models.diarizer(), models.encoder()
+models.engine(places.speech())
+print(json.dumps({{**places.identities(), "align": places.aligner("en").identity, "kept": models._shelf.names()}}))
+"""
+
+
+@pytest.mark.xdist_group("models")
+def test_every_kind_of_model_comes_from_the_hub_and_afterwards_from_the_cache(hub: Hub, tmp_path: Path) -> None:
+    folders = {
+        "whisper": "WHISPERX_MODEL",
+        "aligner": "ALIGN_MODEL",
+        "diarization": "DIARIZATION_MODEL",
+        "ecapa": "SPEAKER_MODEL",
+    }
+    commits = {name: hub.publish(f"me/{name}", ROOT / "models" / "demo" / name) for name in folders}
+    hub.publish("me/diarization", {"config.yaml": b"moved on"})
+    named = {variable: f"me/{name}" for name, variable in folders.items()}
+    named["DIARIZATION_MODEL"] += f"@{commits['diarization']}"
+    for run in range(2):
+        env = environment(hub, tmp_path, MODEL_SET="demo", OMP_NUM_THREADS="1", JOBS_DIR=str(tmp_path), **named)
+        done = subprocess.run(
+            [sys.executable, "-c", LOAD_ALL], capture_output=True, encoding="utf-8", timeout=180, env=env
+        )
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout.splitlines()[-1])
+        assert len([name for name in found["kept"] if name.startswith("asr:")]) == 1
+        assert [found[stage] for stage in ("transcribe", "align", "diarize", "name")] == [
+            f"me/{name}@{commits[name][:12]}" for name in folders
+        ]
+        if run == 0:
+            asked = len(hub.requests)
+            hub.failing = 503
+    assert len(hub.requests) == asked, "the second start asked the hub"
