@@ -35,6 +35,7 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     PYTHONUNBUFFERED=1 \
     PYANNOTE_METRICS_ENABLED=0 \
+    HF_HUB_DISABLE_TELEMETRY=1 \
     ORT_DISABLE_TELEMETRY=1 \
     RUNPOD_LOG_LEVEL=INFO
 
@@ -58,10 +59,17 @@ RUN mkdir -p models/vad \
 # What changes daily comes last: a few megabytes to send.
 COPY samples/ samples/
 COPY builder/demo_models/ builder/demo_models/
+COPY builder/cuda_libraries.py builder/
 COPY tests/test_worker_local.py tests/
 COPY tests/contract/ tests/contract/
 COPY src/ src/
-RUN python3 -m compileall -q src builder
+# What was baked is loaded once, without the network: an image that lacks something fails here and not on a GPU.
+RUN python3 -m compileall -q src builder \
+    && if [ "${PRELOAD_MODELS}" != 0 ]; then \
+        set=default; [ "${PRELOAD_MODELS}" = 1 ] || set="${PRELOAD_MODELS}"; \
+        env MODEL_SET="${set}" HF_HUB_OFFLINE=1 WHISPERX_DEVICE=cpu WARMUP=asr,diarization,speakers \
+            python3 src/init_and_run.py --check \
+        && rm -rf /tmp/* /root/.cache; fi
 
 # Root: RunPod mounts volumes for root, and the local harness mounts /root/.cache.
 # -g: the decoder's child processes get the stop signal too.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import threading
 import time
@@ -31,6 +32,9 @@ from scribe.result import JobResult, strict
 from scribe.settings import Settings
 
 log = logging.getLogger(__name__)
+
+# Effective options that hold what is said or who speaks: for the answer, not for the log.
+SPOKEN = frozenset(("initial_prompt", "hotwords", "speaker_scores"))
 
 
 class Handler:
@@ -175,6 +179,10 @@ class Handler:
             )
         inline = task.inline or self._settings.inline_default or ("none" if delivery.formats else "preview")
         debug = task.debug if task.debug is not None else self._settings.debug
+        told = {"options": prediction.effective, "peak_memory_mb": peak_memory_mb()} if debug else None
+        if told is not None:
+            shown = {name: value for name, value in prediction.effective.items() if name not in SPOKEN}
+            log.info("effective options %s, peak memory %.1f MB", json.dumps(shown), told["peak_memory_mb"])
         unstored = len(artifacts) < len(delivery.formats)
         return JobResult(
             transcript.language,
@@ -190,7 +198,7 @@ class Handler:
             timings={"publish": time.monotonic() - began},
             models=prediction.models,
             partial=prediction.partial,
-            debug={"options": prediction.effective, "peak_memory_mb": peak_memory_mb()} if debug else None,
+            debug=told,
         )
 
 

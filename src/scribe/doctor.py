@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from . import hub, machine
-from .accelerator import Gpu, accelerators
+from .accelerator import Gpu, accelerators, graphics, judged
 from .audio import SAMPLE_RATE, Audio
 from .engines import SpeechOptions
 from .errors import StorageDenied, WorkerError
@@ -33,8 +33,6 @@ PCM_BYTES_PER_SECOND = 2 * SAMPLE_RATE
 LEAST_SCRATCH = 256 * 1024**2
 # The SDK's own check refuses to start below this, and large-v3 with the other models takes about as much.
 LEAST_MEMORY = 4 * GIB
-# pyannote 4 was seen to take up to 9.5 GB on long files.
-COMFORTABLE_GPU = 10 * GIB
 
 
 class Loaders(Protocol):
@@ -89,7 +87,7 @@ class Doctor:
         """Raise RuntimeError, with all reasons, when this worker could do no job: no scratch, no GPU, no decoding."""
         found = [*self._scratch("JOBS_DIR", self._settings.jobs_dir, needed=True)]
         if models.device == "cuda":
-            found.extend(self._each_gpu(self._gpus()))
+            found.extend(judged(self._gpus()))
         if "asr" in self._settings.warmup:
             found.append(self._decodes(models))
         amiss = [f for f in found if f.state == "failed"]
@@ -109,51 +107,7 @@ class Doctor:
         )
 
     def _graphics(self) -> Iterator[Finding]:
-        gpus, driver = self._gpus(), machine.driver_version()
-        wanted = self._settings.whisperx_device
-        if not gpus:
-            why = (
-                "no NVIDIA driver" if driver is None else f"a driver for CUDA {driver[0]}.{driver[1]} and no usable GPU"
-            )
-            remedy = "Choose a GPU and CUDA 12.8 for the endpoint, or start the container with --gpus all."
-            yield Finding(
-                "GPU", "failed" if wanted == "cuda" else "warning", f"none: {why}; the CPU would be used", remedy
-            )
-        elif wanted == "cpu":
-            yield Finding(
-                "GPU", "warning", f"{gpus[0].name} is there and WHISPERX_DEVICE is cpu", "Unset WHISPERX_DEVICE."
-            )
-        else:
-            yield from self._each_gpu(gpus)
-        if driver is not None:
-            old = driver < (12, 0)
-            state: State = "failed" if old and gpus else "ok" if driver >= (12, 8) else "warning"
-            yield Finding(
-                "driver", state, f"knows CUDA {driver[0]}.{driver[1]}; the packages are made for 12.8",
-                "" if state == "ok" else "Set the endpoint's allowed CUDA versions to 12.8 and newer.",
-            )  # fmt: skip
-        missing = machine.missing_libraries()
-        state = "ok" if not missing else "failed" if gpus and wanted != "cpu" else "warning"
-        yield Finding(
-            "CUDA libraries", state, f"{len(machine.CUDA_LIBRARIES) - len(missing)} of {len(machine.CUDA_LIBRARIES)} load"
-            + (f"; missing: {', '.join(missing)}" if missing else ""),
-            "Install builder/requirements.txt anew, or rebuild the image." if missing else "",
-        )  # fmt: skip
-
-    def _each_gpu(self, gpus: list[Gpu]) -> Iterator[Finding]:
-        for number, gpu in enumerate(gpus):
-            text = f"{gpu.name}, {gpu.memory / GIB:.0f} GiB, compute capability {gpu.capability[0]}.{gpu.capability[1]}"
-            if gpu.fault:
-                yield Finding(
-                    f"GPU {number}", "failed", f"{text}: {gpu.fault}", "Choose a GPU of Turing (2018) or newer."
-                )
-            elif gpu.memory < COMFORTABLE_GPU:
-                remedy = (
-                    "Choose a GPU with 16 GB or more: separating the speakers of a long recording takes up to 10 GB."
-                )
-                yield Finding(f"GPU {number}", "warning", text, remedy)
-            else:
-                yield Finding(f"GPU {number}", "ok", text)
+        yield from graphics(self._gpus(), machine.driver_version(), self._settings.whisperx_device)
 
     def _folders(self) -> Iterator[Finding]:
         mounted = os.path.ismount(VOLUME)

@@ -67,7 +67,7 @@ class Namer:
         """The voice as the job gets it back, when it asked for it."""
         if voice is None or not self._job.return_speaker_embeddings:
             return None
-        return Voiceprint(self._models.places.speaker.location.identity, round(voice.seconds, 3), voice.vector)
+        return Voiceprint(self.used["name"], round(voice.seconds, 3), voice.vector)
 
     def _encoder(self) -> SpeakerEncoder:
         with self._stages.timed("load"):
@@ -79,7 +79,8 @@ class Namer:
         model = self._models.places.speaker
         threshold = model.threshold if self._job.speaker_threshold is None else self._job.speaker_threshold
         margin = model.margin if self._job.speaker_margin is None else self._job.speaker_margin
-        found = match(own, self._enrolled(encoder), threshold, margin, model.min_seconds)
+        dimension = next((len(voice.vector) for voice in own.values() if voice), None)
+        found = match(own, self._enrolled(encoder, dimension), threshold, margin, model.min_seconds)
         self.effective = {
             "speaker_threshold": threshold,
             "speaker_margin": margin,
@@ -87,11 +88,20 @@ class Namer:
         }
         return found
 
-    def _enrolled(self, encoder: SpeakerEncoder) -> dict[str, Vector]:
-        """One centroid a name; several samples of a name are pooled by their seconds of speech."""
+    def _enrolled(self, encoder: SpeakerEncoder, dimension: int | None) -> dict[str, Vector]:
+        """One centroid a name; several samples of a name are pooled by their seconds of speech.
+
+        `dimension` is that of the voices to compare with, None when there are none. Raises InvalidInput for an
+        embedding that cannot be compared when the job is `strict`; else it is left out with a notice.
+        """
         pooled: dict[str, list[Voice]] = {}
         for sample in self._voices:
             self._stages.check()
+            if problem := _mismatch(sample, encoder.identity, dimension):
+                if self._job.strict:
+                    raise InvalidInput(problem, {"name": sample.name, "model": encoder.identity})
+                self._stages.notice(InvalidInput.code, "name", problem)
+                continue
             voice = self._of_sample(sample, encoder)
             if voice is None:
                 self._stages.notice(
@@ -108,9 +118,12 @@ class Namer:
             # A sample is short and clean: silero finds its speech without a model of the set.
             chunks = self._models.detector("silero").chunks(sample.audio, onset=0.5, offset=0.35, chunk_size=30)
             return encoder.enrolled(sample.audio, [span for chunk in chunks for span in chunk.speech])
-        if sample.model != encoder.identity:
-            raise InvalidInput(
-                f"the embedding of '{sample.name}' was made by another speaker model: send a recording instead",
-                {"name": sample.name, "model": encoder.identity},
-            )
         return Voice(unit(sample.vector), 1.0)
+
+
+def _mismatch(sample: VoiceSample, identity: str, dimension: int | None) -> str | None:
+    """Why an embedding cannot be compared with this model's; None when it can, or is a recording."""
+    if sample.audio is not None or (sample.model == identity and len(sample.vector) == (dimension or len(sample.vector))):
+        return None
+    made = "by another speaker model" if sample.model != identity else "with another dimension"
+    return f"the embedding of '{sample.name}' was made {made}: send a recording instead"

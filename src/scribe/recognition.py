@@ -59,7 +59,7 @@ def recognize(channels: Sequence[Audio], job: JobInput, models: Models, stages: 
         voiced = next(((a, c) for a, c in zip(channels, chunks, strict=True) if c), None)
         if voiced is None:
             stages.notice("no_speech", "transcribe", "no speech was found in the recording")
-            return Recognized(known, None, [[] for _ in channels], effective, place.identity)
+            return Recognized(job.language, None, [[] for _ in channels], effective, place.identity)
         language, probability = known, None
         if language is None:
             effective |= {name: getattr(job, name) for name in DETECTION}
@@ -84,8 +84,8 @@ def speech_options(job: JobInput, device: str) -> SpeechOptions:
         length_penalty=job.length_penalty,
         repetition_penalty=job.repetition_penalty,
         no_repeat_ngram_size=job.no_repeat_ngram_size,
-        initial_prompt=job.initial_prompt,
-        hotwords=job.hotwords,
+        initial_prompt=(job.initial_prompt or "").strip() or None,
+        hotwords=(job.hotwords or "").strip() or None,
         suppress_numerals=job.suppress_numerals,
     )
 

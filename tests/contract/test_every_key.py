@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import boto3
-import docs
 import pytest
 from botocore.config import Config
 from s3server import S3Server
+
+import docs
 
 from .files import FileServer
 from .platform import Platform
@@ -137,12 +138,8 @@ def answer_of(name: str, platform: Platform, submitted: dict[str, str]) -> dict[
 def test_a_job_file_is_answered_in_the_documented_shape(name: str, record: Record) -> None:
     assert record.status == "COMPLETED", record.error
     answer, asked = record.output, json.loads((SAMPLES / "jobs" / f"{name}.json").read_text())["input"]
-    optional = (
-        {"transcription", "debug"}
-        - {"transcription"} * ("transcription" in asked)
-        - {"debug"} * bool(asked.get("debug"))
-    )
-    assert set(answer) == set(docs.ANSWER) - optional
+    without = {key for key in ("transcription", "debug") if not asked.get(key)}
+    assert set(answer) == set(docs.ANSWER) - without
     assert (answer["schema_version"], answer["job_id"], answer["partial"]) == ("1", record.id, False)
     assert set(answer["artifacts"]) == ARTIFACTS.get(name, {"json"})
     shown = answer["segments_total"] if name in FULL | PREVIEW else 0
@@ -308,5 +305,8 @@ def test_every_event_is_one_line_of_json_and_the_mounts_come_first(
     assert any(re.fullmatch(r"mount /: [\d.]+ GB free of [\d.]+ GB", message) for message in messages)
     assert "[Predict] device=cpu compute_type=int8" in messages
     assert "[Predict] whisper_arch=whisper (path)" in messages
+    (options,) = [m for m in messages if m.startswith("effective options") and '"beam_size": 3' in m]
+    assert "peak memory" in options
+    assert "camera" not in options, "a prompt is what somebody says"
     done = [e["job"] for e in events if e["message"].startswith("job done in") and "job" in e]
     assert submitted["minimal"] in done
