@@ -46,6 +46,7 @@ WORKDIR /app
 ARG PRELOAD_MODELS=0
 COPY models/ models/
 COPY builder/fetch_models.py builder/
+COPY src/scribe/__init__.py src/scribe/errors.py src/scribe/hub.py src/scribe/
 RUN --mount=type=secret,id=hf_token \
     python3 builder/fetch_models.py "${PRELOAD_MODELS}" --token-file /run/secrets/hf_token
 
@@ -72,6 +73,6 @@ RUN python3 -m compileall -q src builder \
         && rm -rf /tmp/* /root/.cache; fi
 
 # Root: RunPod mounts volumes for root, and the local harness mounts /root/.cache.
-# -g: the decoder's child processes get the stop signal too.
+# -g: a stop signal reaches the whole process group; decoders, in sessions of their own, end with the worker.
 ENTRYPOINT ["/usr/bin/tini", "-g", "--"]
 CMD ["python3", "-u", "/app/src/init_and_run.py"]

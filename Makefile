@@ -7,13 +7,14 @@ PY := $(VENV)/bin/python
 COMPILE := $(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.10 --no-header --no-emit-index-url
 INSTALL := $(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes --compile-bytecode
 
-.PHONY: help demo test test-browser lint lab lock clean
+.PHONY: help demo test test-browser lint lab image-test lock clean
 help:
 	@echo "make demo   run the main job on the sample conversation (AUDIO=my.mp3 WHISPERX_MODEL=small for your own)"
 	@echo "make test   run the tests, offline, on the demo models"
 	@echo "make test-browser   drive the transcript page in a headless Chromium (installs chromium by apt)"
 	@echo "make lint   check the style"
 	@echo "make lab    score the demo models on synthetic conversations (installs espeak-ng by apt)"
+	@echo "make image-test   build the image and start it, without a registry (as root; LIGHT=1 without the ML packages)"
 	@echo "make lock   resolve builder/requirements*.in anew"
 	@echo "make clean  remove the environment and what was made"
 
@@ -47,8 +48,14 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 
 lab: $(VENV)/.dev
-	@ldconfig -p 2>/dev/null | grep -q libespeak-ng || { echo "Installing espeak-ng by apt (the speech synthesizer, 4 MB)."; apt-get install -y -qq espeak-ng; }
+	@ldconfig -p 2>/dev/null | grep -q libespeak-ng || { echo "Installing espeak-ng by apt (the speech synthesizer, 4 MB)."; apt-get update -qq; apt-get install -y -qq espeak-ng; }
 	$(PY) tests/lab/run.py
+
+image-test:
+	@command -v buildah >/dev/null && command -v podman >/dev/null && command -v debootstrap >/dev/null || { \
+		echo "Installing buildah, podman, runc, conmon and debootstrap by apt (about 60 MB)."; apt-get update -qq; \
+		apt-get install -y -qq --no-install-recommends buildah podman runc conmon debootstrap; }
+	builder/image_test.sh
 
 lock: $(VENV)/.uv
 	$(COMPILE) builder/requirements-uv.in -o builder/requirements-uv.txt
@@ -56,4 +63,4 @@ lock: $(VENV)/.uv
 	$(COMPILE) builder/requirements-dev.in -o builder/requirements-dev.txt
 
 clean:
-	rm -rf $(VENV) out .lab .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) out .lab .image .pytest_cache .ruff_cache .hypothesis

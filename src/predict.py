@@ -6,22 +6,24 @@ skipped with a notice, unless the job is `strict`.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scribe.audio import Audio
 from scribe.diarizer import Diarization
 from scribe.errors import InvalidInput
+from scribe.gpu_fault import gpu_faults
 from scribe.job import JobInput, Notice
 from scribe.models import Models
 from scribe.naming import Namer
 from scribe.progress import Progress
 from scribe.recognition import recognize
 from scribe.sample import clean_name
-from scribe.stages import Stages, gpu_failure
+from scribe.stages import Stages
 from scribe.transcript import Segment, Speaker, Transcript, alone, assign_speakers, talk_seconds
 from speaker_processing import Match, VoiceSample
 
@@ -57,15 +59,17 @@ class Predictor:
 
         `check` raises when the job was stopped; it is called between batches and stages. Raises WorkerError.
         """
+        with self._alone(check):
+            return _Pass(self.models, job, voices, Stages(progress, check, job.strict)).over(channels)
+
+    @contextlib.contextmanager
+    def _alone(self, check: Callable[[], None]) -> Iterator[None]:
+        """Hold the GPU; a stopped job does not wait for it. What the GPU says of itself becomes a GpuError."""
         while not self.gpu.acquire(timeout=0.2):
             check()
         try:
-            return _Pass(self.models, job, voices, Stages(progress, check, job.strict)).over(channels)
-        except RuntimeError as error:
-            failure = gpu_failure(error)
-            if failure is None:
-                raise
-            raise failure from error
+            with gpu_faults():
+                yield
         finally:
             self.gpu.release()
 
@@ -81,7 +85,7 @@ class Predictor:
         stages = Stages(progress, check, job.strict)
         namer = Namer(self.models, job, voices, stages)
         if job.speaker_verification:
-            with self.gpu:
+            with self._alone(check):
                 transcript = namer.renamed(transcript)
         return Prediction(
             transcript, tuple(stages.notices), stages.timings, namer.used, namer.effective, stages.partial
@@ -136,7 +140,9 @@ class _Pass:
                 aligner = self._models.aligner(language)
             return aligner.align(segments, audio, job.interpolate_method, job.return_char_alignments, stages.tick)
 
-        aligned = stages.attempt("align", "words have no times of their own", work)
+        aligned = stages.attempt(
+            "align", "words have no times of their own", work, lambda: self._models.keep_only("align:")
+        )
         if aligned is None:
             return segments
         place = self._models.places.aligner(language)
@@ -187,12 +193,16 @@ class _Pass:
                 diarizer = self._models.diarizer()
             return diarizer.diarize(audio, stages.tick, job.num_speakers, job.min_speakers, job.max_speakers)
 
-        found = stages.attempt("diarize", "the speakers are not separated", work)
+        found = stages.attempt(
+            "diarize", "the speakers are not separated", work, lambda: self._models.keep_only("diarize")
+        )
         if found is None:
             return segments, []
         self._used["diarize"] = self._models.places.diarization.identity
         self._effective |= {name: getattr(job, name) for name in ("num_speakers", "min_speakers", "max_speakers")}
         seconds = talk_seconds(found.turns)
+        if not seconds:
+            stages.notice("no_speakers", "diarize", "no speaker could be told apart: the segments have none")
         low, high = job.num_speakers or job.min_speakers or 0, job.num_speakers or job.max_speakers or math.inf
         if not low <= len(seconds) <= high:
             wanted = job.num_speakers or f"at least {low}, at most {high}"

@@ -88,9 +88,8 @@ class Handler:
                 return self._failure(error)
             # A library's sys.exit would end the worker with the job unanswered, and its redelivery the next worker.
             except BaseException as error:
-                log.error("unexpected %s", type(error).__name__, exc_info=True)
                 message = "the worker failed in an unexpected way; its log has the details under this error_id"
-                return self._failure(Internal(message))
+                return self._failure(Internal(message), error)
 
     @contextlib.contextmanager
     def _hidden(self, job: Mapping[str, Any]) -> Iterator[None]:
@@ -106,9 +105,9 @@ class Handler:
             for secret in secrets:
                 self._redactor.discard(secret)
 
-    def _failure(self, error: WorkerError) -> dict[str, Any]:
+    def _failure(self, error: WorkerError, unexpected: BaseException | None = None) -> dict[str, Any]:
         answer = self._redactor.clean_value(strict(error.to_dict()))
-        log.warning("job failed: %s (error_id %s)", answer["error"], answer["error_id"])
+        log.warning("job failed: %s (error_id %s)", answer["error"], answer["error_id"], exc_info=unexpected)
         self._broken = self._broken or isinstance(error, GpuBroken)
         # The SDK stops the pod after this answer, and hands out jobs until the platform has: they are refused in _work.
         return answer | ({"refresh_worker": True} if self._broken else {})
@@ -166,9 +165,12 @@ class Handler:
         words = task.align_output or task.source is not None
         shape = json_format.to_dict(transcript, words)
         options = TextOptions(task.max_line_width, task.max_line_count, task.highlight_words, task.audio_file or "")
-        if not words:
-            transcript = replace(transcript, segments=tuple(replace(s, words=()) for s in transcript.segments))
-        artifacts, notices = delivery.upload(render_all(transcript, delivery.formats, options), stopped)
+        files = render_all(transcript, delivery.formats, options)
+        if "json" in files and not words:
+            # Subtitles and the page are better for the words that diarization aligned; the JSON keeps to what was asked.
+            bare = replace(transcript, segments=tuple(replace(s, words=()) for s in transcript.segments))
+            files |= render_all(bare, ["json"], options)
+        artifacts, notices = delivery.upload(files, stopped)
         if delivery.homeless:
             notices.append(
                 Notice(

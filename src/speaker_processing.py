@@ -37,12 +37,13 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class VoiceSample:
-    """One sample of a voice to recognize: a recording, or a vector that the encoder `model` made earlier."""
+    """One sample of a voice to recognize: a recording, or a vector that the encoder `model` made of `seconds` of speech."""
 
     name: str
     audio: Audio | None = None
     vector: Vector = ()
     model: str | None = None
+    seconds: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,9 @@ class Match:
 class SpeakerEncoder:
     """ECAPA on one device. `source` is a folder or a repository, `identity` its name@revision."""
 
-    def __init__(self, source: str, identity: str, device: str, savedir: Path | None = None) -> None:
+    def __init__(self, source: str, identity: str, device: str) -> None:
         self.identity = identity
-        self._encoder = get_ecapa(source, device, savedir)
+        self._encoder = get_ecapa(source, device)
         self._voices: OrderedDict[tuple[str, str], Voice] = OrderedDict()
 
     def voice(self, audio: Audio, spans: Sequence[Span], check: Callable[[], None] = lambda: None) -> Voice | None:
@@ -99,12 +100,12 @@ class SpeakerEncoder:
         return unit(vector.tolist())
 
 
-def get_ecapa(source: str, device: str, savedir: Path | None = None):  # noqa: ANN201 (a SpeechBrain class, imported late)
+def get_ecapa(source: str, device: str):  # noqa: ANN201 (a SpeechBrain class, imported late)
     """Load SpeechBrain's EncoderClassifier. Raises what SpeechBrain and the hub raise."""
     from speechbrain.inference.speaker import EncoderClassifier
 
     local = Path(source) / "hyperparams.yaml"
-    options: dict[str, object] = {"savedir": str(savedir)} if savedir is not None and not local.is_file() else {}
+    options: dict[str, object] = {}
     # A published folder's own file names its hub repository as the place of the weights, even when they lie beside it.
     if local.is_file() and "\npretrained_path:" in "\n" + local.read_text("utf-8"):
         options["overrides"] = {"pretrained_path": source}

@@ -98,7 +98,7 @@ def test_the_wheels_cuda_libraries_are_registered_with_the_linker() -> None:
 
 
 @pytest.mark.parametrize("variable", ["RUNPOD_LOG_LEVEL=INFO", "PYANNOTE_METRICS_ENABLED=0",
-        "ORT_DISABLE_TELEMETRY=1", "NVIDIA_VISIBLE_DEVICES=all",
+        "ORT_DISABLE_TELEMETRY=1", "HF_HUB_DISABLE_TELEMETRY=1", "NVIDIA_VISIBLE_DEVICES=all",
                                       "NVIDIA_DRIVER_CAPABILITIES=compute,utility", "PYTHONUNBUFFERED=1"])  # fmt: skip
 def test_the_environment_is_quiet_private_and_sees_the_gpu(variable: str) -> None:
     assert variable in " ".join(arguments("ENV")).split()
@@ -113,6 +113,12 @@ def test_nothing_is_preloaded_unasked_and_the_token_is_never_an_argument() -> No
     assert "PRELOAD_MODELS=0" in arguments("ARG")
     assert not [step for word, step in STEPS if word in ("ARG", "ENV") and "TOKEN" in step.upper()]
     assert any("--mount=type=secret,id=hf_token" in step for step in arguments("RUN"))
+
+
+def test_a_bake_is_loaded_without_the_network_before_the_image_is_finished() -> None:
+    check = next(step for step in reversed(arguments("RUN")) if "--check" in step)
+    assert all(part in check for part in ("HF_HUB_OFFLINE=1", "WARMUP=asr,diarization,speakers", "!= 0"))
+    assert next(i for i, step in enumerate(STEPS) if step == ("COPY", "src/ src/")) < STEPS.index(("RUN", check))
 
 
 def test_the_voice_activity_weights_have_one_place_whether_given_or_not() -> None:
@@ -146,15 +152,16 @@ def test_what_is_baked_is_what_the_worker_takes(tmp_path: Path, monkeypatch: pyt
     (folder / "model_set.json").write_text(text)
     wanted = fetch_models.wanted(folder, json.loads(text))
     assert set(wanted) == {"speech", "diarization", "speaker"}
-    for name in wanted.values():
-        (folder / name).mkdir(parents=True)
+    baked = {kind: folder / name.partition("@")[0] for kind, name in wanted.items()}
+    for place in baked.values():
+        place.mkdir(parents=True)
     places = ModelSet(settings.load(None))
     found = {
         "speech": places.speech().path,
         "diarization": places.diarization.path,
         "speaker": places.speaker.location.path,
     }
-    assert found == {kind: folder / name for kind, name in wanted.items()}
+    assert found == baked
     assert fetch_models.wanted(folder, json.loads(text)) == {}
 
 

@@ -16,7 +16,7 @@ from pipeline import ADDRESS, models, predicted, recording, sound, voice
 
 from scribe.audio import Audio
 from scribe.engines.whisperx import GROUP_BATCHES, WhisperXEngine
-from scribe.errors import DeadlineReached
+from scribe.errors import DeadlineReached, StageFailed
 from scribe.job import JobInput
 from scribe.recognition import listening, speech_options
 from speaker_processing import VoiceSample
@@ -340,6 +340,23 @@ def test_without_one_usable_sample_that_is_the_reason(clip: Audio) -> None:
     (speaker,) = found.transcript.speakers
     assert (speaker.name, speaker.score, speaker.reason) == (None, None, "there is no usable voice sample")
     assert "sample_without_speech" in [n.code for n in found.notices]
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "why"), [("another@1", 192, "another speaker model"), (None, 8, "dimension")]
+)
+def test_one_embedding_that_cannot_be_compared_costs_no_other_name(
+    clip: Audio, model: str | None, size: int, why: str
+) -> None:
+    old = VoiceSample("Nina", None, (1.0,) * size, model or models().encoder().identity)
+    options = {**PLAIN, **NAMING, "num_speakers": 1}
+    found = predicted([clip], options, [old, voice("Anna")])
+    assert [s.name for s in found.transcript.speakers] == ["Anna"]
+    ((code, message),) = [(n.code, n.message) for n in found.notices if n.stage == "name"]
+    assert code == "invalid_input"
+    assert why in message
+    with pytest.raises(StageFailed, match="Nina"):
+        predicted([clip], {**options, "strict": True}, [old, voice("Anna")])
 
 
 def test_channels_are_labelled_named_cleaned_and_merged_in_time_order() -> None:

@@ -17,7 +17,7 @@ from hub import Hub
 from pipeline import variables
 
 from scribe.settings import ROOT
-from scribe.weights import cached_snapshot
+from scribe.weights import cached_snapshot, revision
 
 SRC = ROOT / "src"
 NAME = "me/model"
@@ -253,3 +253,38 @@ def test_every_kind_of_model_comes_from_the_hub_and_afterwards_from_the_cache(hu
             asked = len(hub.requests)
             hub.failing = 503
     assert len(hub.requests) == asked, "the second start asked the hub"
+
+
+BAKE = f"""
+import sys
+from pathlib import Path
+sys.path[:0] = [{str(ROOT / "builder")!r}]
+import fetch_models
+fetch_models.fetch(sys.argv[1], sys.argv[2], Path(sys.argv[3]), None)
+"""
+
+
+def baked(hub: Hub, tmp_path: Path, kind: str, name: str, target: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", BAKE, kind, name, str(target)]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, env=environment(hub, tmp_path))
+
+
+def test_a_baked_model_is_plain_files_that_carry_their_revision(hub: Hub, tmp_path: Path) -> None:
+    commit = hub.publish("Systran/faster-whisper-small", FILES)
+    hub.publish("Systran/faster-whisper-small", {"model.bin": b"newer"})
+    target = tmp_path / "set" / "small"
+    done = baked(hub, tmp_path, "speech", f"small@{commit}", target)
+    assert done.returncode == 0, done.stderr
+    assert names(target) == {"config.json", "model.bin", ".revision"}
+    assert not any(p.is_symlink() for p in target.rglob("*"))
+    assert (target / "model.bin").read_bytes() == WEIGHTS
+    assert revision(target) == commit[:12]
+    assert [p.name for p in target.parent.iterdir()] == ["small"]
+
+
+def test_a_bake_that_breaks_off_leaves_no_model(hub: Hub, tmp_path: Path) -> None:
+    hub.publish("Systran/faster-whisper-small", FILES)
+    hub.spoiled = True
+    target = tmp_path / "set" / "small"
+    assert baked(hub, tmp_path, "speech", "small", target).returncode != 0
+    assert not target.exists()

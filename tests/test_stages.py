@@ -17,8 +17,9 @@ from scribe.errors import (
     ShuttingDown,
     StageFailed,
 )
+from scribe.gpu_fault import POISONED, gpu_failure
 from scribe.progress import Progress
-from scribe.stages import POISONED, Stages, gpu_failure
+from scribe.stages import Stages
 
 
 def stages(strict: bool = False, check: Callable[[], None] = lambda: None) -> Stages:

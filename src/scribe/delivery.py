@@ -61,14 +61,16 @@ class Delivery:
         asked = task.formats if task.formats is not None else list(task.result_urls) or ["json"]
         wanted = dict.fromkeys([*asked, *task.result_urls])
         self.formats = [name for name in wanted if store is not None or name in self._urls]
+        # A job whose results all go to the caller's own addresses leaves nothing behind in the worker's storage.
+        self._marks = store if any(name not in self._urls for name in self.formats) else None
         self.homeless = [name for name in task.formats or () if name not in self.formats]
 
     def recall(self) -> dict[str, Any] | None:
         """The committed answer of the same job, its links presigned anew; None when there is none or it cannot be read."""
-        if self._store is None:
+        if self._marks is None:
             return None
         try:
-            stored = self._store.get(commit_key(*self._place))
+            stored = self._marks.get(commit_key(*self._place))
             answer = json.loads(stored, parse_constant=_no_number) if stored is not None else None
         except UrlBlocked:
             # The name in s3Config leads to a private address: told now, not after the work.
@@ -95,25 +97,30 @@ class Delivery:
         """
         artifacts: dict[str, dict[str, Any]] = {}
         notices: list[Notice] = []
+        gone: WorkerError | None = None
         for name, data in files.items():
             stopped()
             try:
+                if gone is not None:
+                    raise gone
                 artifacts[name] = self._put(name, data, notices)
             except WorkerError as error:
+                # A storage that hangs takes its full time limit: once is enough while a finished transcript waits.
+                gone = error if error.details.get("reason") in ("timeout", "unreachable") else None
                 again = "; send the job again to store it" if error.retryable else ""
                 notices.append(Notice(error.code, "publish", f"{name} is not stored: {error.message}{again}"))
         return artifacts, notices
 
     def commit(self, answer: Mapping[str, Any]) -> None:
         """Write the commit mark. A failure is only logged: the answer is complete, and a redelivery computes it anew."""
-        if self._store is None:
+        if self._marks is None:
             return
         unsigned = {
             name: a | {"url": None, "expires_at": None} if a["key"] else a for name, a in answer["artifacts"].items()
         }
         body = json.dumps({**answer, "artifacts": unsigned}, ensure_ascii=False, allow_nan=False).encode()
         try:
-            self._store.put(commit_key(*self._place), body, "application/json", "result.json")
+            self._marks.put(commit_key(*self._place), body, "application/json", "result.json")
         except WorkerError as error:
             log.warning("the result could not be committed: %s", error.message)
 

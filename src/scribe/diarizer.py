@@ -1,28 +1,35 @@
 """Who speaks when: pyannote's pipeline, called directly.
 
-whisperX's wrapper keeps only the overlapping turns; the *exclusive* ones, made to be laid over a transcript, and the
-speakers' embeddings come from the pipeline itself.
+whisperX's wrapper keeps only the overlapping turns; the *exclusive* ones, made to be laid over a transcript, come from
+the pipeline itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from .audio import SAMPLE_RATE, Audio
+from .errors import GpuOutOfMemory
+from .gpu_fault import gpu_failure
 from .transcript import Turn
+from .weights import release_memory
 
+log = logging.getLogger(__name__)
+
+BATCHES = ("segmentation_batch_size", "embedding_batch_size")
 # pyannote counts each of its two long steps from zero; together they are the stage.
 STEPS = {"segmentation": (0.0, 0.4), "embeddings": (0.4, 1.0)}
 
 
 @dataclass(frozen=True, slots=True)
 class Diarization:
-    """`turns` may overlap; `exclusive` never do. `embeddings`: one vector a label, in pyannote's own space."""
+    """`turns` may overlap; `exclusive` never do."""
 
     turns: tuple[Turn, ...] = ()
     exclusive: tuple[Turn, ...] = ()
-    embeddings: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 class Diarizer:
@@ -45,7 +52,10 @@ class Diarizer:
         min_speakers: int | None = None,
         max_speakers: int | None = None,
     ) -> Diarization:
-        """Turns of the whole recording, in seconds. `tick` may raise to stop; it is called after every batch."""
+        """Turns of the whole recording, in seconds. `tick` may raise to stop; it is called after every batch.
+
+        Halves the batches when they do not fit into the GPU's memory; at 1, what CUDA raises is raised.
+        """
         import torch
 
         def hook(
@@ -59,20 +69,43 @@ class Diarizer:
             )
             tick(done)
 
-        found = self._pipeline(
-            {"waveform": torch.from_numpy(audio[:]).unsqueeze(0), "sample_rate": SAMPLE_RATE},
-            num_speakers=num_speakers,
-            min_speakers=min_speakers,
-            max_speakers=max_speakers,
-            hook=hook,
-        )
-        labels = found.speaker_diarization.labels()
-        vectors = found.speaker_embeddings if found.speaker_embeddings is not None else []
+        with self._batches_restored():
+            found = None
+            while found is None:
+                try:
+                    found = self._pipeline(
+                        {"waveform": torch.from_numpy(audio[:]).unsqueeze(0), "sample_rate": SAMPLE_RATE},
+                        num_speakers=num_speakers,
+                        min_speakers=min_speakers,
+                        max_speakers=max_speakers,
+                        hook=hook,
+                    )
+                except RuntimeError as error:
+                    if not isinstance(gpu_failure(error), GpuOutOfMemory) or not self._halved():
+                        raise
+                if found is None:
+                    release_memory()
         return Diarization(
             _turns(found.speaker_diarization, audio.seconds),
             _turns(found.exclusive_speaker_diarization, audio.seconds),
-            {label: tuple(map(float, vector)) for label, vector in zip(labels, vectors, strict=False)},
         )
+
+    @contextlib.contextmanager
+    def _batches_restored(self) -> Iterator[None]:
+        before = [getattr(self._pipeline, name) for name in BATCHES]
+        try:
+            yield
+        finally:
+            for name, size in zip(BATCHES, before, strict=True):
+                setattr(self._pipeline, name, size)
+
+    def _halved(self) -> bool:
+        """Halve both steps' batches; False when they are at 1."""
+        before = [getattr(self._pipeline, name) for name in BATCHES]
+        for name, size in zip(BATCHES, before, strict=True):
+            setattr(self._pipeline, name, max(1, size // 2))
+        log.warning("out of GPU memory in diarization with batches of %s", before)
+        return max(before) > 1
 
 
 def _turns(annotation: object, seconds: float) -> tuple[Turn, ...]:

@@ -26,10 +26,12 @@ class WorkerError(Exception):
     retryable: ClassVar[bool] = False
     remedy: ClassVar[str] = ""
 
-    def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, message: str, details: Mapping[str, Any] | None = None, retryable: bool | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.details = dict(details or {})
+        if retryable is not None:
+            self.retryable = retryable  # type: ignore[misc]  # of this failure, where the cause decides
 
     def to_dict(self) -> dict[str, Any]:
         """The failure as RunPod returns it: `error` marks the job FAILED."""

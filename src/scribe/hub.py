@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 ASK_TIMEOUT_S = 15.0
 # The client itself goes on after a lost connection, but not after one that was closed half way.
 PAUSES_S = (1.0, 4.0, 10.0)
+# What CTranslate2 and the tokenizer read of a speech repository, which may hold other formats too.
+SPEECH_FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*")
 # Other frameworks' copies of the same weights, and language models that no loader here reads.
 NEVER = ("*.h5", "*.msgpack", "*.ot", "*.onnx", "*.tflite", "language_model/*", "*.md", ".gitattributes")
 

@@ -25,6 +25,7 @@ from .transcript import Transcript
 from .workspace import Workspaces
 
 MAX_SAMPLE_SECONDS = 300.0
+MAX_SAMPLE_BYTES = 50_000_000
 MAX_TRANSCRIPT_BYTES = 100_000_000
 MESSAGES = {
     "length_unverified": "the server did not say how long the file is, so it cannot be proven complete",
@@ -153,8 +154,9 @@ class Intake:
         found = []
         for number, sample in enumerate(task.speaker_samples):
             if sample.embedding is not None:
+                print_ = sample.embedding
                 gathered.voices.append(
-                    VoiceSample(sample.display_name, None, tuple(sample.embedding.vector), sample.embedding.model)
+                    VoiceSample(sample.display_name, None, tuple(print_.vector), print_.model, print_.seconds or 1.0)
                 )
                 continue
             try:
@@ -165,10 +167,10 @@ class Intake:
                     gathered,
                     check,
                     lambda fraction: check(),
-                    self._settings.max_audio_bytes,
+                    MAX_SAMPLE_BYTES,
                 )
                 found.append((sample, path))
-            except FetchError as error:
+            except (FetchError, InvalidInput) as error:
                 _lost(task, sample, gathered, error)
         return found
 
@@ -197,8 +199,10 @@ def _stored(file: Path) -> Transcript:
     return from_dict(shape if isinstance(shape, dict) else {})
 
 
-def _lost(task: JobInput, sample: SpeakerSample, gathered: Gathered, error: FetchError | AudioError) -> None:
+def _lost(
+    task: JobInput, sample: SpeakerSample, gathered: Gathered, error: FetchError | AudioError | InvalidInput
+) -> None:
     message = f"the sample of '{sample.display_name}' cannot be used: {error.message}"
     if task.strict:
-        raise StageFailed(message, {"stage": "name", "code": error.code}) from error
+        raise StageFailed(message, {"stage": "name", "code": error.code}, error.retryable) from error
     gathered.notices.append(Notice("sample_unusable", "name", message))

@@ -28,17 +28,20 @@ BEAM_OF_QUALITY = {"fast": 1, "balanced": 5, "best": 10}
 class Source(Strict):
     """Something finished to start from, instead of audio."""
 
-    transcript_url: str = Field(max_length=4096, description="address of an earlier job's transcript.json")
+    transcript_url: str = Field(repr=False, max_length=4096, description="address of an earlier job's transcript.json")
 
 
 class JobInput(Strict):
     """One recording and what to do with it. Unknown keys are refused, naming the nearest known one."""
 
     audio_file: str | None = Field(
-        None, max_length=4096, description="http or https address of the recording (aliases `audio`, `audio_url`)"
+        None,
+        repr=False,
+        max_length=4096,
+        description="http or https address of the recording (aliases `audio`, `audio_url`)",
     )
     audio_base64: str | None = Field(
-        None, description="the recording itself, at most MAX_BASE64_BYTES (alias `audio_base_64`)"
+        None, repr=False, description="the recording itself, at most MAX_BASE64_BYTES (alias `audio_base_64`)"
     )
     source: Source | None = Field(
         None,
@@ -114,6 +117,7 @@ class JobInput(Strict):
         description="preview: 50 segments without words; null: INLINE_DEFAULT, else none with storage and preview without",
     )
     result_urls: dict[FormatName, str] = Field(
+        repr=False,
         default_factory=dict,
         max_length=6,
         description="presigned PUT address by format: results go there, not into the worker's storage",

@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 
 from .destination import S3Config
-from .errors import FetchError, NotFound, StorageDenied, StorageError, StorageUnavailable
+from .errors import FetchError, StorageDenied, StorageError, StorageUnavailable
 from .net import GuardedClient
 from .storage import Storage
 
 TRIES = 3
 BACKOFF_S = 1.0
-DEADLINE_S = 120.0
+DEADLINE_S = 40.0
 MAX_RESULT_BYTES = 50_000_000
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -35,18 +35,15 @@ class JobStorage:
     def get(self, key: str) -> bytes | None:
         """The object's bytes, None when there is none (or the keys may not list: then 403 says absent)."""
         url, _ = self._signer.presign(key)
-        try:
-            with self._client.request("GET", url, deadline=time.monotonic() + DEADLINE_S) as response:
-                if response.status != 200 or (response.length or 0) > MAX_RESULT_BYTES:
+        with self._client.request("GET", url, deadline=time.monotonic() + DEADLINE_S) as response:
+            if response.status != 200 or (response.length or 0) > MAX_RESULT_BYTES:
+                return None
+            data = bytearray()
+            for piece in response.stream():
+                data += piece
+                if len(data) > MAX_RESULT_BYTES:
                     return None
-                data = bytearray()
-                for piece in response.stream():
-                    data += piece
-                    if len(data) > MAX_RESULT_BYTES:
-                        return None
-                return bytes(data)
-        except NotFound:
-            return None
+            return bytes(data)
 
     def presign(self, key: str) -> tuple[str, str]:
         """(URL, end as ISO 8601): signed with the caller's keys, without a connection."""
@@ -71,7 +68,9 @@ def send(client: GuardedClient, url: str, data: bytes, headers: dict[str, str]) 
         except FetchError as error:
             if not error.retryable:
                 raise
-            failure = StorageUnavailable(f"the job's storage could not be reached: {error.message}")
+            failure = StorageUnavailable(
+                f"the job's storage could not be reached: {error.message}", {"reason": "unreachable"}
+            )
             continue
         if status in (200, 201, 204):
             return

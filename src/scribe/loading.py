@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import DiskFull, GatedModel, HubUnreachable, ModelNotFound, WeightsCorrupt, WorkerError
+from .gpu_fault import gpu_failure
 
 log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def loading(what: str, name: str) -> Iterator[None]:
-    """Turn whatever a loader raises into one of the model errors (or DiskFull), each a sentence about what to do."""
+    """Turn whatever a loader raises into a model error, DiskFull or a GpuError, each a sentence about what to do."""
     try:
         yield
     except WorkerError:
@@ -32,6 +33,12 @@ def _model_error(what: str, name: str, error: BaseException) -> WorkerError:
     kinds = {kind.__name__ for e in chain for kind in type(e).__mro__}
     statuses = {getattr(getattr(e, "response", None), "status_code", None) for e in chain}
     details = {"model": name, "stage": what}
+    if failure := next(filter(None, map(gpu_failure, chain)), None):
+        return failure
+    if any("No default align-model" in str(e) for e in chain):
+        return ModelNotFound(
+            f"{what}: there is no model for this language: set ALIGN_MODEL to one that knows it", details
+        )
     page = f"https://huggingface.co/{name}"
     if "GatedRepoError" in kinds or 403 in statuses:
         message = (

@@ -35,7 +35,7 @@ class Models:
     ) -> None:
         self.places = places
         self.device = resolve_device(device)
-        self.compute_type = compute_type or ("float16" if self.device == "cuda" else "int8")
+        self.compute_type = resolve_compute_type(compute_type, self.device)
         self._token = token
         self._vad_weights = vad_weights
         self._shelf = Shelf()
@@ -81,7 +81,7 @@ class Models:
     def aligner(self, language: str) -> Aligner:
         """The aligner of one language; every language stays loaded."""
         place = self.places.aligner(language)
-        if place is None and not self.places.only_aligns(language):
+        if place is None and not self.places.covers(language):
             raise ModelNotFound(f"the model set has no alignment model for '{language}'", {"language": language})
         with loading("alignment model", place.name if place else f"whisperX's choice for '{language}'"):
             return self._shelf.get(
@@ -109,12 +109,29 @@ class Models:
                 "speaker", lambda: SpeakerEncoder(self._here(place), self.places.speaker.location.identity, self.device)
             )
 
+    def keep_only(self, *prefixes: str) -> bool:
+        """Give the memory of every other model back; whether there was one. The next job loads them again."""
+        others = [name for name in self._shelf.names() if not name.startswith(prefixes)]
+        for name in others:
+            self._shelf.drop(name)
+        return bool(others)
+
     def _here(self, place: Location) -> str:
         """The model's folder; one that is not on this machine is brought from the hub first, whole and checked."""
         if place.path is not None or place.repository is None:
             return place.source
         log.info("[Predict] fetching %s from the hub", place.name)
         return str(bring(place.repository, place.pin, self.places.cache, self._token, place.files))
+
+
+def resolve_compute_type(wanted: str | None, device: str) -> str:
+    """CTranslate2's type: the wanted one, else float16 on a GPU and int8 on a CPU. Raises InvalidSettings for an unknown one."""
+    import ctranslate2
+
+    known = ctranslate2.get_supported_compute_types(device) | {"default", "auto"}
+    if wanted is not None and wanted not in known:
+        raise InvalidSettings(f"WHISPERX_COMPUTE_TYPE: this {device} does {', '.join(sorted(known))}")
+    return wanted or ("float16" if device == "cuda" else "int8")
 
 
 def resolve_device(wanted: str) -> str:

@@ -38,7 +38,7 @@ class Namer:
             own = {label: encoder.voice(audio, spans, self._stages.check) for label, (audio, spans) in speech.items()}
             return self._matches(own, encoder) if self._job.speaker_verification else {}, own
 
-        return self._stages.attempt("name", "the speakers keep their labels", work) or ({}, {})
+        return self._stages.attempt("name", "the speakers keep their labels", work, self._make_room) or ({}, {})
 
     def renamed(self, transcript: Transcript) -> Transcript:
         """A stored transcript with its speakers named anew, by the embeddings it carries: without its audio."""
@@ -61,13 +61,16 @@ class Namer:
             )
             return replace(transcript, speakers=tuple(named))
 
-        return self._stages.attempt("name", "the speakers keep their names", work) or transcript
+        return self._stages.attempt("name", "the speakers keep their names", work, self._make_room) or transcript
 
     def voiceprint(self, voice: Voice | None) -> Voiceprint | None:
         """The voice as the job gets it back, when it asked for it."""
         if voice is None or not self._job.return_speaker_embeddings:
             return None
         return Voiceprint(self.used["name"], round(voice.seconds, 3), voice.vector)
+
+    def _make_room(self) -> bool:
+        return self._models.keep_only("speaker", "vad:")
 
     def _encoder(self) -> SpeakerEncoder:
         with self._stages.timed("load"):
@@ -118,12 +121,14 @@ class Namer:
             # A sample is short and clean: silero finds its speech without a model of the set.
             chunks = self._models.detector("silero").chunks(sample.audio, onset=0.5, offset=0.35, chunk_size=30)
             return encoder.enrolled(sample.audio, [span for chunk in chunks for span in chunk.speech])
-        return Voice(unit(sample.vector), 1.0)
+        return Voice(unit(sample.vector), sample.seconds)
 
 
 def _mismatch(sample: VoiceSample, identity: str, dimension: int | None) -> str | None:
     """Why an embedding cannot be compared with this model's; None when it can, or is a recording."""
-    if sample.audio is not None or (sample.model == identity and len(sample.vector) == (dimension or len(sample.vector))):
+    if sample.audio is not None or (
+        sample.model == identity and len(sample.vector) == (dimension or len(sample.vector))
+    ):
         return None
     made = "by another speaker model" if sample.model != identity else "with another dimension"
     return f"the embedding of '{sample.name}' was made {made}: send a recording instead"

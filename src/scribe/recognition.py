@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from .audio import Audio
@@ -45,9 +46,14 @@ def recognize(channels: Sequence[Audio], job: JobInput, models: Models, stages: 
     how = listening(job, models)
     if job.vad_offset is not None and how.vad_offset < job.vad_offset:
         stages.notice("option_reduced", "transcribe", f"vad_offset is lowered to vad_onset, {how.vad_onset:g}")
+
+    def make_room() -> bool:
+        return models.keep_only("asr:", "vad:")
+
     with stages.enter("transcribe"):
         with stages.timed("load"):
-            detector, engine = models.detector(how.vad_method), models.engine(place)
+            detector = models.detector(how.vad_method)
+            engine = stages.with_room(lambda: models.engine(place), make_room)
         options, known = _honoured(job, speech_options(job, models.device), engine, stages)
         named = {"model": place.name, "device": models.device, "compute_type": models.compute_type}
         effective = named | asdict(how) | asdict(options)
@@ -55,7 +61,8 @@ def recognize(channels: Sequence[Audio], job: JobInput, models: Models, stages: 
         with stages.timed("vad"):
             for audio in channels:
                 stages.tick(None)
-                chunks.append(detector.chunks(audio, how.vad_onset, how.vad_offset, how.chunk_size))
+                find = partial(detector.chunks, audio, how.vad_onset, how.vad_offset, how.chunk_size)
+                chunks.append(stages.with_room(find, make_room))
         voiced = next(((a, c) for a, c in zip(channels, chunks, strict=True) if c), None)
         if voiced is None:
             stages.notice("no_speech", "transcribe", "no speech was found in the recording")
@@ -66,7 +73,7 @@ def recognize(channels: Sequence[Audio], job: JobInput, models: Models, stages: 
             language, probability = engine.detect_language(
                 *voiced, job.language_detection_max_tries, job.language_detection_min_prob, stages.tick
             )
-        heard, batch = _transcribed(engine, channels, chunks, language, options, stages)
+        heard, batch = _transcribed(engine, channels, chunks, language, options, stages, make_room)
     if batch < options.batch_size:
         message = f"batches of {options.batch_size} did not fit into memory; {batch} did"
         stages.notice("batch_reduced", "transcribe", message)
@@ -103,9 +110,7 @@ def listening(job: JobInput, models: Models) -> Listening:
     )
 
 
-def _honoured(
-    job: JobInput, asked: SpeechOptions, engine: Engine, stages: Stages
-) -> tuple[SpeechOptions, str | None]:
+def _honoured(job: JobInput, asked: SpeechOptions, engine: Engine, stages: Stages) -> tuple[SpeechOptions, str | None]:
     """(the options that this model can honour, the language when it need not be detected); a notice for every other."""
     options = engine.fitted(asked)
     for name in ("initial_prompt", "hotwords"):
@@ -127,16 +132,21 @@ def _transcribed(
     language: str,
     options: SpeechOptions,
     stages: Stages,
+    make_room: Callable[[], bool],
 ) -> tuple[list[list[Segment]], int]:
     """(segments by channel, the batch size that fitted). A deadline keeps what was recognized before it."""
     heard: list[list[Segment]] = [[] for _ in channels]
     batch = options.batch_size
+
+    def channel(number: int, audio: Audio, found: Sequence[Chunk], fitting: SpeechOptions) -> int:
+        part, share = heard[number], stages.share(number, len(channels))
+        part.clear()  # of what a first try left
+        return engine.transcribe(audio, found, language, fitting, part.append, share)
+
     try:
         for number, (audio, found) in enumerate(zip(channels, chunks, strict=True)):
-            share = stages.share(number, len(channels))
-            batch = engine.transcribe(
-                audio, found, language, replace(options, batch_size=batch), heard[number].append, share
-            )
+            fitting = replace(options, batch_size=batch)
+            batch = stages.with_room(partial(channel, number, audio, found, fitting), make_room)
     except DeadlineReached as error:
         if not any(heard):
             raise

@@ -28,8 +28,8 @@ class Embedding(Strict):
 class SpeakerSample(Strict):
     """A voice to recognize: exactly one of `url`, `audio_base64`, `embedding`."""
 
-    url: str | None = Field(None, max_length=4096)
-    audio_base64: str | None = None
+    url: str | None = Field(None, max_length=4096, repr=False)
+    audio_base64: str | None = Field(None, repr=False)
     embedding: Embedding | None = None
     name: str | None = Field(None, max_length=200)
 

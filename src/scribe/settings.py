@@ -65,8 +65,12 @@ class Settings(BaseSettings):
         None,
         description="Alignment model, a name or a path, for every language; without it the model set's, else whisperX's choice.",
     )
-    diarization_model: str | None = Field(None, description="pyannote pipeline, a repository (also `name@revision`) or a folder.")
-    speaker_model: str | None = Field(None, description="SpeechBrain ECAPA encoder, a repository (also `name@revision`) or a folder.")
+    diarization_model: str | None = Field(
+        None, description="pyannote pipeline, a repository (also `name@revision`) or a folder."
+    )
+    speaker_model: str | None = Field(
+        None, description="SpeechBrain ECAPA encoder, a repository (also `name@revision`) or a folder."
+    )
     vad_model_path: Path | None = Field(
         None,
         description="Weights of the pyannote voice activity model; without it those in whisperX's wheel.",
@@ -202,6 +206,10 @@ def load(env_file: Path | None = Path(".env"), **overrides: object) -> Settings:
         settings = Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg]
     except ValidationError as error:
         raise InvalidSettings("\n".join(_sentence(problem) for problem in error.errors())) from None
+    if settings.storage_endpoint and not settings.storage_endpoint.startswith(("http://", "https://")):
+        raise InvalidSettings("STORAGE_ENDPOINT: must begin with https:// (or http://)")
+    if settings.storage_access_key and not settings.storage_configured:
+        raise InvalidSettings("STORAGE_BUCKET: is not set although STORAGE_ACCESS_KEY is")
     if settings.storage_configured and not (settings.storage_access_key and settings.storage_secret_key):
         raise InvalidSettings("STORAGE_ACCESS_KEY, STORAGE_SECRET_KEY: needed when STORAGE_BUCKET is set")
     return settings

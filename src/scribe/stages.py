@@ -8,21 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from .errors import DeadlineReached, GpuBroken, GpuError, GpuOutOfMemory, StageFailed, Stopped, WorkerError
+from .errors import DeadlineReached, GpuBroken, GpuOutOfMemory, StageFailed, Stopped, WorkerError
+from .gpu_fault import gpu_faults
 from .job import Notice
 from .progress import Progress
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
-
-# What CUDA says when only a new process helps.
-POISONED = (
-    "device-side assert",
-    "illegal memory access",
-    "unspecified launch failure",
-    "misaligned address",
-    "ecc error",
-)
 
 
 class Stages:
@@ -76,38 +68,42 @@ class Stages:
             self.notices.append(notice)
             log.info("%s: %s (%s)", stage, message, code)
 
-    def attempt(self, stage: str, consequence: str, work: Callable[[], Result]) -> Result | None:
+    def with_room(self, work: Callable[[], Result], make_room: Callable[[], bool]) -> Result:
+        """Do `work`; where the GPU's memory does not suffice, `make_room` and do it once more.
+
+        `make_room` says whether it freed anything. Raises GpuOutOfMemory, GpuBroken, and what `work` raises.
+        """
+        try:
+            with gpu_faults():
+                return work()
+        except GpuOutOfMemory as error:
+            message = error.message
+        # Not inside the handler, where the exception's traceback still holds what did not fit.
+        if not make_room():
+            raise GpuOutOfMemory(message)
+        log.warning("out of GPU memory: trying again with this stage's models alone")
+        with gpu_faults():
+            return work()
+
+    def attempt(
+        self, stage: str, consequence: str, work: Callable[[], Result], make_room: Callable[[], bool] = lambda: False
+    ) -> Result | None:
         """Do a stage that the transcript can live without: None and a notice when it fails, StageFailed when `strict`.
 
-        A stopped job and a broken GPU are never swallowed.
+        A stopped job and a broken GPU are never swallowed. `make_room` as in `with_room`.
         """
         try:
             with self.enter(stage):
-                return work()
+                return self.with_room(work, make_room)
         except (Stopped, GpuBroken):
             raise
         except WorkerError as error:
-            code, message = error.code, error.message
+            code, message, retryable = error.code, error.message, error.retryable
             self.partial = self.partial or isinstance(error, DeadlineReached)
         except Exception as error:
-            if (broken := gpu_failure(error)) is None:
-                log.warning("%s failed", stage, exc_info=True)
-                code, message = f"{stage}_failed", f"{stage} failed ({type(error).__name__})"
-            elif isinstance(broken, GpuBroken):
-                raise broken from error
-            else:
-                code, message = broken.code, broken.message
+            log.warning("%s failed", stage, exc_info=True)
+            code, message, retryable = f"{stage}_failed", f"{stage} failed ({type(error).__name__})", False
         if self._strict:
-            raise StageFailed(message, {"stage": stage, "code": code})
+            raise StageFailed(message, {"stage": stage, "code": code}, retryable)
         self.notice(code, stage, f"{message}; {consequence}")
         return None
-
-
-def gpu_failure(error: BaseException) -> GpuError | None:
-    """What a library's exception says about the GPU, judged by CUDA's own words; None when it is about something else."""
-    words = str(error).lower()
-    if any(sign in words for sign in POISONED):
-        return GpuBroken("the GPU failed and needs a new process")
-    if "out of memory" in words:
-        return GpuOutOfMemory("the GPU's memory does not suffice")
-    return None

@@ -76,9 +76,9 @@ class Storage:
         presign_ttl: int = 3600,
         region: str | None = None,
         *,
-        connect_timeout: float = 10.0,
-        read_timeout: float = 60.0,
-        attempts: int = 4,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 20.0,
+        attempts: int = 3,
     ) -> None:
         # R2's console shows the endpoint with the bucket behind it; taken as it is, every key would begin with it.
         self._endpoint = endpoint.rstrip("/").removesuffix(f"/{bucket}") if endpoint else None

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .hub import repository_folder
+from .hub import SPEECH_FILES, repository_folder
 from .settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
@@ -37,10 +37,6 @@ SPEECH_REPOSITORIES = {
     },
     "distil-large-v3.5": "distil-whisper/distil-large-v3.5-ct2",
 }
-
-
-# What CTranslate2 and the tokenizer read of a speech repository, which may hold other formats too.
-SPEECH_FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +101,10 @@ class ModelSet:
 
     def speech(self, asked: str | None = None) -> Location:
         """The speech model: the job's (checked by the caller), WHISPERX_MODEL, the set's own folder, WHISPERX_MODEL_DIR, a name."""
-        if asked or self._settings.whisperx_model:
-            return self._place(asked or self._settings.whisperx_model or "", prefix="Systran/faster-whisper-")
+        if asked is not None and asked != self.speech().name:
+            return self._place(asked, prefix="Systran/faster-whisper-")
+        if self._settings.whisperx_model:
+            return self._place(self._settings.whisperx_model, prefix="Systran/faster-whisper-")
         named = self._chosen(None, self._set["whisper"], prefix="Systran/faster-whisper-")
         folder = self._settings.whisperx_model_dir
         if not self._in_set(named) and (folder / "model.bin").is_file():
@@ -133,7 +131,7 @@ class ModelSet:
         """The hub cache that downloads go into."""
         return self._settings.hub_caches[-1]
 
-    def only_aligns(self, language: str) -> bool:
+    def covers(self, language: str) -> bool:
         """False for a language that this set's aligners do not cover. An empty list means whisperX's own choice for all."""
         return bool(self._settings.align_model) or not self._set["aligners"] or language in self._set["aligners"]
 
@@ -204,9 +202,14 @@ def cached_snapshot(cache: Path, repository: str, wanted: str = "main") -> Path 
 
 
 def revision(folder: Path) -> str:
-    """12 hex digits: the hub's commit for a snapshot, else a digest of names, sizes and the first and last 64 KiB of each file."""
+    """12 hex digits: the commit of a snapshot or of a baked model (`.revision`), else a digest of its files.
+
+    The digest takes names, sizes and the first and last 64 KiB of each.
+    """
     if folder.parent.name == "snapshots":
         return folder.name[:12]
+    with contextlib.suppress(OSError):
+        return (folder / ".revision").read_text("utf-8")[:12]
     digest = hashlib.sha256()
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
         size = file.stat().st_size

@@ -11,7 +11,9 @@ from typing import Any
 
 from ..audio import SAMPLE_RATE, Audio
 from ..errors import GpuOutOfMemory
+from ..gpu_fault import gpu_failure
 from ..transcript import Chunk, Segment
+from ..weights import release_memory
 from . import SpeechOptions
 
 log = logging.getLogger(__name__)
@@ -99,13 +101,15 @@ class WhisperXEngine:
             try:
                 found = self._run(audio, group, language, options, batch, _within(tick, done, len(group), len(chunks)))
             except RuntimeError as error:
-                if "out of memory" not in str(error).lower():
+                if not isinstance(gpu_failure(error), GpuOutOfMemory):
                     raise
                 if batch == 1:
-                    raise GpuOutOfMemory(
-                        "the speech model does not fit into the GPU's memory beside a single chunk"
-                    ) from None
+                    message = "the speech model does not fit into the GPU's memory beside a single chunk"
+                    raise GpuOutOfMemory(message) from None
+                found = None
+            if found is None:
                 batch //= 2
+                release_memory()
                 log.warning("out of GPU memory: trying again with batches of %d", batch)
                 continue
             for segment in found:

@@ -1,0 +1,177 @@
+"""A worker but for its models, and what must hold of it after every fault.
+
+The handler, the intake, the guarded client and the decoder's child process are the real ones. Only the models are a
+stand-in, handed in by the constructor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import functools
+import io
+import json
+import socket
+import ssl
+import sys
+import threading
+import uuid
+import wave
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pipeline import configured
+
+from predict import Prediction
+from rp_handler import Handler
+from scribe.audio import SAMPLE_RATE, Audio
+from scribe.delivery import Outbox
+from scribe.intake import Intake
+from scribe.job import JobInput
+from scribe.net import GuardedClient
+from scribe.pinned import default_context
+from scribe.redact import Redactor
+from scribe.transcript import Segment, Transcript
+from scribe.weights import ModelSet
+from scribe.workspace import Workspaces
+
+FAILURE_KEYS = {"error", "code", "retryable", "details", "error_id"}
+# Each lives inside one job and must end with it.
+THREADS_OF_A_JOB = {"heartbeat", "progress", "request-watch"}
+
+
+class PredictorStandIn:
+    """In place of the models: notes what it is given and answers with `transcript`, or does `work` first.
+
+    `heard` has the seconds of every channel of every job, `paths` where they lay.
+    """
+
+    def __init__(self, transcript: Transcript | None = None, work: Callable[[], None] = lambda: None) -> None:
+        self.transcript = transcript or Transcript("en", 1.0, (Segment(0.0, 1.0, " Hello there."),), (), 0.9)
+        self.work = work
+        self.heard: list[list[float]] = []
+        self.paths: list[Path] = []
+        self.models = self
+        self.places = places()
+
+    def run(self, channels: Sequence[Audio], *_: object) -> Prediction:
+        self.heard.append([len(audio[:]) / SAMPLE_RATE for audio in channels])
+        self.paths += [audio.path for audio in channels]
+        self.work()
+        return Prediction(self.transcript, (), {"transcribe": 0.1}, {"transcribe": "stand-in@1"})
+
+    def rename(self, transcript: Transcript, *_: object) -> Prediction:
+        return Prediction(transcript, (), {}, {})
+
+
+class Worker:
+    """One worker on scratch space of its own. `hosts` are exempt from the address check; `values` are settings."""
+
+    def __init__(
+        self,
+        jobs: Path,
+        hosts: Iterable[str] = (),
+        *,
+        predictor: Any = None,
+        storage: Any = None,
+        resolver: Callable[..., Any] = socket.getaddrinfo,
+        trusts: ssl.SSLContext | None = None,
+        **values: Any,
+    ) -> None:
+        self.jobs = jobs
+        self.predictor = predictor or PredictorStandIn()
+        self.redactor = Redactor()
+        self.events: list[Mapping[str, Any]] = []
+        settings = configured(**values)
+        client = GuardedClient(frozenset(hosts), 2.0, 5.0, resolver, trusts or authorities())
+        self.handler = Handler(
+            settings,
+            Intake(settings, client, Workspaces(jobs, "worker")),
+            self.predictor,
+            Outbox(storage, client, "transcripts", 3600),
+            self.redactor,
+            lambda job: self.events.append,
+        )
+
+    def ask(self, **options: Any) -> dict[str, Any]:
+        """The answer to a job with this input."""
+        return answered(self.handler, {"id": f"job-{uuid.uuid4().hex}", "input": options})
+
+    def refuses(self, code: str, **options: Any) -> dict[str, Any]:
+        """The failure of a job that never reaches the models and leaves nothing."""
+        before = len(self.predictor.heard)
+        answer = assert_failed(self.ask(**options), code)
+        assert len(self.predictor.heard) == before
+        assert left_in(self.jobs) == []
+        return answer
+
+    def assert_healthy(self) -> None:
+        assert_worker_healthy(self.handler, self.jobs)
+
+
+def answered(handler: Handler, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer after its way through strict JSON."""
+    return json.loads(json.dumps(asyncio.run(handler(job)), allow_nan=False))
+
+
+def assert_failed(answer: Mapping[str, Any], code: str) -> dict[str, Any]:
+    """A failure is of the documented shape, has this code, and shows nothing of the inside."""
+    assert answer.get("code") == code, answer
+    assert set(answer) - {"refresh_worker"} == FAILURE_KEYS
+    assert answer["error"].startswith(f"{code}: ")
+    text = json.dumps(answer)
+    assert not any(inside in text for inside in ("Traceback", '.py"', "/src/", str(Path.home()), "jobs/worker"))
+    return dict(answer)
+
+
+def assert_worker_healthy(handler: Handler, jobs: Path) -> None:
+    """After a fault: no job's folder, thread or child is left, and the next good job passes and leaves nothing either."""
+    for _ in range(2):
+        assert left_in(jobs) == []
+        assert THREADS_OF_A_JOB.isdisjoint(thread.name for thread in threading.enumerate())
+        assert decoders() == []
+        answer = answered(handler, {"id": f"good-{uuid.uuid4().hex}", "input": {"audio_base64": base64_of(wav(0.25))}})
+        assert "error" not in answer, answer
+
+
+def left_in(jobs: Path) -> list[Path]:
+    """Every job's folder, and whatever else lies under `jobs` beside the worker's own folder."""
+    return sorted(path for path in jobs.rglob("*") if path.parent != jobs or path.is_file())
+
+
+def decoders() -> list[int]:
+    """Children of this process that decode; none where /proc is not to be had."""
+    if sys.platform != "linux":
+        return []
+    tasks = Path("/proc/self/task").iterdir()
+    pids = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    return [pid for pid in pids if b"scribe.decoder" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def wav(seconds: float, hertz: float = 440.0) -> bytes:
+    """A tone as a 16 kHz mono WAV."""
+    samples = 16000 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE)
+    target = io.BytesIO()
+    with wave.open(target, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return target.getvalue()
+
+
+def base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+@functools.cache
+def authorities() -> ssl.SSLContext:
+    """Read once: the list of certificates takes longer than a whole job here."""
+    return default_context()
+
+
+@functools.cache
+def places() -> ModelSet:
+    return ModelSet(configured())
