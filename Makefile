@@ -44,8 +44,13 @@ test-browser: $(VENV)/.dev
 	@command -v chromium >/dev/null || { echo "Installing chromium by apt (about 100 MB)."; apt-get update -qq; apt-get install -y -qq chromium; }
 	$(PY) -m pytest tests/browser
 
-lint: $(VENV)/.dev
+$(VENV)/.lint: $(VENV)/.uv builder/requirements-lint.txt
+	$(INSTALL) -r builder/requirements-lint.txt
+	@touch $@
+
+lint: $(VENV)/.lint
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
 
 lab: $(VENV)/.dev
 	@ldconfig -p 2>/dev/null | grep -q libespeak-ng || { echo "Installing espeak-ng by apt (the speech synthesizer, 4 MB)."; apt-get update -qq; apt-get install -y -qq espeak-ng; }
@@ -60,6 +65,7 @@ image-test:
 lock: $(VENV)/.uv
 	$(COMPILE) builder/requirements-uv.in -o builder/requirements-uv.txt
 	$(COMPILE) builder/requirements.in -o builder/requirements.txt
+	$(COMPILE) builder/requirements-lint.in -o builder/requirements-lint.txt
 	$(COMPILE) builder/requirements-dev.in -o builder/requirements-dev.txt
 
 clean:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,25 +20,29 @@ MODELS = Path(__file__).resolve().parents[1] / "models"
 
 
 def wanted(folder: Path, model_set: Mapping[str, object]) -> dict[str, str]:
-    """{kind: hub name} of the models that the set names and its folder does not hold."""
+    """{kind: hub name, with @revision where the set pins one} of the models that the set names and its folder does not hold."""
     speaker = model_set["speaker"]
     assert isinstance(speaker, Mapping)
     named = {"speech": model_set["whisper"], "diarization": model_set["diarization"], "speaker": speaker["source"]}
-    return {kind: str(name) for kind, name in named.items() if not (folder / str(name)).is_dir()}
+    return {kind: str(name) for kind, name in named.items() if not (folder / str(name).partition("@")[0]).is_dir()}
 
 
 def fetch(kind: str, name: str, target: Path, token: str | None) -> None:
-    """Download one model. Raises what the hub's library raises, and leaves no half a folder to be taken for a model."""
-    from faster_whisper import download_model
-    from huggingface_hub import snapshot_download
+    """Download one model, its bytes checked. Raises what the hub's library raises, and leaves no half a folder behind."""
+    sys.path.insert(0, str(MODELS.parent / "src"))
+    from scribe.hub import SPEECH_FILES, bring
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
-    if kind == "speech":
-        # faster-whisper knows which repository a short name such as large-v3 stands for.
-        download_model(name, output_dir=str(part), use_auth_token=token)
-    else:
-        snapshot_download(name, local_dir=part, token=token)
+    name, _, revision = name.partition("@")
+    repository = f"Systran/faster-whisper-{name}" if kind == "speech" and "/" not in name else name
+    part, cache = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.cache")
+    only = SPEECH_FILES if kind == "speech" else ()
+    snapshot = bring(repository, revision or None, cache, token, only)
+    for file in sorted(p for p in snapshot.rglob("*") if p.is_file()):
+        place = part / file.relative_to(snapshot)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.resolve().replace(place)
+    (part / ".revision").write_text(snapshot.name, "utf-8")
+    shutil.rmtree(cache)
     part.rename(target)
     settle(target)
 
@@ -66,7 +71,7 @@ def main() -> int:
     token = options.token_file.read_text("utf-8").strip() or None if has_token else None
     for kind, name in wanted(folder, json.loads((folder / "model_set.json").read_text("utf-8"))).items():
         print(f"Fetching the {kind} model {name}", flush=True)
-        fetch(kind, name, folder / name, token)
+        fetch(kind, name, folder / name.partition("@")[0], token)
     return 0
 
 

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from predict import Prediction, Predictor
@@ -37,6 +37,15 @@ log = logging.getLogger(__name__)
 SPOKEN = frozenset(("initial_prompt", "hotwords", "speaker_scores"))
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A job at work: its input, its stop signal, its answer to be."""
+
+    given: Any
+    stop: threading.Event
+    work: asyncio.Future[dict[str, Any]]
+
+
 class Handler:
     """Answers RunPod's jobs. Everything it needs is handed to it; `report(job)` gives the sink of that job's progress."""
 
@@ -56,6 +65,7 @@ class Handler:
         self._redactor = redactor
         self._report = report
         self._broken = False
+        self._runs: dict[str, _Run] = {}
 
     @property
     def models(self) -> Models:
@@ -63,17 +73,28 @@ class Handler:
         return self._predictor.models
 
     async def __call__(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer one job. A cancelled job keeps its slot until its thread has left the GPU: the next must not meet it there."""
-        stop = threading.Event()
-        work = asyncio.ensure_future(asyncio.to_thread(self._answer, job, stop))
+        """Answer one job. A cancelled job keeps its slot until its thread has left the GPU: the next must not meet it there.
+
+        A job that is handed out again while it runs shares the run, and its stop: the platform cancels by id.
+        """
+        job_id, given = str(job.get("id")), job.get("input")
+        run = self._runs.get(job_id)
+        if run is None or run.given != given:
+            stop = threading.Event()
+            run = _Run(given, stop, asyncio.ensure_future(asyncio.to_thread(self._answer, job, stop)))
+            self._runs[job_id] = run
         try:
-            return await asyncio.shield(work)
+            # A copy for each: the SDK takes `error` out of what it gets.
+            return dict(await asyncio.shield(run.work))
         except asyncio.CancelledError:
-            stop.set()
-            while not work.done():
+            run.stop.set()
+            while not run.work.done():
                 with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([work])
+                    await asyncio.wait([run.work])
             raise
+        finally:
+            if run.work.done() and self._runs.get(job_id) is run:
+                del self._runs[job_id]
 
     def _answer(self, job: Mapping[str, Any], stop: threading.Event) -> dict[str, Any]:
         """The result or the failure, ready to be posted; never raises."""

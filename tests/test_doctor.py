@@ -80,9 +80,10 @@ class TestOnTheDemoModels:
         assert (finding(report, "diarization model").state, report.exit_code) == (state, code)
 
     def test_a_compute_type_that_the_device_lacks_is_told_with_those_it_has(self, tmp_path: Path) -> None:
-        found = finding(examined(tmp_path, whisperx_compute_type="bfloat16"), "compute type")
-        assert found.state == "failed"
-        assert "int8" in found.remedy
+        report = examined(tmp_path, whisperx_compute_type="nonsense")
+        assert report.exit_code == 1
+        assert "WHISPERX_COMPUTE_TYPE" in finding(report, "models").found
+        assert "int8" in finding(report, "models").found
 
     def test_a_fit_worker_passes_and_one_without_scratch_does_not(self, tmp_path: Path) -> None:
         settings = configured(jobs_dir=tmp_path / "jobs")

@@ -15,7 +15,9 @@ from demo_models.espeak import RATE
 from demo_models.grammar import plain_words
 from demo_models.training import Batches, best_device, train
 
-LETTERS = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4} | {c: 5 + i for i, c in enumerate("abcdefghijklmnopqrstuvwxyz'")}
+LETTERS = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4} | {
+    c: 5 + i for i, c in enumerate("abcdefghijklmnopqrstuvwxyz'")
+}
 BLANK = LETTERS["<pad>"]
 SECONDS, BATCH = 6.0, 12
 FRAME = 0.02
@@ -31,7 +33,15 @@ def untrained():
     as Xavier would have them: from transformers' own start (normal, 0.02) a model this narrow does not learn in minutes."""
     from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
-    quiet = dict.fromkeys(("hidden_dropout", "attention_dropout", "feat_proj_dropout", "layerdrop", "final_dropout", "activation_dropout"), 0.0)
+    dropouts = (
+        "hidden_dropout",
+        "attention_dropout",
+        "feat_proj_dropout",
+        "layerdrop",
+        "final_dropout",
+        "activation_dropout",
+    )
+    quiet = dict.fromkeys(dropouts, 0.0)
     model = Wav2Vec2ForCTC(
         Wav2Vec2Config(
             vocab_size=len(LETTERS),
@@ -60,7 +70,9 @@ def untrained():
         if isinstance(module, torch.nn.Linear):
             torch.nn.init.xavier_uniform_(module.weight)
             torch.nn.init.zeros_(module.bias)
-    model.wav2vec2.feature_extractor.conv_layers[0].conv.weight.data[:] = torch.from_numpy(_mel_filters()[:, None]).float()
+    model.wav2vec2.feature_extractor.conv_layers[0].conv.weight.data[:] = torch.from_numpy(
+        _mel_filters()[:, None]
+    ).float()
     return model
 
 
@@ -88,7 +100,9 @@ def scene(corpus: Corpus, rng: np.random.Generator) -> tuple[np.ndarray, list[tu
                 break
             continue
         audio[first : first + len(speech)] = speech * decibels(rng.uniform(-6, 0))
-        words += [(word, first / RATE + start / factor, first / RATE + stop / factor) for word, start, stop in piece.words]
+        words += [
+            (word, first / RATE + start / factor, first / RATE + stop / factor) for word, start, stop in piece.words
+        ]
         end = first + len(speech)
     return augment(audio, rng), words
 
@@ -121,7 +135,13 @@ def save(model, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = folder / "vocab.json"
     vocabulary.write_text(json.dumps(LETTERS), encoding="utf-8")
-    names = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "word_delimiter_token": "|"}
+    names = {
+        "unk_token": "<unk>",
+        "pad_token": "<pad>",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "word_delimiter_token": "|",
+    }
     tokenizer = Wav2Vec2CTCTokenizer(str(vocabulary), do_lower_case=True, **names)
     extractor = Wav2Vec2FeatureExtractor(sampling_rate=RATE, do_normalize=False, return_attention_mask=False)
     Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer).save_pretrained(folder)
@@ -139,11 +159,20 @@ def train_aligner(corpus: Corpus, folder: Path, steps: int, seed: int = 2) -> No
 
     def batch(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         scenes = [scene(corpus, rng) for _ in range(BATCH)]
-        audio, targets = (np.stack(part) for part in ([audio for audio, _ in scenes], [labels(words, frames) for _, words in scenes]))
+        audio, targets = (
+            np.stack(part) for part in ([audio for audio, _ in scenes], [labels(words, frames) for _, words in scenes])
+        )
         return torch.from_numpy(audio), torch.from_numpy(targets)
 
     def loss_of(data: tuple[torch.Tensor, torch.Tensor], _progress: float) -> torch.Tensor:
         audio, targets = (part.to(device) for part in data)
         return F.cross_entropy(model(audio).logits.flatten(0, 1), targets.flatten(), weight=weights)
 
-    train(model.parameters(), Batches(batch, steps, seed), loss_of, 1.5e-3, warm_up=80, checkpoint=lambda: save(model, folder))
+    train(
+        model.parameters(),
+        Batches(batch, steps, seed),
+        loss_of,
+        1.5e-3,
+        warm_up=80,
+        checkpoint=lambda: save(model, folder),
+    )

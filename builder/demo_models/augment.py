@@ -8,7 +8,10 @@ from demo_models.espeak import RATE
 
 
 def augment(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """float32 mono [sample] at 16 kHz -> the same length: sometimes a small room, noise at 14 to 40 dB, a tilted spectrum; always another level."""
+    """float32 mono [sample] at 16 kHz -> the same length.
+
+    Sometimes a small room, noise at 14 to 40 dB, a tilted spectrum; always another level.
+    """
     if rng.random() < 0.15:
         audio = reverberate(audio, rng)
     if rng.random() < 0.7:

@@ -42,7 +42,12 @@ def make_clips(split: str, espeak: Espeak) -> list[Clip]:
         hiss = noise(len(audio), np.random.default_rng((seed, number)))
         audio = audio + hiss * audio.std() * decibels(-rng.uniform(20, 35))
         clips.append(
-            Clip(f"{split}-{number:02d}", np.clip(audio, -1, 1), conversation.truth(), tuple(voice.voice for voice in voices))
+            Clip(
+                f"{split}-{number:02d}",
+                np.clip(audio, -1, 1),
+                conversation.truth(),
+                tuple(voice.voice for voice in voices),
+            )
         )
     return clips
 

@@ -69,7 +69,13 @@ def distinct_voices(count: int, variants: list[str], rng: random.Random) -> list
         variant = variants[index % len(variants)]
         accent, band = decks[variant][index // len(variants)]
         voices.append(
-            Voice(f"{accent}+{variant}", rng.randint(*band), rng.randint(125, 190), rng.randint(30, 75), rng.choice((0, 0, 0, 1, 2)))
+            Voice(
+                f"{accent}+{variant}",
+                rng.randint(*band),
+                rng.randint(125, 190),
+                rng.randint(30, 75),
+                rng.choice((0, 0, 0, 1, 2)),
+            )
         )
     return voices
 

@@ -80,4 +80,12 @@ def train_ecapa(corpus: Corpus, folder: Path, steps: int, seed: int = 3, start_f
         torch.save({name: value.cpu() for name, value in model.state_dict().items()}, folder / "embedding_model.ckpt")
         (folder / "hyperparams.yaml").write_text(HYPERPARAMETERS, encoding="utf-8")
 
-    train([*model.parameters(), classes], Batches(batch, steps, seed), loss_of, 2e-3, clip=3.0, weight_decay=1e-4, checkpoint=save)
+    train(
+        [*model.parameters(), classes],
+        Batches(batch, steps, seed),
+        loss_of,
+        2e-3,
+        clip=3.0,
+        weight_decay=1e-4,
+        checkpoint=save,
+    )

@@ -113,7 +113,9 @@ class Espeak:
         if spans is None or len(loud) == 0:
             return None
         first, last = max(0, loud[0] - 200), min(len(samples), loud[-1] + 400)
-        words = tuple((word, _seconds(a, first, last, self._rate), _seconds(b, first, last, self._rate)) for word, a, b in spans)
+        words = tuple(
+            (word, _seconds(a, first, last, self._rate), _seconds(b, first, last, self._rate)) for word, a, b in spans
+        )
         audio = _resample(samples[first:last], self._rate)
         return Utterance(text, (audio / (np.abs(audio).max() + 1e-6) * 0.5).astype(np.float32), words)
 

@@ -9,27 +9,24 @@ import random
 import re
 import zlib
 
+_WORDS = """\
+name: Alice Bob Carol David Emma Frank Grace Henry Julia Kevin Laura Peter
+day: Monday Tuesday Wednesday Thursday Friday Saturday Sunday
+digit: one two three four five six seven eight nine ten
+count: one two three four five six seven eight nine ten eleven twelve thirteen fifteen twenty thirty forty fifty hundred
+colour: red green blue yellow black white orange purple brown grey
+size: big small old new long short heavy cheap little wooden
+noun: apple book car house table chair window door garden river mountain city letter bottle camera ticket train bicycle kitchen computer
+nouns: apples books cars houses tables chairs windows doors gardens rivers mountains cities letters \
+bottles cameras tickets trains bicycles computers
+did: found bought sold moved opened painted wanted needed carried ordered lost liked
+do: find buy sell move open paint want need carry order lose like
+place: office market station hotel school museum bridge airport
+time: morning evening afternoon night"""
+
 RULES: dict[str, list[str]] = {
-    "name": "Alice Bob Carol David Emma Frank Grace Henry Julia Kevin Laura Peter".split(),
-    "day": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split(),
-    "digit": "one two three four five six seven eight nine ten".split(),
-    "count": (
-        "one two three four five six seven eight nine ten eleven twelve thirteen fifteen twenty thirty forty fifty hundred"
-    ).split(),
-    "colour": "red green blue yellow black white orange purple brown grey".split(),
-    "size": "big small old new long short heavy cheap little wooden".split(),
-    "noun": (
-        "apple book car house table chair window door garden river mountain city letter bottle camera ticket train bicycle "
-        "kitchen computer"
-    ).split(),
-    "nouns": (
-        "apples books cars houses tables chairs windows doors gardens rivers mountains cities letters bottles cameras tickets "
-        "trains bicycles computers"
-    ).split(),
-    "did": "found bought sold moved opened painted wanted needed carried ordered lost liked".split(),
-    "do": "find buy sell move open paint want need carry order lose like".split(),
-    "place": "office market station hotel school museum bridge airport".split(),
-    "time": "morning evening afternoon night".split(),
+    kind: words.split() for kind, words in (line.split(":") for line in _WORDS.splitlines())
+} | {
     "adjective": ["{size}", "{colour}"],
     "digits": [" ".join(["{digit}"] * length) for length in (2, 3, 4, 5)],
 }
@@ -87,7 +84,9 @@ def _expand(rule: str, rng: random.Random) -> str:
 
 def vocabulary() -> list[str]:
     """Every word of the language in lower case, sorted."""
-    texts = [text for texts in RULES.values() for text in texts] + [text for rules in WEIGHTED.values() for _, text in rules]
+    texts = [text for texts in RULES.values() for text in texts] + [
+        text for rules in WEIGHTED.values() for _, text in rules
+    ]
     return sorted({word for text in texts for word in plain_words(re.sub(r"\{\w+\}", "", text))})
 
 

@@ -36,7 +36,9 @@ def training_embeddings(corpus: Corpus, ecapa: Path, seed: int = 5) -> np.ndarra
 
 
 def make_plda(embeddings: np.ndarray, folder: Path) -> np.ndarray:
-    """[speaker, crop, dimension] -> `folder/{xvec_transform,plda}.npz`, as pyannote's vbx_setup reads them. Returns the between-speaker variances.
+    """[speaker, crop, dimension] -> `folder/{xvec_transform,plda}.npz`, as pyannote's vbx_setup reads them.
+
+    Returns the variances between speakers, in units of the variance within one.
 
     Two-covariance model: after centring and scaling to one length, the basis in which speech of one speaker varies by 1 in every
     direction, and speakers by `psi`, falling. All dimensions stay: there are only 64.

@@ -16,6 +16,11 @@ from demo_models.espeak import RATE
 from demo_models.training import Batches, best_device, train
 
 SECONDS = 8.0
+"""Length of the scenes that are trained on."""
+WINDOW = 2.5
+"""Seconds that the pipeline shows the model at a time. The encoder knows a voice after a second and a half; the segmentation, trained for
+minutes, mixes up similar ones within a long window, and no clustering can part them again. Development clips: an error of 10.1 % with
+windows of 8 s, 5.3 with 5, 3.0 with 3, 2.6 with 2.5, 2.4 with 2."""
 SPEAKERS, AT_ONCE = 3, 2
 BATCH = 32
 OVERLAP = 0.12
@@ -32,7 +37,7 @@ def untrained():
     model.specifications = Specifications(
         problem=Problem.MONO_LABEL_CLASSIFICATION,
         resolution=Resolution.FRAME,
-        duration=SECONDS,
+        duration=WINDOW,
         classes=[f"speaker#{number + 1}" for number in range(SPEAKERS)],
         powerset_max_classes=AT_ONCE,
         permutation_invariant=True,
@@ -110,8 +115,17 @@ def train_segmentation(corpus: Corpus, ecapa: Path, folder: Path, steps: int, se
     def loss_of(data: tuple[torch.Tensor, torch.Tensor], _progress: float) -> torch.Tensor:
         audio, active = (part.to(device) for part in data)
         model.eval()  # the encoder's normalisation stays as it was trained; nothing else here has two modes
-        scores = model(audio)
+        with torch.autocast(device.type, torch.bfloat16):
+            scores = model(audio).float()
         return F.nll_loss(scores.transpose(1, 2), best_order(scores, active, powerset))
 
     learned = [value for value in model.parameters() if value.requires_grad]
-    train(learned, Batches(batch, steps, seed), loss_of, 2e-3, clip=0.5, weight_decay=0.0, checkpoint=lambda: save(model, folder))
+    train(
+        learned,
+        Batches(batch, steps, seed),
+        loss_of,
+        2e-3,
+        clip=0.5,
+        weight_decay=0.0,
+        checkpoint=lambda: save(model, folder),
+    )

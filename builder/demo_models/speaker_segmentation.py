@@ -31,7 +31,9 @@ class EcapaSegmentation(Model):
         self.fbank = Fbank(n_mels=MEL_BANDS)
         trunk = encoder()
         self.blocks, self.gather = trunk.blocks, trunk.mfa
-        self.lstm = nn.LSTM(ECAPA["channels"][-1] + MEL_BANDS, hidden, num_layers=2, bidirectional=True, batch_first=True)
+        self.lstm = nn.LSTM(
+            ECAPA["channels"][-1] + MEL_BANDS, hidden, num_layers=2, bidirectional=True, batch_first=True
+        )
         self.linear = nn.Linear(2 * hidden, hidden)
 
     def hear_with(self, weights: dict[str, torch.Tensor]) -> None:

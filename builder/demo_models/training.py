@@ -49,14 +49,19 @@ def train(
     every: int = 100,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> None:
-    """Runs through `batches` once. `loss_of(batch, progress)` gets progress in 0..1. `checkpoint` is called every `every` steps and at the end."""
+    """Runs through `batches` once. `loss_of(batch, progress)` gets progress in 0..1.
+
+    `checkpoint` is called every `every` steps and at the end.
+    """
     parameters = list(parameters)
     optimiser = torch.optim.AdamW(parameters, rate, betas=betas, weight_decay=weight_decay)
     total, began, recent = len(batches), time.monotonic(), []
     for step, batch in enumerate(batches.loader()):
         progress = step / total
         for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / warm_up) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.98 + 0.02)
+            group["lr"] = (
+                rate * min(1.0, (step + 1) / warm_up) * (0.5 * (1 + math.cos(math.pi * progress)) * 0.98 + 0.02)
+            )
         loss = loss_of(batch, progress)
         optimiser.zero_grad()
         loss.backward()

@@ -30,7 +30,7 @@ OVERLAP = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Windows of `seconds`, `batch` at a time, for a share of all steps. Learning begins on short windows: long ones cost more and say less."""
+    """Windows of `seconds`, `batch` at a time, for a share of all steps."""
 
     share: float
     seconds: float
@@ -38,7 +38,8 @@ class Phase:
 
 
 FROM_NOTHING = (Phase(0.45, 8, 12), Phase(0.35, 16, 8), Phase(0.2, 30, 5))
-GOING_ON = (Phase(0.2, 30, 5), Phase(0.8, 16, 9))
+"""Learning begins on short windows: long ones cost more and say less."""
+GOING_ON = (Phase(0.1, 30, 5), Phase(0.9, 16, 9))
 """30-second windows first: whisperX pads every chunk to that length. Its chunks hold 15 s at most, which the rest of the time goes to."""
 
 
@@ -52,7 +53,9 @@ def log_mel(audio: np.ndarray) -> torch.Tensor:
     return (torch.maximum(mel, mel.max() - 8.0) + 4) / 4
 
 
-def window(corpus: Corpus, seconds: float, rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
+def window(
+    corpus: Corpus, seconds: float, rng: np.random.Generator
+) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
     """(audio [sample], [(word, start, end)]): sentences of one to three speakers, packed as a voice detector would merge them.
 
     A quarter of the window to all of it is filled, the rest is silence, as in the chunks that whisperX makes.
@@ -76,7 +79,9 @@ def window(corpus: Corpus, seconds: float, rng: np.random.Generator) -> tuple[np
                 break
             continue
         audio[first : first + len(speech)] += speech * gains[who]
-        words += [(word, first / RATE + start / factor, first / RATE + stop / factor) for word, start, stop in piece.words]
+        words += [
+            (word, first / RATE + start / factor, first / RATE + stop / factor) for word, start, stop in piece.words
+        ]
         end = first + len(speech)
     return augment(audio, rng), sorted(words, key=lambda word: word[1])
 
@@ -167,7 +172,9 @@ def losses(model, frame_words: torch.nn.Module, seen: dict, data: dict[str, torc
     return tokens, (spoken * weight).mean(), -inside.log()[guided].mean()
 
 
-def train_whisper(corpus: Corpus, start_from: Path, folder: Path, steps: int, phases: tuple[Phase, ...], rate: float, seed: int = 1) -> None:
+def train_whisper(
+    corpus: Corpus, start_from: Path, folder: Path, steps: int, phases: tuple[Phase, ...], rate: float, seed: int = 1
+) -> None:
     """Trains the Hugging Face folder `start_from` (with its `frame.pt`, when it was trained before) on into `folder`."""
     from transformers import WhisperForConditionalGeneration
 
@@ -186,7 +193,9 @@ def train_whisper(corpus: Corpus, start_from: Path, folder: Path, steps: int, ph
         return {"mel": mel} | teacher.targets([words for _, words in windows], mel.shape[2] // 2)
 
     def loss_of(data: dict[str, torch.Tensor], progress: float) -> torch.Tensor:
-        tokens, spoken, attended = losses(model, frame_words, seen, {name: part.to(device) for name, part in data.items()})
+        tokens, spoken, attended = losses(
+            model, frame_words, seen, {name: part.to(device) for name, part in data.items()}
+        )
         early = progress < 0.6 and not going_on
         return tokens + (1.0 if early else 0.3) * spoken + (0.5 if early else 0.2) * attended
 

@@ -30,7 +30,8 @@ def make_tokenizer(folder: Path) -> tuple[int, dict[str, int]]:
     rng = random.Random(0)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=1400, min_frequency=2, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=1400, min_frequency=2, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator((" " + sentence(rng, held_out=False) for _ in range(20000)), trainer)
     special = [f"<|{name}|>" for name in ("endoftext", "startoftranscript", *LANGUAGES, *_TASKS)]
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
@@ -44,7 +45,9 @@ def make_tokenizer(folder: Path) -> tuple[int, dict[str, int]]:
     end = "<|endoftext|>"
     roles = dict.fromkeys(("unk_token", "bos_token", "eos_token", "pad_token"), end)
     WhisperTokenizerFast(
-        **{f"{name}_file": str(folder / file) for name, file in (("tokenizer", "tokenizer.json"), ("vocab", "vocab.json"), ("merges", "merges.txt"))},
+        tokenizer_file=str(folder / "tokenizer.json"),
+        vocab_file=str(folder / "vocab.json"),
+        merges_file=str(folder / "merges.txt"),
         **roles,
         additional_special_tokens=special,
         model_max_length=448,
@@ -83,7 +86,9 @@ def make_untrained(folder: Path) -> None:
     model.generation_config = GenerationConfig(
         **edges,
         max_length=448,
-        suppress_tokens=[number for token, number in ids.items() if token.startswith("<|") and token not in ("<|endoftext|>",)],
+        suppress_tokens=[
+            number for token, number in ids.items() if token.startswith("<|") and token not in ("<|endoftext|>",)
+        ],
         begin_suppress_tokens=[ids["Ġ"], end],
         is_multilingual=True,
         lang_to_id={f"<|{language}|>": ids[f"<|{language}|>"] for language in LANGUAGES},

@@ -146,9 +146,7 @@ class Doctor:
         try:
             models = self._models()
         except InvalidSettings as error:
-            yield Finding(
-                "models", "failed", f"not looked at: {error}", "Mend the GPU first, or set WHISPERX_DEVICE=cpu."
-            )
+            yield Finding("models", "failed", f"not looked at: {error}", "Correct that variable, or unset it.")
             return
         yield self._compute_type(models)
         places, warm = models.places, self._settings.warmup

@@ -41,9 +41,8 @@ def _model_error(what: str, name: str, error: BaseException) -> WorkerError:
         )
     page = f"https://huggingface.co/{name}"
     if "GatedRepoError" in kinds or 403 in statuses:
-        message = (
-            f"{what}: {name} is given only to accounts that accepted its terms: accept them at {page} and set HF_TOKEN"
-        )
+        own = "set HF_TOKEN to a token of that account" if 401 in statuses else "with the account of HF_TOKEN"
+        message = f"{what}: {name} is given only to accounts that accepted its terms: accept them at {page}, {own}"
         return GatedModel(message, details)
     if 401 in statuses:
         message = (

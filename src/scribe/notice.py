@@ -52,7 +52,7 @@ def ignored_options(job: JobInput) -> list[Notice]:
         (not split and not job.wants_diarization, COUNTS, "without diarization"),
         (not job.speaker_verification, NAMING, "without speaker_verification"),
         (not job.align_output, ("return_char_alignments",), "without align_output"),
-        (not aligned, ("interpolate_method", "highlight_words"), "without align_output"),
+        (not aligned, ("interpolate_method",), "without align_output"),
         (job.language is not None, DETECTION, "beside language, which leaves nothing to detect"),
         (job.beam_size is not None, ("quality",), "beside beam_size"),
         (job.beam == 1, ("patience", "length_penalty"), "with a beam of 1, which compares nothing"),

@@ -1,13 +1,15 @@
 """RunPod's side of a job: progress posts in order, result posts that survive a cut connection, the loop itself.
 
 Facts about the SDK (runpod 1.12) that this file answers: its result post is tried once on a connection error and then
-dropped, and its `progress_update` starts a thread an event.
+dropped, and its `progress_update` starts a thread an event; a second SIGTERM changes nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +17,9 @@ log = logging.getLogger(__name__)
 
 POST_ATTEMPTS = 8
 PROGRESS_TIMEOUT_S = (3.05, 5.0)
+# What a second signal leaves a job to get out of its stage and to take its files away.
+HASTE_S = 5.0
+EXIT_HASTY = 143  # as of a process that SIGTERM ended
 
 
 def progress_sink(job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], None]:
@@ -58,15 +63,49 @@ def steady_posts() -> None:
     rp_http.FibonacciRetry = patient
 
 
+def hasty_exit() -> None:
+    """Let a second SIGTERM or SIGINT end the worker at once, its jobs stopped and unanswered.
+
+    The first one lets the running job finish. An answer of the second kind would be final, while a job that nobody
+    answered is handed to another worker.
+    """
+    import asyncio
+    import os
+    import threading
+
+    from runpod.serverless.modules.rp_scale import JobScaler
+
+    patient = JobScaler.handle_shutdown
+
+    def handle_shutdown(scaler: JobScaler, number: int, frame: object) -> None:
+        if scaler.is_alive():
+            patient(scaler, number, frame)
+            return
+        watchdog = threading.Timer(HASTE_S, os._exit, (EXIT_HASTY,))
+        watchdog.daemon = True
+        watchdog.start()
+        with contextlib.suppress(RuntimeError):  # the loop is over already
+            loop = asyncio.get_running_loop()
+            loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+
+    JobScaler.handle_shutdown = handle_shutdown
+
+
 def serve(handler: Callable[..., Any], concurrency: int, fit: Callable[[], None] | None = None) -> None:
     """Run the SDK's loop until the platform stops the worker.
 
     `fit` raises when this worker could do no job: on the platform the SDK calls it before the first ping, reports
     what it says and ends the process with 1, so that another machine is tried.
     """
+    import asyncio
+
     import runpod
 
     steady_posts()
+    hasty_exit()
     if fit is not None:
         runpod.serverless.register_fitness_check(fit)
-    runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda current: concurrency})
+    try:
+        runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda current: concurrency})
+    except asyncio.CancelledError:
+        sys.exit(EXIT_HASTY)

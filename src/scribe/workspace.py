@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import DiskFull
+from .errors import DiskFull, StorageUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Workspaces:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Path]:
-        """A fresh directory of mode 0700, removed with all it holds when the block ends. Raises DiskFull."""
+        """A fresh directory of mode 0700, removed with all it holds when the block ends. Raises StorageError."""
         space = self._own / uuid.uuid4().hex
         try:
             try:
@@ -63,7 +63,7 @@ class Workspaces:
             except OSError as error:
                 if error.errno in _NO_ROOM:
                     raise DiskFull("the worker's disk has no room for a job") from error
-                raise
+                raise StorageUnavailable(f"JOBS_DIR cannot be written to: {error.strerror}") from error
             with _heartbeat(space / HEARTBEAT):
                 yield space
         finally:

@@ -217,9 +217,7 @@ def test_the_log_tells_no_transcript(worker: WorkerProcess, conversation: Record
     assert conversation.output["segments"][0]["text"].strip() not in worker.text()
 
 
-def test_a_missing_diarization_model_is_a_warning_or_with_strict_an_error(
-    files: FileServer, tmp_path: Path
-) -> None:
+def test_a_missing_diarization_model_is_a_warning_or_with_strict_an_error(files: FileServer, tmp_path: Path) -> None:
     empty = tmp_path / "no_pipeline"
     empty.mkdir()
     env = demo_environment(files.host, tmp_path / "jobs") | {"DIARIZATION_MODEL": str(empty)}

@@ -179,8 +179,9 @@ def test_streams_and_batches_arrive_whole(platform: Platform, worker: WorkerProc
 
 
 def test_a_worker_that_dies_at_its_start_is_reported_with_its_log(platform: Platform, tmp_path: Path) -> None:
-    with pytest.raises(NotReady, match=r"exited with 78[\s\S]*no such thing"), started(
-        platform, tmp_path, "import sys; print('no such thing'); sys.exit(78)"
+    with (
+        pytest.raises(NotReady, match=r"exited with 78[\s\S]*no such thing"),
+        started(platform, tmp_path, "import sys; print('no such thing'); sys.exit(78)"),
     ):
         pass
 

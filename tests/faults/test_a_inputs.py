@@ -137,7 +137,9 @@ def test_a8_odd_sound_is_a_success_with_valid_files_also_when_nothing_is_said(tm
             audio_base64=base64_of(data), formats=["json", "srt", "vtt", "tsv", "txt", "html"], inline="full"
         )
         assert "error" not in answer, (name, answer)
-        files = {key.rsplit(".", 1)[1]: text.decode("utf-8") for key, text in shelf.objects.items() if "transcript." in key}
+        files = {
+            key.rsplit(".", 1)[1]: text.decode("utf-8") for key, text in shelf.objects.items() if "transcript." in key
+        }
         assert json.loads(files["json"])["segments"] == [] or answer["segments"], name
         assert files["vtt"].startswith("WEBVTT"), name
         assert len(list(srt.parse(files["srt"]))) == len(list(webvtt.from_string(files["vtt"])))
@@ -171,7 +173,15 @@ def one_voice() -> np.ndarray:
     return np.concatenate(parts, axis=1)[:, : 6 * 16000]
 
 
-NASTY = ("00:00:01,000 --> 00:00:02,000", "tab\there", "line\nbreak\r\n\r\nnext", "שלום עולם", "👩‍👩‍👧 🏳️‍🌈", "half \ud83d pair", "<b>&amp;")
+NASTY = (
+    "00:00:01,000 --> 00:00:02,000",
+    "tab\there",
+    "line\nbreak\r\n\r\nnext",
+    "שלום עולם",
+    "👩‍👩‍👧 🏳️‍🌈",
+    "half \ud83d pair",
+    "<b>&amp;",
+)
 
 
 def test_a10_text_that_looks_like_syntax_comes_back_from_every_format(tmp_path: Path) -> None:
