@@ -33,6 +33,7 @@ def prepare_environment(settings: Settings) -> None:
     """Set what libraries read at import, and make the folders that they expect to exist."""
     os.environ["RUNPOD_LOG_LEVEL"] = "INFO"  # at DEBUG the SDK logs every transcript and every presigned address
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a bar in a log is a line a second
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # onnxruntime 1.31 keeps a device id and a database in the home folder
     os.environ.setdefault("MPLCONFIGDIR", tempfile.gettempdir())  # matplotlib insists on a folder that it may write to
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

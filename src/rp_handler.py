@@ -24,6 +24,7 @@ from scribe.formats import json as json_format
 from scribe.intake import Intake
 from scribe.job import JobInput, Notice, fingerprint
 from scribe.log import job_id as current_job
+from scribe.machine import peak_memory_mb
 from scribe.models import Models
 from scribe.platform import progress_sink
 from scribe.progress import Event, Progress
@@ -240,12 +241,3 @@ def totals(began: float, duration: float) -> dict[str, float]:
     """Seconds of the whole job, and the real-time factor: seconds of work for a second of audio."""
     spent = time.monotonic() - began
     return {"total": spent, "real_time_factor": spent / duration if duration else 0.0}
-
-
-def peak_memory_mb() -> float:
-    """The worker's peak resident memory in MB, models and earlier jobs included."""
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1)

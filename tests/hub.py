@@ -108,10 +108,7 @@ class _Door(BaseHTTPRequestHandler):
     do_GET = do_HEAD = answer
 
     def tell(self, rest: str) -> None:
-        """What a repository holds, or whether this token may have it."""
-        if rest.endswith("/auth-check"):
-            self.admit(rest.removesuffix("/auth-check"), to_files=True)
-            return self.reply({})
+        """What a repository holds."""
         name, _, revision = rest.partition("/revision/")
         repository = self.admit(name, to_files=False)
         commit, files = self.commit(repository, revision or "main")

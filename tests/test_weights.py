@@ -12,7 +12,8 @@ from pipeline import configured, variables
 
 from scribe import settings as settings_module
 from scribe.settings import ROOT
-from scribe.weights import Location, ModelSet, Shelf, cached_snapshot, revision
+from scribe.shelf import Shelf
+from scribe.weights import Location, ModelSet, cached_snapshot, revision
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

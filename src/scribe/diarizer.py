@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from .audio import SAMPLE_RATE, Audio
 from .errors import GpuOutOfMemory
 from .gpu_fault import gpu_failure
+from .shelf import release_memory
 from .transcript import Turn
-from .weights import release_memory
 
 log = logging.getLogger(__name__)
 

@@ -30,8 +30,8 @@ class WorkerError(Exception):
         super().__init__(message)
         self.message = message
         self.details = dict(details or {})
-        if retryable is not None:
-            self.retryable = retryable  # type: ignore[misc]  # of this failure, where the cause decides
+        if retryable is not None:  # the cause of this one failure decides
+            self.retryable = retryable  # type: ignore[misc]
 
     def to_dict(self) -> dict[str, Any]:
         """The failure as RunPod returns it: `error` marks the job FAILED."""
@@ -192,7 +192,7 @@ class StorageDenied(StorageError):
     """The storage refused: wrong key, wrong bucket or missing permission."""
 
     code = "storage_denied"
-    remedy = "Check STORAGE_ENDPOINT, STORAGE_BUCKET and the keys' permission to put and get under PREFIX_TRANSCRIPTS."
+    remedy = "Check STORAGE_ENDPOINT, STORAGE_BUCKET and that the keys may put and get under PREFIX_TRANSCRIPTS."
 
 
 class StorageUnavailable(StorageError):

@@ -45,13 +45,13 @@ def repository_folder(cache: Path, repository: str) -> Path:
 
 def ask(repository: str, revision: str | None, token: str | None, only: Sequence[str] = ()) -> Offer:
     """What the hub has under this name, and that this token may have it. Raises what the hub's client raises."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
 
-    api = HfApi(token=token)
-    info = api.model_info(repository, revision=revision, timeout=ASK_TIMEOUT_S, files_metadata=True)
-    if getattr(info, "gated", False):
-        # Anyone may see a gated model's page; only this tells whether the terms were accepted.
-        api.auth_check(repository)
+    info = HfApi(token=token).model_info(repository, revision=revision, timeout=ASK_TIMEOUT_S, files_metadata=True)
+    if getattr(info, "gated", False) and info.siblings:
+        # Anyone may see a gated model's page; only its files are refused to those who did not accept the terms.
+        address = hf_hub_url(repository, info.siblings[0].rfilename, revision=info.sha)
+        get_hf_file_metadata(address, token=token, timeout=ASK_TIMEOUT_S)
     names = [s.rfilename for s in info.siblings or ()]
     never = (*NEVER, "*.bin") if any(name.endswith(".safetensors") for name in names) else NEVER
     files = tuple(s for s in info.siblings or () if _taken(s.rfilename, only, never))
@@ -66,22 +66,23 @@ def bring(repository: str, revision: str | None, cache: Path, token: str | None,
     arrived that are not the announced ones (they are removed), else what the hub's client raises.
     """
     offer = ask(repository, revision, token, only)
-    snapshot = _downloaded(repository, offer, cache, token)
+    log.info("fetching %s at %s: %.2f GB", repository, offer.commit[:12], offer.bytes / 1e9)
     for file in offer.files:
-        _check(snapshot / file.rfilename, file)
+        _check(_downloaded(repository, file.rfilename, offer.commit, cache, token), file)
     _write_ref(repository_folder(cache, repository), revision or "main", offer.commit)
-    return snapshot
+    return repository_folder(cache, repository) / "snapshots" / offer.commit
 
 
-def _downloaded(repository: str, offer: Offer, cache: Path, token: str | None) -> Path:
-    from huggingface_hub import snapshot_download
+def _downloaded(repository: str, name: str, commit: str, cache: Path, token: str | None) -> Path:
+    """One file, going on after each break."""
+    from huggingface_hub import hf_hub_download
 
-    wanted = [s.rfilename for s in offer.files]
     for pause in (*PAUSES_S, None):
         try:
+            # File by file: the call that brings a whole snapshot asks the hub once more, without any time limit.
             return Path(
-                snapshot_download(
-                    repository, revision=offer.commit, cache_dir=cache, token=token, allow_patterns=wanted
+                hf_hub_download(
+                    repository, name, revision=commit, cache_dir=cache, token=token, etag_timeout=ASK_TIMEOUT_S
                 )
             )
         except OSError as error:
@@ -101,8 +102,6 @@ def _taken(name: str, only: Sequence[str], never: Sequence[str]) -> bool:
 
 def _check(path: Path, announced: Any) -> None:
     """Compare a file with the checksum that the hub announced: SHA-256 of a large file, git's SHA-1 of a small one."""
-    if not path.is_file():
-        raise FileNotFoundError(announced.rfilename)
     if announced.lfs:
         expected, digest = announced.lfs.sha256, hashlib.sha256()
     elif announced.blob_id:

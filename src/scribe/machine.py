@@ -75,3 +75,12 @@ def missing_libraries(
         else:
             missing.append(name)
     return missing
+
+
+def peak_memory_mb() -> float:
+    """The worker's peak resident memory in MB, models and earlier jobs included."""
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1)

@@ -16,8 +16,9 @@ from .errors import ModelNotFound
 from .hub import bring
 from .loading import loading
 from .settings import InvalidSettings
+from .shelf import Shelf
 from .vad import PyannoteDetector, SileroDetector, SpeechDetector
-from .weights import Location, ModelSet, Shelf
+from .weights import Location, ModelSet
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,6 @@ class Models:
         """The model's folder; one that is not on this machine is brought from the hub first, whole and checked."""
         if place.path is not None or place.repository is None:
             return place.source
-        log.info("[Predict] fetching %s from the hub", place.name)
         return str(bring(place.repository, place.pin, self.places.cache, self._token, place.files))
 
 

@@ -7,24 +7,19 @@ The operator's variables override single models. Nothing here comes from a job: 
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import importlib
 import json
 import logging
 import sys
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from .hub import SPEECH_FILES, repository_folder
 from .settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
-Loaded = TypeVar("Loaded")
 
 # Names that faster-whisper does not find under Systran/faster-whisper-<name>.
 SPEECH_REPOSITORIES = {
@@ -219,42 +214,3 @@ def revision(folder: Path) -> str:
             stream.seek(max(0, size - 65536))
             digest.update(stream.read(65536))
     return digest.hexdigest()[:12]
-
-
-class Shelf:
-    """Models that are loaded once and stay until dropped. Two jobs asking at once load once."""
-
-    def __init__(self) -> None:
-        self._models: dict[str, Any] = {}
-        self._lock = threading.RLock()
-
-    def get(self, key: str, load: Callable[[], Loaded]) -> Loaded:
-        """The model under `key`, loaded on the first call. What `load` raises is raised, and tried anew next time."""
-        with self._lock:
-            if key not in self._models:
-                began = time.monotonic()
-                self._models[key] = load()
-                log.info("[Predict] loaded %s in %.1f s", key, time.monotonic() - began)
-            return self._models[key]
-
-    def drop(self, prefix: str) -> None:
-        """Forget the models whose key begins so, and give their GPU memory back."""
-        with self._lock:
-            gone = [key for key in self._models if key.startswith(prefix)]
-            for key in gone:
-                del self._models[key]
-        if gone:
-            release_memory()
-
-    def names(self) -> list[str]:
-        """The keys of what is loaded."""
-        with self._lock:
-            return list(self._models)
-
-
-def release_memory() -> None:
-    """Collect garbage first, then empty torch's cache: the other order frees nothing that is still referenced."""
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -12,8 +12,8 @@ from typing import Any
 from ..audio import SAMPLE_RATE, Audio
 from ..errors import GpuOutOfMemory
 from ..gpu_fault import gpu_failure
+from ..shelf import release_memory
 from ..transcript import Chunk, Segment
-from ..weights import release_memory
 from . import SpeechOptions
 
 log = logging.getLogger(__name__)
