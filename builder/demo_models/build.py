@@ -36,7 +36,7 @@ class Build:
         self._work, self._set, self._scale = work, models, scale
 
     def _steps(self, model: str) -> int:
-        return max(20, round(STEPS[model] * self._scale))
+        return max(5, round(STEPS[model] * self._scale))
 
     def _corpus(self) -> Corpus:
         return Corpus(self._work / "corpus")

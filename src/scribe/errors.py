@@ -30,8 +30,7 @@ class WorkerError(Exception):
         super().__init__(message)
         self.message = message
         self.details = dict(details or {})
-        if retryable is not None:  # the cause of this one failure decides
-            self.retryable = retryable  # type: ignore[misc]
+        self.retryable = type(self).retryable if retryable is None else retryable  # type: ignore[misc]
 
     def to_dict(self) -> dict[str, Any]:
         """The failure as RunPod returns it: `error` marks the job FAILED."""
