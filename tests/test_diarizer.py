@@ -54,11 +54,6 @@ def test_the_turns_are_those_of_the_speakers(found: Diarization) -> None:
     assert best >= 0.9 * len(pairs)
 
 
-def test_each_speaker_has_an_embedding(found: Diarization) -> None:
-    assert set(found.embeddings) == {t.label for t in found.turns}
-    assert len({len(vector) for vector in found.embeddings.values()}) == 1
-
-
 def test_progress_grows_from_0_to_1(found: Diarization, ticks: list[float | None]) -> None:
     fractions = [t for t in ticks if t is not None]
     assert fractions == sorted(fractions)
@@ -73,7 +68,7 @@ def test_one_speaker_when_one_is_asked_for(clip: Audio) -> None:
 
 def test_silence_has_no_turns() -> None:
     found = models().diarizer().diarize(recording("silence.flac")[0], lambda fraction: None)
-    assert (found.turns, found.exclusive, dict(found.embeddings)) == ((), (), {})
+    assert (found.turns, found.exclusive) == ((), ())
 
 
 def test_a_stop_comes_through_and_leaves_the_diarizer_usable(found: Diarization, clip: Audio) -> None:

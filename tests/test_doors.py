@@ -64,6 +64,9 @@ class RecordingPipeline:
         self.given.append(inspect.signature(self._real).bind(*args, **options).arguments | options)
         return self._real(*args, **options)
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
 
 def engine() -> WhisperXEngine:
     return models().engine(models().places.speech())

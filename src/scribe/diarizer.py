@@ -80,6 +80,11 @@ class Diarizer:
                         max_speakers=max_speakers,
                         hook=hook,
                     )
+                except ValueError as error:
+                    # pyannote 4.0 counts the clusters of a recording without speakers as -1 and allocates so many.
+                    if "negative dimensions" in str(error):
+                        return Diarization()
+                    raise
                 except RuntimeError as error:
                     if not isinstance(gpu_failure(error), GpuOutOfMemory) or not self._halved():
                         raise
