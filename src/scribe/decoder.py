@@ -77,7 +77,8 @@ def decode(source: str, mixdown: Mixdown) -> dict[str, Any]:
         return {"outcome": "not_opened"}
     with container:
         if not container.streams.audio:
-            return {"outcome": "no_audio_stream"}
+            # Without any stream the header itself is cut: nobody knows whether there was sound.
+            return {"outcome": "no_audio_stream" if len(container.streams) else "not_opened"}
         stream = container.streams.audio[0]
         codec = stream.codec_context
         if codec is None or codec.name not in known:

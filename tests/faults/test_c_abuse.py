@@ -55,7 +55,9 @@ def test_c1_a_name_that_leads_to_any_address_inside_is_blocked(tmp_path: Path) -
     "url",
     """http://2130706433/ http://0x7f.1/ http://127.1/ http://0177.0.0.1/ http://[::1]/ http://localhost./ http://LOCALHOST/
     http://good@127.0.0.1/ http://127.0.0.1#@good/ http://127。0。0。1/ http://①②⑦.0.0.1/ http://xn--fiqs8s.localhost/
-    http://[::ffff:7f00:1]/ http://127.0.0.1\\@good/ http://good\x00.example/ http://good.example/\r\nHost:127.0.0.1""".split(" "),
+    http://[::ffff:7f00:1]/ http://127.0.0.1\\@good/ http://good\x00.example/ http://good.example/\r\nHost:127.0.0.1""".split(
+        " "
+    ),
 )
 def test_c2_no_spelling_of_loopback_gets_there(url: str, worker: Worker) -> None:
     """The machine's own resolver reads them; where it knows no such name, that is the answer."""
@@ -213,7 +215,7 @@ def test_c9_hours_packed_into_megabytes_stop_at_the_limit_and_a_false_header_cou
     """The wall clock has no part in it: what stops the decoder is the number of samples that came out of it."""
     flac = write_silence(tmp_path / "flac", hours=10)
     opus = write_opus_silence(tmp_path / "opus", hours=4)
-    assert (flac.stat().st_size < 10_000_000, opus.stat().st_size < 2_000_000) == (True, True)
+    assert (flac.stat().st_size < 10_000_000, opus.stat().st_size < 3_000_000) == (True, True)
     liar = bytearray(write(tmp_path / "m4a", "mp4", "aac", tone(440, 3, 44100)[None]).read_bytes())
     for box in (b"mvhd", b"mdhd"):
         at = liar.find(box) + 20
@@ -227,25 +229,23 @@ def test_c9_hours_packed_into_megabytes_stop_at_the_limit_and_a_false_header_cou
     worker.assert_healthy()
 
 
-def many_streams(folder: Path) -> bytes:
-    """A Matroska file of 4096 tracks: one true track entry, repeated, in a header without a size."""
-    path = folder / "one.mka"
-    with av.open(str(path), "w", format="matroska") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
-        frame.sample_rate, frame.pts = 8000, 0
-        container.mux(stream.encode(frame))
-    data = path.read_bytes()
-    at = data.index(b"\x16\x54\xae\x6b")  # Tracks
-    width = 9 - data[at + 4].bit_length()
-    size = int.from_bytes(data[at + 4 : at + 4 + width], "big") & ~(1 << (7 * width))
-    start, end = at + 4 + width, at + 4 + width + size
-    entries = data[start:end]
-    entry = entries[entries.index(b"\xae") :]
-    tracks = b"\x16\x54\xae\x6b" + (len(entry) * 4096 | 1 << 56).to_bytes(8, "big") + entry * 4096
-    head = data[: data.index(b"\x18\x53\x80\x67")]
-    info = data.index(b"\x15\x49\xa9\x66")
-    return head + b"\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xff" + data[info:at] + tracks + data[end:]
+def element(name: str, body: bytes) -> bytes:
+    """An EBML element; its size in eight bytes."""
+    return bytes.fromhex(name) + (len(body) | 1 << 56).to_bytes(8, "big") + body
+
+
+def many_streams(_: Path) -> bytes:
+    """A Matroska file of 4096 PCM tracks, written element by element."""
+    rate = element("b5", struct.pack(">d", 8000.0))
+    tracks = b"".join(
+        element("ae", element("d7", struct.pack(">H", n)) + element("73c5", struct.pack(">H", n)) + element("83", b"\x02")
+                + element("86", b"A_PCM/INT/LIT") + element("e1", rate + element("9f", b"\x01") + element("6264", b"\x10")))
+        for n in range(1, 4097)
+    )  # fmt: skip
+    block = element("a3", b"\x81\x00\x00\x80" + bytes(16000))
+    info = element("1549a966", element("2ad7b1", (1_000_000).to_bytes(3, "big")))
+    segment = info + element("1654ae6b", tracks) + element("1f43b675", element("e7", b"\x00") + block)
+    return element("1a45dfa3", element("4282", b"matroska")) + element("18538067", segment)
 
 
 def many_chapters(folder: Path) -> bytes:
@@ -274,7 +274,9 @@ def giant_cover(folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("attack", [many_streams, many_chapters, giant_cover])
-def test_c10_a_header_made_to_exhaust_the_decoder_costs_one_job(attack: Callable[[Path], bytes], tmp_path: Path) -> None:
+def test_c10_a_header_made_to_exhaust_the_decoder_costs_one_job(
+    attack: Callable[[Path], bytes], tmp_path: Path
+) -> None:
     with Loopback(page(attack(tmp_path))) as server:
         worker = Worker(tmp_path / "jobs", [server.host])
         answer = worker.ask(audio_file=server.url, deadline_s=60)
