@@ -29,7 +29,6 @@ from rp_handler import Handler
 from scribe.audio import SAMPLE_RATE, Audio
 from scribe.delivery import Outbox
 from scribe.intake import Intake
-from scribe.job import JobInput
 from scribe.net import GuardedClient
 from scribe.pinned import default_context
 from scribe.redact import Redactor
