@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,26 @@ def storage_of(settings: Settings, bucket: str | None = None, **limits: Any):  #
     )
 
 
+def probe_storage(settings: Settings) -> None:
+    """Put, get and delete once, beside the start: a wrong key is in the log before the first job has cost its GPU time.
+
+    Not a reason to stop: jobs may bring their own storage, and a finished transcript also travels inline.
+    """
+    storage = storage_of(settings, connect_timeout=5.0, read_timeout=10.0, attempts=1)
+    if storage is None:
+        return
+    from scribe.errors import StorageError
+
+    def probe() -> None:
+        try:
+            storage.probe()
+            log.info("storage: put, get and delete work")
+        except StorageError as error:
+            log.error("storage: %s: %s", error.code, error.message)
+
+    threading.Thread(target=probe, name="storage-probe", daemon=True).start()
+
+
 def sources_of(settings: Settings):  # noqa: ANN201 (an S3Sources, or None where s3:// is off)
     """What jobs may read by s3:// with the worker's keys."""
     if not (settings.storage_source_prefixes and settings.storage_configured):
@@ -219,6 +240,7 @@ def main() -> int:
     from scribe.platform import serve
 
     log.info("ready")
+    probe_storage(settings)
     models = handler.models
     serve(handler, settings.concurrency, lambda: doctor_of(settings, models.places).fit(models))
     return 0

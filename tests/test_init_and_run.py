@@ -7,14 +7,17 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pipeline import configured, variables
+from s3server import S3Server, s3_server  # noqa: F401 (a fixture)
 
 import init_and_run
 from scribe import log as log_module
+from scribe import settings as settings_module
 from scribe.settings import InvalidSettings
 
 ENTRY = Path(init_and_run.__file__)
@@ -169,3 +172,27 @@ def test_a_model_that_is_not_there_ends_the_worker_with_1_and_the_log_is_json_on
     assert "[Predict] device=cpu compute_type=int8" in messages
     assert any(message.startswith("[Predict] whisper_arch=") for message in messages)
     assert "absent" in messages[-1]
+
+
+def test_a_wrong_storage_key_is_told_at_start_and_a_right_one_too(
+    s3_server: S3Server,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def told(secret: str) -> str:
+        caplog.clear()
+        settings = settings_module.load(
+            env_file=None,
+            storage_endpoint=s3_server.endpoint,
+            storage_bucket=s3_server.bucket,
+            storage_access_key=s3_server.access_key,
+            storage_secret_key=secret,
+        )
+        with caplog.at_level("INFO"):
+            init_and_run.probe_storage(settings)
+            for thread in threading.enumerate():
+                if thread.name == "storage-probe":
+                    thread.join(timeout=30)
+        return caplog.text
+
+    assert "put, get and delete work" in told(s3_server.secret_key)
+    assert "storage_denied" in told("another-secret-key")

@@ -61,7 +61,7 @@ LIKE_ENOUGH = {"call": 0.8}
 
 
 def assert_heard(segments: list[dict[str, Any]], recording: str) -> None:
-    """The segments' text is the recording's, up to a word in ten."""
+    """The segments' text is the recording's, up to a word in ten, or as many as LIKE_ENOUGH allows."""
     heard = " ".join(segment["text"] for segment in segments)
     assert likeness(heard, recording) > LIKE_ENOUGH.get(recording, 0.9), heard
 
