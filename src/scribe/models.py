@@ -33,8 +33,10 @@ class Models:
         compute_type: str | None = None,
         token: str | None = None,
         vad_weights: Path | None = None,
+        parity: bool = False,
     ) -> None:
         self.places = places
+        self.parity = parity
         self.device = resolve_device(device)
         self.compute_type = resolve_compute_type(compute_type, self.device)
         self._token = token

@@ -79,6 +79,10 @@ class Settings(BaseSettings):
         None,
         description="Hugging Face token of an account that accepted the diarization model's terms.",
     )
+    parity: bool = Field(
+        False,
+        description="Every stage exactly as WhisperX and pyannote run it: slower, for comparing with them.",
+    )
     warmup: CommaList = Field(
         ("asr",),
         description="What to load before the first job, comma-separated: asr, align, diarization, speakers; or `none`.",
