@@ -67,9 +67,8 @@ HEADER = "| what | stock | this worker | ratio | target | | note |\n|---|---|---
 
 
 def machine() -> str:
-    model = next(
-        (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown CPU"
-    )
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
     return f"{date.today()}, {len(os.sched_getaffinity(0))} cores of {model}, Python {platform.python_version()}"
 
 
