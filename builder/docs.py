@@ -1,6 +1,6 @@
 """What is written about the worker, made from the worker: `python builder/docs.py` rewrites what it owns.
 
-README's four tables (between their markers), `.env.template` and `samples/jobs/schema.json` come from the fields of
+README's tables (between their markers), `.env.template` and `samples/jobs/schema.json` come from the fields of
 JobInput and Settings, from the answer's keys and from the error tree. A test fails when they are stale.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from costs import MODELS, costs
 from job_schema import job_schema
 from scribe.errors import WorkerError
 from scribe.job import JobInput
@@ -93,6 +94,11 @@ def errors_table() -> str:
         for error in leaves(WorkerError)
     ]
     return table(("code", "cause", "remedy", "retryable"), rows)
+
+
+def costs_table() -> str:
+    """What an hour of audio costs on which GPU, as computed."""
+    return table(("GPU", "pool", "memory", "price", *(f"`{model}`" for model in MODELS)), costs())
 
 
 def env_template() -> str:
@@ -184,7 +190,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-TABLES = {"inputs": inputs_table, "outputs": outputs_table, "settings": settings_table, "errors": errors_table}
+TABLES = {
+    "inputs": inputs_table,
+    "outputs": outputs_table,
+    "settings": settings_table,
+    "errors": errors_table,
+    "costs": costs_table,
+}
 
 
 def filled(readme: str) -> str:

@@ -3,7 +3,7 @@
 # made by debootstrap, podman starts it with runc. Run as root.
 #
 #   LIGHT=1 builder/image_test.sh   without the machine learning packages: structure, entry, permissions, exit codes
-#                                   (2 minutes, 1 GB of disk)
+#                                   (2 minutes, 2 GB of disk)
 #   builder/image_test.sh           the whole image with the demo models: also the local harness, a job over the stand-in
 #                                   platform, every CUDA library (15 minutes, 45 GB of disk while it builds)
 #   KEEP=1                          leave the image in the work folder (WORK, default ./.image) instead of removing it
