@@ -36,7 +36,7 @@ cleanup() {
     buildah "${store[@]}" rm --all >/dev/null 2>&1 || true
     buildah "${store[@]}" rmi --all --force >/dev/null 2>&1 || true
     # A mount that is left would make the removal reach into it.
-    grep -o " $WORK/[^ ]*" /proc/mounts | sort -r | while read -r place; do umount "$place" || true; done
+    grep -o " $WORK/[^ ]*" /proc/mounts | sort -r | while read -r place; do umount "$place" || true; done || true
     rm -rf --one-file-system "$WORK"
 }
 trap cleanup EXIT
