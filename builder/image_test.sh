@@ -43,7 +43,8 @@ trap cleanup EXIT
 
 base() {
     buildah "${store[@]}" inspect --type image "$BASE" >/dev/null 2>&1 && return
-    debootstrap --variant=minbase --include=ca-certificates bookworm "$WORK/base" "$MIRROR" >"$WORK/debootstrap.log"
+    debootstrap --variant=minbase --include=ca-certificates bookworm "$WORK/base" "$MIRROR" >"$WORK/debootstrap.log" ||
+        { echo "Debian's mirror does not give the base: $(tail -1 "$WORK/debootstrap.log")" >&2; exit 2; }
     # Where the network re-signs TLS, its certificate and what follows from it belong to the stand-in, never to the Dockerfile.
     if [ -n "$(ls /usr/local/share/ca-certificates 2>/dev/null)" ]; then
         cp /usr/local/share/ca-certificates/*.crt "$WORK/base/usr/local/share/ca-certificates/"
