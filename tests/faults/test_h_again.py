@@ -1,0 +1,112 @@
+"""H: the same job again. Twice in a row, twice at once, after a crash on either side of the commit mark, after an error."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from test_outbox import Desk, FixedPredictor, Steered, answered, asking
+
+from .healthy import Worker, base64_of, wav
+from .site import Site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with Site(tmp_path) as running:
+        yield running
+
+
+def test_h1_a_job_delivered_again_makes_no_call_of_the_models_and_gets_fresh_links(site: Site) -> None:
+    with site.worker() as worker:
+        record = site.finished(site.submit(), worker)
+        first = dict(record.output)
+        site.platform.deliver_again(record.id)
+        site.wait_for(lambda: record.late_results, worker)
+        second = record.late_results[0]["output"]
+    assert site.runs() == 1
+    assert [a["key"] for a in second["artifacts"].values()] == [a["key"] for a in first["artifacts"].values()]
+    for artifact in second["artifacts"].values():
+        with urlopen(artifact["url"], timeout=20) as link:
+            assert len(link.read()) == artifact["bytes"]
+    assert second["segments"] == first["segments"]
+    site.assert_delivered_once(record)
+
+
+def test_h2_the_same_id_with_another_input_is_another_job(tmp_path: Path) -> None:
+    with Steered() as server:
+        predictor = FixedPredictor()
+        desk = Desk(server)
+        handler = desk.handler(predictor, desk.storage())
+        one = answered(handler, asking("job-1", formats=["json"]))
+        other = answered(handler, asking("job-1", formats=["json"], align_output=True))
+    assert predictor.runs == 2
+    assert one["artifacts"]["json"]["key"] != other["artifacts"]["json"]["key"]
+
+
+def test_h3_two_workers_with_one_job_at_once_both_answer_right(site: Site) -> None:
+    with site.worker("worker-1") as one, site.worker("worker-2") as other:
+        record = site.submit("hold transcribe", deliveries=2)
+        site.wait_for(lambda: site.runs() == 2, one)
+        site.release("transcribe")
+        site.finished(record, one)
+        site.wait_for(lambda: record.late_results, other)
+    late = record.late_results[0]
+    assert "error" not in late
+    assert late["output"]["segments"] == record.output["segments"]
+    site.assert_delivered_once(record)
+    site.assert_empty()
+
+
+def test_h4_a_crash_between_the_artifacts_and_the_mark_is_computed_again(site: Site) -> None:
+    worker = site.worker()
+    with worker:
+        site.storage.let_pass(2)  # the look for an earlier result, and the transcript
+        reached = site.storage.hold()
+        record = site.submit()
+        site.wait_for(reached.is_set, worker)
+        os.kill(worker.pid, signal.SIGKILL)
+        worker._process.wait(30)
+        worker._process.returncode = 0  # the end that this test wants
+    assert site.storage.commits() == []
+    with site.worker() as worker:
+        site.platform.deliver_again(record.id)
+        site.finished(record, worker)
+    assert site.runs() == 2
+    site.assert_delivered_once(record)
+
+
+def test_h4_a_crash_between_the_mark_and_the_answer_is_answered_without_the_models(site: Site) -> None:
+    worker = site.worker()
+    with worker:
+        site.platform.faults.cuts = 1000
+        record = site.submit()
+        site.wait_for(lambda: record.refusals, worker)
+        assert site.storage.commits()
+        os.kill(worker.pid, signal.SIGKILL)
+        worker._process.wait(30)
+        worker._process.returncode = 0  # the end that this test wants
+    site.platform.faults.cuts = 0
+    with site.worker() as worker:
+        site.platform.deliver_again(record.id)
+        site.finished(record, worker)
+    assert site.runs() == 1
+    site.assert_delivered_once(record)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"audio_base64": base64_of(b"<html>no audio</html>" * 50)}, {"audio_file": "http://169.254.169.254/a.mp3"}, {}],
+)
+def test_h5_what_no_retry_would_change_gets_the_same_answer_again(options: dict[str, str], tmp_path: Path) -> None:
+    worker = Worker(tmp_path / "jobs")
+    first, second = worker.ask(**options), worker.ask(**options)
+    assert first["retryable"] is False
+    assert {k: v for k, v in first.items() if k != "error_id"} == {k: v for k, v in second.items() if k != "error_id"}
+    assert worker.predictor.heard == []
+    worker.ask(audio_base64=base64_of(wav(0.3)))
+    worker.assert_healthy()
