@@ -31,3 +31,12 @@ def pytest_runtest_call() -> None:
     for module in list(sys.modules.values()):
         if type(module) is not ModuleType and "LazyModule" in {kind.__name__ for kind in type(module).__mro__}:
             vars(module).setdefault("__file__", None)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is marked `gpu` runs where there is one."""
+    if item.get_closest_marker("gpu"):
+        import ctranslate2
+
+        if not ctranslate2.get_cuda_device_count():
+            pytest.skip("there is no NVIDIA GPU here")

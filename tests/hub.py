@@ -31,8 +31,8 @@ class Repository:
 
 
 class Refused(Exception):
-    def __init__(self, status: int, code: str) -> None:
-        self.status, self.code = status, code
+    def __init__(self, status: int, code: str, message: str = "") -> None:
+        self.status, self.code, self.message = status, code, message
 
 
 class Hub:
@@ -47,6 +47,8 @@ class Hub:
         """Bytes after which a large file stops coming until `released` is set."""
         self.spoiled = False
         """Large files arrive with one bit turned over."""
+        self.expired: set[str] = set()
+        """Tokens that the hub does not know any more."""
         self.failing: int | None = None
         """The status of every answer."""
         self.stalled, self.released = threading.Event(), threading.Event()
@@ -103,7 +105,8 @@ class _Door(BaseHTTPRequestHandler):
                 name, _, rest = path.strip("/").partition("/resolve/")
                 self.send(name, *rest.split("/", 1))
         except Refused as refused:
-            self.head(refused.status, {"X-Error-Code": refused.code, "Content-Length": "0"})
+            told = {"X-Error-Code": refused.code, "X-Error-Message": refused.message}
+            self.head(refused.status, {k: v for k, v in told.items() if v} | {"Content-Length": "0"})
 
     do_GET = do_HEAD = answer
 
@@ -152,6 +155,8 @@ class _Door(BaseHTTPRequestHandler):
     def admit(self, name: str, to_files: bool) -> Repository:
         """As the real hub: what is not there and what is private look alike to strangers."""
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token in self.hub.expired:
+            raise Refused(401, "", "Invalid credentials in Authorization header")
         repository = self.hub.repositories.get(name)
         if repository is None or (repository.private and token not in repository.readers):
             raise Refused(404 if token else 401, "RepoNotFound")

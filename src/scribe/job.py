@@ -18,7 +18,7 @@ from .foreign import translate
 from .languages import LANGUAGES
 from .notice import Notice, ignored_options
 from .problems import base64_texts, impossible_combinations, problem_of, unknown_keys
-from .sample import SpeakerSample, Strict
+from .sample import Hidden, SpeakerSample, Strict
 
 SCHEMA_VERSION = "1"
 FormatName = Literal["json", "srt", "vtt", "tsv", "txt", "html"]
@@ -28,19 +28,21 @@ BEAM_OF_QUALITY = {"fast": 1, "balanced": 5, "best": 10}
 class Source(Strict):
     """Something finished to start from, instead of audio."""
 
-    transcript_url: str = Field(repr=False, max_length=4096, description="address of an earlier job's transcript.json")
+    transcript_url: Hidden = Field(
+        repr=False, max_length=4096, description="address of an earlier job's transcript.json"
+    )
 
 
 class JobInput(Strict):
     """One recording and what to do with it. Unknown keys are refused, naming the nearest known one."""
 
-    audio_file: str | None = Field(
+    audio_file: Hidden | None = Field(
         None,
         repr=False,
         max_length=4096,
         description="http or https address of the recording (aliases `audio`, `audio_url`)",
     )
-    audio_base64: str | None = Field(
+    audio_base64: Hidden | None = Field(
         None, repr=False, description="the recording itself, at most MAX_BASE64_BYTES (alias `audio_base_64`)"
     )
     source: Source | None = Field(
@@ -116,7 +118,7 @@ class JobInput(Strict):
         None,
         description="preview: 50 segments without words; null: INLINE_DEFAULT, else none with storage and preview without",
     )
-    result_urls: dict[FormatName, str] = Field(
+    result_urls: dict[FormatName, Hidden] = Field(
         repr=False,
         default_factory=dict,
         max_length=6,

@@ -40,6 +40,9 @@ def _model_error(what: str, name: str, error: BaseException) -> WorkerError:
             f"{what}: there is no model for this language: set ALIGN_MODEL to one that knows it", details
         )
     page = f"https://huggingface.co/{name}"
+    if any("Invalid credentials" in str(e) for e in chain):
+        message = f"{what}: the hub does not know the token in HF_TOKEN (any more): make a new one to get {name}"
+        return GatedModel(message, details)
     if "GatedRepoError" in kinds or 403 in statuses:
         own = "set HF_TOKEN to a token of that account" if 401 in statuses else "with the account of HF_TOKEN"
         message = f"{what}: {name} is given only to accounts that accepted its terms: accept them at {page}, {own}"

@@ -5,15 +5,22 @@ from __future__ import annotations
 import re
 import unicodedata
 from pathlib import PurePosixPath
+from typing import Annotated, NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+
+# What may be signed, or is somebody's voice: never written out again.
+Hidden = Annotated[str, PlainSerializer(lambda _: "[secure]", when_used="json")]
 
 
 class Strict(BaseModel):
     """Types as JSON has them: `true` is no integer, NaN is no number, an unknown key is an error."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a job holds secrets and is never pickled")
 
 
 class Embedding(Strict):
@@ -28,8 +35,8 @@ class Embedding(Strict):
 class SpeakerSample(Strict):
     """A voice to recognize: exactly one of `url`, `audio_base64`, `embedding`."""
 
-    url: str | None = Field(None, max_length=4096, repr=False)
-    audio_base64: str | None = Field(None, repr=False)
+    url: Hidden | None = Field(None, max_length=4096, repr=False)
+    audio_base64: Hidden | None = Field(None, repr=False)
     embedding: Embedding | None = None
     name: str | None = Field(None, max_length=200)
 

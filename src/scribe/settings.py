@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -176,6 +176,9 @@ class Settings(BaseSettings):
         if not (ROOT / "models" / value / "model_set.json").is_file():
             raise ValueError(f"there is no models/{value}/model_set.json")
         return value
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("the settings hold secrets and are never pickled")
 
     @property
     def log_level(self) -> str:

@@ -194,9 +194,7 @@ def test_g6_what_a_library_raises_to_end_the_program_ends_only_the_job(
 
 def test_g7_an_answer_over_its_cap_is_a_preview_with_every_artifact_stored(tmp_path: Path) -> None:
     shelf = Shelf()
-    worker = Worker(
-        tmp_path / "jobs", predictor=PredictorStandIn(spoken(3000)), storage=shelf, result_max_bytes=40_000
-    )
+    worker = Worker(tmp_path / "jobs", predictor=PredictorStandIn(spoken(3000)), storage=shelf, result_max_bytes=40_000)
     answer = worker.ask(audio_base64=base64_of(wav(0.3)), inline="full", formats=["json", "srt"])
     assert (answer["truncated"], answer["segments_total"], set(answer["artifacts"])) == (True, 3000, {"json", "srt"})
     assert [w["code"] for w in answer["warnings"]] == ["result_truncated"]
