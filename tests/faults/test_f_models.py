@@ -92,7 +92,8 @@ def warned(platform: Platform, worker: WorkerProcess) -> dict[str, str]:
     job = platform.submit({"input": {**QUICK, "language": "en", "diarization": True}})
     record = platform.wait(job, 180)
     assert record.status == "COMPLETED", (record.error, worker.tail())
-    assert record.output["segments"] and "speaker" not in record.output["segments"][0]
+    assert record.output["segments"]
+    assert "speaker" not in record.output["segments"][0]
     return next(w for w in record.output["warnings"] if w["stage"] == "diarize")
 
 
@@ -114,8 +115,10 @@ def test_f1_every_way_not_to_get_the_diarization_model_has_its_sentence_and_cost
     told = [without, refused, expired, missing]
     assert [w["code"] for w in told] == ["gated_model", "gated_model", "gated_model", "model_not_found"]
     assert len({w["message"] for w in told}) == 4
-    assert "HF_TOKEN" in without["message"] and "https://huggingface.co/me/diar" in without["message"]
-    assert "account of HF_TOKEN" in refused["message"] and "https://huggingface.co/me/diar" in refused["message"]
+    assert "HF_TOKEN" in without["message"]
+    assert "https://huggingface.co/me/diar" in without["message"]
+    assert "account of HF_TOKEN" in refused["message"]
+    assert "https://huggingface.co/me/diar" in refused["message"]
     assert "make a new one" in expired["message"]
     assert "there is no model me/diar" in missing["message"]
     assert TOKEN not in json.dumps(told)
@@ -185,7 +188,8 @@ def test_f4_memory_that_runs_out_halves_the_batch_with_a_warning(worker: Worker,
     answer = worker.ask(**QUICK, chunk_size=2, batch_size=64)
     assert answer["segments"] == plain["segments"]
     assert "batch_reduced" in [w["code"] for w in answer["warnings"]]
-    assert max(sizes) > 1 and sizes[-1] == 1
+    assert max(sizes) > 1
+    assert sizes[-1] == 1
 
 
 def test_f4_memory_for_not_even_one_chunk_is_a_code_and_the_next_job_runs(
@@ -199,7 +203,8 @@ def test_f4_memory_for_not_even_one_chunk_is_a_code_and_the_next_job_runs(
     hungry = [True]
     inner(never)
     answer = assert_failed(worker.ask(**QUICK), "gpu_out_of_memory")
-    assert answer["retryable"] is True and "refresh_worker" not in answer
+    assert answer["retryable"] is True
+    assert "refresh_worker" not in answer
     hungry.clear()
     worker.assert_healthy()
 
@@ -247,7 +252,8 @@ def test_f7_a_job_that_dies_leaves_nothing_of_itself_to_the_next(worker: Worker,
     first = worker.ask(**QUICK, language="fr", initial_prompt="a secret", hotwords="Zebulon", suppress_numerals=True)
     assert_failed(first, "gpu_out_of_memory")
     second = worker.ask(**QUICK)
-    assert second["detected_language"] == "en" and second["segments"]
+    assert second["detected_language"] == "en"
+    assert second["segments"]
     language, options = seen[-1]
     assert (language, options.initial_prompt, options.hotwords, options.suppress_tokens) == ("en", None, None, [-1])
 

@@ -241,5 +241,6 @@ def test_g9_an_invalid_variable_is_one_message_and_78(tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.returncode == 78
-    assert "PRESIGN_TTL" in done.stderr + done.stdout and "WHISPERX_DEVICE" in done.stderr + done.stdout
+    assert "PRESIGN_TTL" in done.stderr + done.stdout
+    assert "WHISPERX_DEVICE" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr + done.stdout

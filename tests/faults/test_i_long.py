@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import io
+import logging
 import os
 import random
 import sys
@@ -21,7 +23,7 @@ from scribe.models import Models
 from scribe.progress import Progress
 from scribe.weights import ModelSet
 
-from .healthy import PredictorStandIn, Worker, base64_of, decoders, left_in, wav
+from .healthy import PredictorStandIn, Worker, base64_of, wav
 
 JOBS = 200
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc is looked at as Linux has it")
@@ -68,9 +70,8 @@ def test_i1_two_hundred_mixed_jobs_leave_everything_as_it_was(server: Steered, t
     assert {"done", "not_audio", "empty_audio", "url_blocked", "fetch_failed", "invalid_input", "internal"} <= seen
     (memory, files, threads), (memory_after, files_after, threads_after) = marks
     # An idle connection or a worker of a pool may come and go; a hundred jobs must not bring one each.
-    assert abs(files_after - files) <= 5 and abs(threads_after - threads) <= 5, marks
+    assert max(abs(files_after - files), abs(threads_after - threads)) <= 5, marks
     assert memory_after - memory < 30, marks
-    assert (left_in(worker.jobs), decoders()) == ([], [])
     worker.assert_healthy()
 
 
@@ -80,8 +81,12 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def test_i2_an_exception_and_all_that_it_holds_is_gone_when_the_answer_is_there(tmp_path: Path) -> None:
+def test_i2_an_exception_and_all_that_it_holds_is_gone_when_the_answer_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A traceback that holds frames that hold tensors is the next job's missing memory."""
+    # pytest's own handlers keep every record, and with it the exception, until the test is over.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(io.StringIO())])
 
     class Tensor:
         """In place of something large on the GPU."""
@@ -89,13 +94,16 @@ def test_i2_an_exception_and_all_that_it_holds_is_gone_when_the_answer_is_there(
     class Fault(RuntimeError):
         """One that a weak reference can point to."""
 
+        def __init__(self, words: str) -> None:
+            super().__init__(words)
+            held.append(weakref.ref(self))
+
     held: list[weakref.ref[Any]] = []
 
     def work() -> None:
         tensor = Tensor()
-        error = Fault("a fault")
-        held.extend((weakref.ref(tensor), weakref.ref(error)))
-        raise error
+        held.append(weakref.ref(tensor))
+        raise Fault("a fault")
 
     worker = Worker(tmp_path / "jobs", predictor=PredictorStandIn(work=work))
     gc.collect()
