@@ -1,0 +1,146 @@
+"""A test that proves a defence fails when the defence is taken away: `python tests/faults/mutations.py [name ...]`.
+
+Each mutation takes one defence out of a copy of the repository and runs the tests that prove it. Prints a table, and
+ends with 1 when a mutation no longer fits the code or when its tests pass all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """`old` in `file` becomes `new`; `tests` is what pytest is given."""
+
+    defence: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MUTATIONS = (
+    Mutation(
+        "pin: the socket goes to the checked address",
+        "src/scribe/net.py",
+        "sock = self._dial(address, target.port, watch)",
+        "sock = self._dial(self._resolver(target.host, target.port)[0][4][0], target.port, watch)",
+        ("tests/faults/test_c_abuse.py", "-k", "c5"),
+    ),
+    Mutation(
+        "address table",
+        "src/scribe/addresses.py",
+        "return next((reason for network, reason in _BLOCKED_V4 if address in network), None)",
+        "return None",
+        ("tests/faults/test_c_abuse.py", "-k", "c1 or c2 or c4"),
+    ),
+    Mutation(
+        "playlist guard",
+        "src/scribe/decoder.py",
+        '{"format_whitelist": FORMATS, "protocol_whitelist": "file", "codec_whitelist": ",".join(sorted(known))}',
+        '{"protocol_whitelist": "file,http,tcp", "allowed_extensions": "ALL", "extension_picky": "0", "safe": "0"}',
+        ("tests/faults/test_c_abuse.py", "-k", "c7"),
+    ),
+    Mutation(
+        "redaction",
+        "src/scribe/redact.py",
+        "            text = pattern.sub(MARK, text)\n",
+        "            pass\n",
+        ("tests/faults/test_d_secrets.py", "tests/test_redact.py", "-k", "d1 or secret"),
+    ),
+    Mutation(
+        "signed queries",
+        "src/scribe/redact.py",
+        "        text = _URL.sub(_bare, text)\n",
+        "",
+        ("tests/faults/test_d_secrets.py", "tests/test_redact.py", "-k", "d3 or quer or signed"),
+    ),
+    Mutation(
+        "option restore",
+        "src/scribe/engines/whisperx.py",
+        "            pipeline.options = before\n            pipeline.suppress_numerals = False\n            pipeline.tokenizer = None\n",
+        "            pass\n",
+        ("tests/faults/test_f_models.py", "tests/test_engine.py", "-k", "f7 or leaves_nothing"),
+    ),
+    Mutation(
+        "post retry",
+        "src/scribe/platform.py",
+        "    rp_http.FibonacciRetry = patient\n",
+        "",
+        ("tests/test_platform.py", "-k", "outlives"),
+    ),
+    Mutation(
+        "commit mark",
+        "src/rp_handler.py",
+        "            delivery.commit(answer)\n",
+        "            pass\n",
+        ("tests/faults/test_h_again.py", "-k", "h1 or h4"),
+    ),
+    Mutation(
+        "size cap",
+        "src/scribe/fetch.py",
+        "                if size > max_bytes:\n",
+        "                if False:\n",
+        ("tests/faults/test_b_network.py", "-k", "b5"),
+    ),
+    Mutation(
+        "sweep at the start",
+        "tests/faults/standin_worker.py",
+        "    workspaces.sweep()\n",
+        "",
+        ("tests/faults/test_g_process.py", "-k", "g3"),
+    ),
+    Mutation(
+        "refusal after a broken GPU",
+        "src/rp_handler.py",
+        "        if self._broken:\n            raise ShuttingDown",
+        "        if False:\n            raise ShuttingDown",
+        ("tests/faults/test_f_models.py", "-k", "f5"),
+    ),
+)
+
+
+def tried(mutation: Mutation, copy: Path) -> tuple[bool, str]:
+    """(whether the tests noticed, which of them failed). Raises LookupError when the mutation does not fit the code."""
+    file = copy / mutation.file
+    whole = file.read_text("utf-8")
+    if whole.count(mutation.old) != 1:
+        raise LookupError(f"{mutation.file} holds the text of '{mutation.defence}' {whole.count(mutation.old)} times")
+    file.write_text(whole.replace(mutation.old, mutation.new), "utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0", *mutation.tests]
+    try:
+        done = subprocess.run(
+            command, cwd=copy, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=600
+        )
+    finally:
+        file.write_text(whole, "utf-8")
+    failed = re.findall(r"^(?:FAILED|ERROR) \S+::(\S+)", done.stdout, re.MULTILINE)
+    return done.returncode == 1, ", ".join(failed) or f"none (pytest ended with {done.returncode})"
+
+
+def main() -> int:
+    chosen = [m for m in MUTATIONS if not sys.argv[1:] or any(word in m.defence for word in sys.argv[1:])]
+    worst = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "repository"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", ".git", ".lab", "__pycache__", "out"))
+        print("| defence taken away | the first test that fails |\n|---|---|", flush=True)
+        for mutation in chosen:
+            noticed, told = tried(mutation, copy)
+            print(f"| {mutation.defence} | {told} |", flush=True)
+            worst = max(worst, 0 if noticed else 1)
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main())
