@@ -7,13 +7,15 @@ PY := $(VENV)/bin/python
 COMPILE := $(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.10 --no-header --no-emit-index-url
 INSTALL := $(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes --compile-bytecode
 
-.PHONY: help demo test test-browser lint bench lab image-test lock clean
+.PHONY: help demo test test-browser lint bench fuzz soak lab image-test lock clean
 help:
 	@echo "make demo   run the main job on the sample conversation (AUDIO=my.mp3 WHISPERX_MODEL=small for your own)"
 	@echo "make test   run the tests, offline, on the demo models"
 	@echo "make test-browser   drive the transcript page in a headless Chromium (installs chromium by apt)"
 	@echo "make lint   check the style"
 	@echo "make bench  measure the worker against stock WhisperX, part by part (PART=align for one)"
+	@echo "make fuzz   decode damaged recordings by the thousand (5 minutes; FILES=500 SEED=2)"
+	@echo "make soak   two hundred mixed jobs with faults through one worker (6 minutes; JOBS=50)"
 	@echo "make lab    score the demo models on synthetic conversations (installs espeak-ng by apt)"
 	@echo "make image-test   build the image and start it, without a registry (as root; LIGHT=1 without the ML packages)"
 	@echo "make lock   resolve builder/requirements*.in anew"
@@ -55,6 +57,12 @@ lint: $(VENV)/.lint
 
 bench: $(VENV)/.dev
 	$(PY) tests/bench/run.py $(PART)
+
+fuzz: $(VENV)/.dev
+	$(PY) tests/fuzz/run.py --files $(or $(FILES),3000) --seed $(or $(SEED),1)
+
+soak: $(VENV)/.dev
+	$(PY) tests/soak/run.py --jobs $(or $(JOBS),200) --seed $(or $(SEED),1)
 
 lab: $(VENV)/.dev
 	@ldconfig -p 2>/dev/null | grep -q libespeak-ng || { echo "Installing espeak-ng by apt (the speech synthesizer, 4 MB)."; apt-get update -qq; apt-get install -y -qq espeak-ng; }
