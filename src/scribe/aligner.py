@@ -1,18 +1,40 @@
-"""Forced alignment: text -> words with times, by whisperX's public functions on a wav2vec2 model of one language."""
+"""Forced alignment: text -> words with times, on a wav2vec2 model of one language.
+
+The answer is whisperX's, its model and its rules; the way there is our own (viterbi.py, spelling.py), because whisperX
+spends more time beside the model than in it. In parity mode its own function does the work.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .audio import SAMPLE_RATE, Audio
+from .spelling import letters_of, sentences
+from .stock_alignment import stock_align
 from .transcript import Segment, Word, words_with_times
+from .viterbi import Array, LetterSpan, letter_spans, with_wildcard
 
-# Audio handed to whisperX in one piece: it takes an array, and only a window of the recording should be float32 at once.
-BLOCK_SECONDS = 600
+log = logging.getLogger(__name__)
+
+# wav2vec2's first frame needs so many samples.
+SHORTEST_SAMPLES = 400
+# Segments whose paths are found together: 20 MB of scores for 30 s each.
+GROUP_SEGMENTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Spelled:
+    """A segment's letters: their places in the text, their columns, the model's scores (frames, columns)."""
+
+    places: list[int]
+    tokens: list[int]
+    emission: Array
 
 
 class Aligner:
@@ -22,20 +44,34 @@ class Aligner:
     """
 
     def __init__(
-        self, language: str, source: str | None, device: str, nltk_data: Path, local_only: bool = False
+        self,
+        language: str,
+        source: str | None,
+        device: str,
+        nltk_data: Path,
+        local_only: bool = False,
+        parity: bool = False,
     ) -> None:
         import nltk
-        from whisperx.alignment import load_align_model
+        from whisperx.alignment import LANGUAGES_WITHOUT_SPACES, load_align_model
+        from whisperx.utils import PUNKT_LANGUAGES
 
         # whisperX downloads punkt in the middle of a job where it finds none.
         if str(nltk_data) not in nltk.data.path:
             nltk.data.path.insert(0, str(nltk_data))
         self._device = device
+        self._parity = parity
         # Its loader prints the exception; the exception's chain says the same.
         with contextlib.redirect_stdout(None):
             self._model, self._metadata = load_align_model(
                 language, device, model_name=source, model_cache_only=local_only
             )
+        known = self._metadata["dictionary"]
+        self._known: dict[str, int] = known
+        self._blank = next((code for char, code in reversed(known.items()) if char in ("[pad]", "<pad>")), 0)
+        self._spaced = language not in LANGUAGES_WITHOUT_SPACES
+        # Once: nltk reads the file anew for every segment.
+        self._punkt = nltk.data.load(f"tokenizers/punkt_tab/{PUNKT_LANGUAGES.get(language, 'english')}.pickle")
 
     def align(
         self,
@@ -49,64 +85,81 @@ class Aligner:
 
         `interpolate_method`: nearest, linear or ignore, whisperX's own ways to fill a word inside a segment.
         """
-        from whisperx.alignment import align
-
-        aligned: list[Segment] = []
-        for block, start, end in _blocks(segments):
-            found = align(
-                [
-                    {
-                        "start": _shifted_time(s.start, start),
-                        "end": _shifted_time(s.end, start),
-                        "text": s.text,
-                        "avg_logprob": s.avg_logprob,
-                    }
-                    for s in block
-                ],
-                self._model,
-                self._metadata,
-                audio[start * SAMPLE_RATE : min(math.ceil(end * SAMPLE_RATE), len(audio))],
-                self._device,
-                interpolate_method=interpolate_method,
-                return_char_alignments=characters,
-                progress_callback=lambda percent: tick(None),
+        if self._parity:
+            found = stock_align(
+                segments, self._model, self._metadata, audio, self._device, interpolate_method, characters, tick
             )
-            aligned.extend(_segment(s, start, characters) for s in found["segments"])
-            tick(min(1.0, block[-1].end / max(segments[-1].end, 1e-9)))
-        return aligned
+        else:
+            found = self._aligned(segments, audio, interpolate_method, characters, tick)
+        return [_segment(s, characters) for s in found]
+
+    def _aligned(
+        self,
+        segments: Sequence[Segment],
+        audio: Audio,
+        method: str,
+        characters: bool,
+        tick: Callable[[float | None], None],
+    ) -> Iterator[dict[str, Any]]:
+        for first in range(0, len(segments), GROUP_SEGMENTS):
+            group = segments[first : first + GROUP_SEGMENTS]
+            spelled = []
+            for number, segment in enumerate(group, first + 1):
+                spelled.append(self._spelled(segment, audio))
+                tick(number / len(segments))
+            heard = [(s.emission, s.tokens) for s in spelled if s is not None]
+            spans = iter(letter_spans(heard, self._blank) if heard else ())
+            for segment, one in zip(group, spelled, strict=True):
+                yield from self._cut(segment, one, next(spans) if one else None, method, characters)
+
+    def _cut(
+        self, segment: Segment, spelled: _Spelled | None, spans: list[LetterSpan] | None, method: str, characters: bool
+    ) -> Iterator[dict[str, Any]]:
+        """The segment's sentences; the segment as it was when it could not be aligned."""
+        known = {} if segment.avg_logprob is None else {"avg_logprob": segment.avg_logprob}
+        if spelled is None or spans is None:
+            log.warning("a segment at %.1f s could not be aligned and stays as it was", segment.start)
+            yield {"start": segment.start, "end": segment.end, "text": segment.text, "words": [], **known}
+            return
+        begin, frame = segment.start, (segment.end - segment.start) / len(spelled.emission)
+        times = {
+            place: (round(s.start * frame + begin, 3), round(s.end * frame + begin, 3), round(s.score, 3))
+            for place, s in zip(spelled.places, spans, strict=True)
+        }
+        cuts = list(self._punkt.span_tokenize(segment.text))
+        for found in sentences(segment.text, cuts, times, self._spaced, method, characters):
+            yield found | known
+
+    def _spelled(self, segment: Segment, audio: Audio) -> _Spelled | None:
+        """The letters to align and what the model hears; None when there are none, or no audio."""
+        letters, places = letters_of(segment.text, self._known, self._spaced)
+        if not letters or segment.start >= audio.seconds:
+            return None
+        emission = self._emission(audio[int(segment.start * SAMPLE_RATE) : int(segment.end * SAMPLE_RATE)])
+        wildcard = emission.shape[1]
+        tokens = [self._known.get(letter, wildcard) for letter in letters]
+        return _Spelled(places, tokens, with_wildcard(emission, self._blank) if wildcard in tokens else emission)
+
+    def _emission(self, samples: Array) -> Array:
+        """Log-probabilities (frames, letters), float32. One segment at a time: padding would change a model without a mask."""
+        import torch
+
+        waveform, lengths = torch.from_numpy(samples).unsqueeze(0), None
+        if len(samples) < SHORTEST_SAMPLES:
+            lengths = torch.as_tensor([len(samples)]).to(self._device)
+            waveform = torch.nn.functional.pad(waveform, (0, SHORTEST_SAMPLES - len(samples)))
+        with torch.inference_mode():
+            if self._metadata["type"] == "torchaudio":
+                scores, _ = self._model(waveform.to(self._device), lengths=lengths)
+            else:
+                scores = self._model(waveform.to(self._device)).logits
+            return torch.log_softmax(scores, dim=-1)[0].cpu().numpy()
 
 
-def _blocks(segments: Sequence[Segment]) -> Iterator[tuple[list[Segment], int, float]]:
-    """(segments, whole second they start after, end): neighbours that together span at most BLOCK_SECONDS.
-
-    A whole second is a whole number of samples, so that shifting by it need change no sample that a segment covers.
-    """
-    block: list[Segment] = []
-    for segment in segments:
-        if block and segment.end - block[0].start > BLOCK_SECONDS:
-            yield block, int(block[0].start), block[-1].end
-            block = []
-        block.append(segment)
-    if block:
-        yield block, int(block[0].start), max(s.end for s in block)
-
-
-def _shifted_time(time: float, shift: int) -> float:
-    """The time on the block's clock, truncated by whisperX to the same sample as on the recording's.
-
-    Subtracting in floating point can fall just below that sample, and one sample less moved a word by 41 ms.
-    """
-    sample = int(time * SAMPLE_RATE) - shift * SAMPLE_RATE
-    moved = time - shift
-    return moved if int(moved * SAMPLE_RATE) == sample else (sample + 0.5) / SAMPLE_RATE
-
-
-def _segment(found: dict[str, Any], shift: int, characters: bool) -> Segment:
-    start, end = found["start"] + shift, found["end"] + shift
-    words = [_shifted(w, shift) for w in found["words"]]
-    chars = [_shifted(c, shift) for c in found.get("chars") or ()]
-    timed = words_with_times(words, start, end)
-    letters = _letters(timed, chars) if characters else [()] * len(timed)
+def _segment(found: dict[str, Any], characters: bool) -> Segment:
+    start, end = found["start"], found["end"]
+    timed = words_with_times(found["words"], start, end)
+    letters = _letters(timed, found.get("chars") or ()) if characters else [()] * len(timed)
     return Segment(
         round(start, 3),
         round(end, 3),
@@ -124,16 +177,6 @@ def _segment(found: dict[str, Any], shift: int, characters: bool) -> Segment:
         ),
         avg_logprob=found.get("avg_logprob"),
     )
-
-
-def _shifted(item: dict[str, Any], shift: int) -> dict[str, Any]:
-    """The item on the recording's clock; a NaN time is no time."""
-    times = {
-        k: round(item[k] + shift, 3)
-        for k in ("start", "end")
-        if isinstance(item.get(k), float | int) and math.isfinite(item[k])
-    }
-    return {k: v for k, v in item.items() if k not in ("start", "end")} | times
 
 
 def _score(value: Any) -> float | None:

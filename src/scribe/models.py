@@ -95,6 +95,7 @@ class Models:
                     self.device,
                     self.places.nltk_data,
                     self._local_only or place is not None,
+                    self.parity,
                 ),
             )
 

@@ -1,0 +1,109 @@
+"""The best path of a text's letters through an aligner's frames: pure arrays, the answer of whisperX's own loops.
+
+A letter takes one frame when it is entered, and frames of blank while it lasts. The recursion, its borders and its ties
+are those of whisperx.alignment's get_trellis and backtrack (after torchaudio's forced alignment tutorial); here the
+decisions are kept instead of the scores, so that the way back is a walk over bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LetterSpan:
+    """Frames `start` (in) to `end` (out) of one letter; `score` is its mean probability there, 0 to 1."""
+
+    start: int
+    end: int
+    score: float
+
+
+def with_wildcard(emission: Array, blank: int) -> Array:
+    """The emission (frames, letters) with one more column for letters that the model does not know: the best of all but blank."""
+    others = np.delete(emission, blank, axis=1)
+    return np.concatenate([emission, others.max(axis=1, keepdims=True)], axis=1)
+
+
+def letter_spans(batch: Sequence[tuple[Array, Sequence[int]]], blank: int) -> list[list[LetterSpan] | None]:
+    """For every (emission, letters) one span a letter, in order; None when the letters do not fit into the frames.
+
+    `emission`: (frames, columns) float32 log-probabilities; `letters`: at least one column each. Several go through one
+    loop, because a row of numbers takes less time than the call that adds it; none of them feels the others.
+    """
+    moves, last = _decisions(batch, blank)
+    found: list[list[LetterSpan] | None] = []
+    for number, (emission, letters) in enumerate(batch):
+        frames, count = len(emission), len(letters)
+        end = int(np.argmax(last[: frames + 1, number]))
+        path = _walk(np.ascontiguousarray(moves[:end, number, :count]), end)
+        found.append(None if path is None else _spans(emission, np.asarray(letters), blank, *path))
+    return found
+
+
+def _decisions(batch: Sequence[tuple[Array, Sequence[int]]], blank: int) -> tuple[Array, Array]:
+    """(whether the best path to a letter at a frame enters it there: (frames, batch, letters) bool,
+    the scores of the last letters: (frames + 1, batch)), shorter ones padded behind their end."""
+    frames, count = max(len(e) for e, _ in batch), max(len(letters) for _, letters in batch)
+    stay = np.zeros((frames, len(batch), 1), np.float32)
+    enter = np.zeros((frames, len(batch), count), np.float32)
+    silence = np.zeros((frames + 1, len(batch)), np.float32)
+    ends = np.array([len(letters) for _, letters in batch])
+    for number, (emission, letters) in enumerate(batch):
+        own = len(emission)
+        stay[:own, number, 0] = emission[:, blank]
+        enter[:own, number, : len(letters)] = emission[:, letters]
+        # torch adds float32 up in double precision.
+        silence[1 : own + 1, number] = np.cumsum(emission[:, blank], dtype=np.float64)
+        # Too late to begin: the letters would no longer fit. Infinity, as whisperX has it, and the walk then fails.
+        silence[: own + 1, number][-len(letters) :] = np.inf
+    row = np.full((len(batch), count + 1), -np.inf, np.float32)
+    stayed, entered = np.empty_like(enter[0]), np.empty_like(enter[0])
+    moves, last = np.empty(enter.shape, bool), np.empty((frames + 1, len(batch)), np.float32)
+    numbers = np.arange(len(batch))
+    last[0] = row[numbers, ends]
+    before, now = row[:, :-1], row[:, 1:]
+    for frame in range(frames):
+        row[:, 0] = silence[frame]
+        np.add(now, stay[frame], out=stayed)
+        np.add(before, enter[frame], out=entered)
+        np.greater(entered, stayed, out=moves[frame])
+        np.maximum(stayed, entered, out=now)
+        last[frame + 1] = row[numbers, ends]
+    return moves, last
+
+
+def _walk(moves: Array, end: int) -> tuple[int, Array] | None:
+    """(the first frame of the path, the letters entered or held in each frame from there to `end`), walked backwards.
+
+    A letter that is entered is given as its number, one that is held as -1 - its number.
+    """
+    count = moves.shape[1]
+    flags, letter = moves.tobytes(), count - 1
+    held: list[int] = []
+    for frame in range(end - 1, -1, -1):
+        if flags[frame * count + letter]:
+            held.append(letter)
+            if letter == 0:
+                return frame, np.array(held[::-1])
+            letter -= 1
+        else:
+            held.append(-1 - letter)
+    return None
+
+
+def _spans(emission: Array, letters: Array, blank: int, first: int, steps: Array) -> list[LetterSpan]:
+    entering = steps >= 0
+    letter = np.where(entering, steps, -1 - steps)
+    frames = np.arange(first, first + len(steps))
+    score = np.exp(emission[frames, np.where(entering, letters[letter], blank)]).astype(np.float64)
+    starts = np.flatnonzero(np.diff(letter, prepend=-1))
+    ends = np.append(starts[1:], len(steps))
+    means = np.add.reduceat(score, starts) / (ends - starts)
+    return [LetterSpan(int(first + a), int(first + b), float(m)) for a, b, m in zip(starts, ends, means, strict=True)]
