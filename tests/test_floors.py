@@ -15,7 +15,7 @@ FLOORS = {
     0: "transcript job errors settings redact result sample foreign destination languages notice problems report gpu_fault",
     1: "net fetch audio storage formats workspace weights progress log "
     "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading shelf hub machine viterbi spelling",
-    2: "speaker_processing engines aligner stock_alignment diarizer vad doctor accelerator",
+    2: "speaker_processing engines aligner stock_alignment diarizer embeddings vad doctor accelerator",
     3: "predict stages models recognition naming delivery intake",
     4: "rp_handler platform",
     5: "init_and_run client scribe_client",
@@ -33,6 +33,7 @@ NEIGHBOURS = {
     "storage": {"storage_fault"},
     "weights": {"hub"},
     "aligner": {"stock_alignment"},
+    "diarizer": {"embeddings"},
     "doctor": {"accelerator", "engines"},
     "predict": {"stages", "models", "recognition", "naming"},
     "recognition": {"stages", "models"},

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .audio import SAMPLE_RATE, Audio
+from .embeddings import bounded_training, stacked_embeddings
 from .errors import GpuOutOfMemory
 from .gpu_fault import gpu_failure
 from .shelf import release_memory
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 BATCHES = ("segmentation_batch_size", "embedding_batch_size")
 # pyannote counts each of its two long steps from zero; together they are the stage.
 STEPS = {"segmentation": (0.0, 0.4), "embeddings": (0.4, 1.0)}
+# pyannote numbers its speakers in a signed byte, and from 128 on a number would be below zero.
+MOST_SPEAKERS = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +36,12 @@ class Diarization:
 
 
 class Diarizer:
-    """`source` is a folder or a repository; raises what pyannote and the hub raise when it cannot be loaded."""
+    """`source` is a folder or a repository; raises what pyannote and the hub raise when it cannot be loaded.
 
-    def __init__(self, source: str, device: str, token: str | None) -> None:
+    `parity` leaves the pipeline as it comes: slower, and without a bound on its memory.
+    """
+
+    def __init__(self, source: str, device: str, token: str | None, parity: bool = False) -> None:
         import torch
         from pyannote.audio import Pipeline
 
@@ -43,6 +49,10 @@ class Diarizer:
         if pipeline is None:
             raise FileNotFoundError(source)
         self._pipeline = pipeline.to(torch.device(device))
+        self._parity = parity
+        if not parity:
+            self._pipeline.get_embeddings = stacked_embeddings(self._pipeline) or self._pipeline.get_embeddings
+            self._pipeline.clustering.filter_embeddings = bounded_training(self._pipeline.clustering)
 
     def diarize(
         self,
@@ -69,6 +79,8 @@ class Diarizer:
             )
             tick(done)
 
+        if not self._parity and num_speakers is None:
+            max_speakers = max_speakers or MOST_SPEAKERS
         with self._batches_restored():
             found = None
             while found is None:

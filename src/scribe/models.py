@@ -103,7 +103,9 @@ class Models:
         """The diarization pipeline."""
         place = self.places.diarization
         with loading("diarization model", place.name):
-            return self._shelf.get("diarize", lambda: Diarizer(self._here(place), self.device, self._token))
+            return self._shelf.get(
+                "diarize", lambda: Diarizer(self._here(place), self.device, self._token, self.parity)
+            )
 
     def encoder(self) -> SpeakerEncoder:
         """The speaker encoder."""

@@ -1,0 +1,92 @@
+"""Speaker embeddings of a diarization: every window once for all its speakers, and a bound on what is clustered.
+
+pyannote 4.0 runs its embedding network once for each speaker of a window, on the same audio; only the pooling at its end
+looks at who speaks. The network takes the masks of several speakers together, and gives the same numbers (pyannote issue
+#2050 measured the same error on all of VoxConverse).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+# The first step of clustering holds a distance for every pair: 8000 take 0.4 GB and seconds, ten hours' 40 000 would take
+# 13 GB and minutes. The speakers found among these are given to all.
+MOST_CLUSTERED = 8000
+
+
+def stacked_embeddings(pipeline: Any) -> Callable[..., Array] | None:
+    """A `get_embeddings` for this pipeline that runs the network once a window; None when its network cannot."""
+    from pyannote.audio.models.embedding.wespeaker import BaseWeSpeakerResNet
+
+    if not isinstance(getattr(pipeline._embedding, "model_", None), BaseWeSpeakerResNet):
+        return None
+
+    def get_embeddings(
+        file: Any, binary_segmentations: Any, exclude_overlap: bool = False, hook: Callable[..., None] | None = None
+    ) -> Array:
+        return _embeddings(pipeline, file, binary_segmentations, exclude_overlap, hook or (lambda *a, **k: None))
+
+    return get_embeddings
+
+
+def _embeddings(pipeline: Any, file: Any, windows: Any, exclude_overlap: bool, hook: Callable[..., None]) -> Array:
+    """(windows, speakers, dimension) float32, as pyannote's own."""
+    import torch
+
+    network = pipeline._embedding
+    length = windows.sliding_window.duration * network.sample_rate
+    masks = speaker_masks(windows.data, network.min_num_samples / length if exclude_overlap else None)
+    # In a window where nobody speaks, every mask is empty and what it gives depends on no sample: one of them will do.
+    spoken = masks.any(axis=(1, 2))
+    wanted = np.flatnonzero(spoken | (np.cumsum(~spoken) == 1))
+    chunks = [chunk for chunk, _ in windows]
+    found = np.empty((*masks.shape[:2], network.dimension), np.float32)
+    total = -(-len(wanted) // pipeline.embedding_batch_size)
+    hook("embeddings", None, total=total, completed=0)
+    order = iter(wanted)
+    for number in range(total):
+        batch = list(islice(order, pipeline.embedding_batch_size))
+        waveforms = torch.stack([pipeline._audio.crop(file, chunks[i], mode="pad")[0] for i in batch])
+        found[batch] = network(waveforms, masks=torch.from_numpy(masks[batch]))
+        hook("embeddings", None, total=total, completed=number + 1)
+    if not spoken.all():
+        found[~spoken] = found[np.flatnonzero(~spoken)[0]]
+    return found
+
+
+def speaker_masks(active: Array, shortest: float | None) -> Array:
+    """Where each speaker's voice is taken from: (windows, speakers, frames) float32.
+
+    `active`: (windows, frames, speakers), 1 while a speaker is active, NaN outside the recording. `shortest`: the part of
+    a window (0 to 1) that must remain without overlap, else overlap is kept; None always keeps it.
+    """
+    whole = np.nan_to_num(active, nan=0.0).astype(np.float32).transpose(0, 2, 1)
+    if shortest is None:
+        return np.ascontiguousarray(whole)
+    alone = (active.sum(axis=2, keepdims=True) < 2).astype(np.float32).transpose(0, 2, 1)
+    clean = whole * alone
+    enough = clean.sum(axis=2, keepdims=True) > np.ceil(active.shape[1] * shortest)
+    return np.ascontiguousarray(np.where(enough, clean, whole))
+
+
+def bounded_training(clustering: Any, most: int = MOST_CLUSTERED) -> Callable[..., Any]:
+    """A `filter_embeddings` for this clustering that keeps at most `most`, evenly over the recording.
+
+    Below that it is pyannote's own, and so is every label.
+    """
+    choose = clustering.filter_embeddings
+
+    def filter_embeddings(*arguments: Any, **options: Any) -> tuple[Array, Array, Array]:
+        embeddings, windows, speakers = choose(*arguments, **options)
+        if len(embeddings) <= most:
+            return embeddings, windows, speakers
+        kept = np.linspace(0, len(embeddings) - 1, most).round().astype(int)
+        return embeddings[kept], windows[kept], speakers[kept]
+
+    return filter_embeddings
