@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -240,6 +241,9 @@ def main() -> int:
         return EXIT_MODEL
     from scribe.platform import serve
 
+    # The libraries' objects live as long as the worker: the collector need not look through them in every job.
+    gc.collect()
+    gc.freeze()
     log.info("ready")
     probe_storage(settings)
     models = handler.models

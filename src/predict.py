@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from scribe.assignment import assign_speakers
 from scribe.audio import Audio
 from scribe.diarizer import Diarization
 from scribe.errors import InvalidInput
@@ -24,7 +25,7 @@ from scribe.progress import Progress
 from scribe.recognition import recognize
 from scribe.sample import clean_name
 from scribe.stages import Stages
-from scribe.transcript import Segment, Speaker, Transcript, alone, assign_speakers, talk_seconds
+from scribe.transcript import Segment, Speaker, Transcript, alone, talk_seconds
 from speaker_processing import Match, VoiceSample
 
 
@@ -225,4 +226,4 @@ class _Pass:
             for label, spoken in sorted(seconds.items())
             for m in [matches.get(label)]
         ]
-        return assign_speakers(segments, found.exclusive), speakers
+        return assign_speakers(segments, found.exclusive, self._models.parity), speakers

@@ -7,10 +7,10 @@ import itertools
 import pytest
 from pipeline import excerpt, models, recording, truth
 
+from scribe.assignment import Floor
 from scribe.audio import Audio
 from scribe.diarizer import Diarization
 from scribe.errors import Cancelled
-from scribe.transcript import speaker_finder
 
 pytestmark = pytest.mark.xdist_group("models")
 
@@ -45,7 +45,7 @@ def test_exclusive_turns_never_overlap(found: Diarization) -> None:
 
 
 def test_the_turns_are_those_of_the_speakers(found: Diarization) -> None:
-    find = speaker_finder(found.exclusive)
+    find = Floor(found.exclusive).label
     pairs = [(t["speaker"], find(t["start"], t["end"])) for t in truth("conversation")["turns"] if t["end"] < 30]
     best = max(
         sum(label == who[name] for name, label in pairs)

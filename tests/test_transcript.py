@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from scribe.assignment import Floor, assign_speakers
 from scribe.transcript import (
     Segment,
     Speaker,
@@ -16,8 +17,6 @@ from scribe.transcript import (
     Turn,
     Word,
     alone,
-    assign_speakers,
-    speaker_finder,
     talk_seconds,
     words_with_times,
 )
@@ -71,19 +70,19 @@ def test_words_and_segments_get_the_labels_that_whisperx_gives(
     }
     theirs = assign_word_speakers(frame, shape, fill_nearest=True)["segments"]
 
-    aligned = assign_speakers([Segment(s, e, "x", (Word("x", s, e),)) for s, e in asked], turns)
+    aligned = assign_speakers([Segment(s, e, "x", (Word("x", s, e),)) for s, e in asked], turns, parity=True)
     assert [s.words[0].label for s in aligned] == [s["words"][0]["speaker"] for s in theirs]
-    plain = assign_speakers([Segment(s, e, "x") for s, e in asked], turns)
+    plain = assign_speakers([Segment(s, e, "x") for s, e in asked], turns, parity=True)
     assert [s.label for s in plain] == [s["speaker"] for s in theirs]
 
 
 def test_without_turns_nobody_is_named() -> None:
-    assert speaker_finder([])(0.0, 1.0) is None
+    assert Floor([]).label(0.0, 1.0) is None
     assert assign_speakers([Segment(0, 1, "x", (Word("x", 0, 1),))], []) == [Segment(0, 1, "x", (Word("x", 0, 1),))]
 
 
 def test_a_short_turn_inside_a_very_long_one_of_another_is_found() -> None:
-    find = speaker_finder([Turn(0, 1000, "A"), Turn(500, 501, "B"), Turn(500.2, 501, "B")])
+    find = Floor([Turn(0, 1000, "A"), Turn(500, 501, "B"), Turn(500.2, 501, "B")]).label
     assert find(500.2, 501) == "B"
     assert find(499, 500) == "A"
 
@@ -105,6 +104,46 @@ def test_segments_are_cut_exactly_where_the_speaker_changes(
     assert {s.avg_logprob for s in found} == {-0.2}
     if len(found) > 1:
         assert all((s.start, s.end) == (s.words[0].start, s.words[-1].end) for s in found)
+
+
+@given(turns_lists, spans(20))
+@often
+def test_where_nobody_speaks_the_turn_with_the_nearest_edge_decides(
+    turns: list[Turn], word: tuple[float, float]
+) -> None:
+    start, end = word
+    assume(not overlaps(start, end, turns))
+    distances = {t: min(abs(t.start - end), abs(start - t.end)) for t in turns}
+    nearest = {t.label for t in turns if distances[t] <= min(distances.values()) + 1e-9}
+    assert Floor(turns).label(start, end) in nearest
+
+
+def said(*labels_and_times: tuple[float, float]) -> Segment:
+    words = tuple(Word("x", start, end) for start, end in labels_and_times)
+    return Segment(words[0].start, words[-1].end, "x " * len(words), words)
+
+
+@pytest.mark.parametrize(
+    ("turns", "labels", "why"),
+    [
+        ([Turn(0, 1.2, "A"), Turn(1.2, 1.6, "B"), Turn(1.6, 9, "A")], "AAA", "its turn begins in the word"),
+        ([Turn(0, 0.9, "A"), Turn(0.95, 1.65, "B"), Turn(1.7, 9, "A")], "ABA", "a turn covers the word"),
+        ([Turn(0, 1.2, "A"), Turn(1.2, 1.6, "B"), Turn(1.6, 9, "C")], "ABC", "the others are two"),
+    ],
+)
+def test_a_single_word_amid_another_s_speech_is_that_other_s_unless_its_own_turn_covers_it(
+    turns: list[Turn], labels: str, why: str
+) -> None:
+    segment = said((0.2, 0.8), (1.0, 1.6), (1.8, 2.4))
+    found = "".join(w.label or "?" for s in assign_speakers([segment], turns) for w in s.words)
+    assert found == labels, why
+    assert "".join(w.label or "?" for s in assign_speakers([segment], turns, parity=True) for w in s.words)[1] == "B"
+
+
+def test_a_word_after_a_pause_is_not_taken_for_flicker() -> None:
+    segment = said((0.2, 0.8), (3.0, 3.6), (3.8, 4.4))
+    turns = [Turn(0, 0.9, "A"), Turn(3.2, 3.6, "B"), Turn(3.7, 9, "A")]
+    assert [w.label for s in assign_speakers([segment], turns) for w in s.words] == ["A", "B", "A"]
 
 
 def test_an_uncut_segment_keeps_its_text_and_times() -> None:

@@ -6,9 +6,8 @@ Times are seconds from the start of the recording. A *turn* is a stretch in whic
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 Span = tuple[float, float]
@@ -126,78 +125,6 @@ def words_with_times(words: Sequence[Mapping[str, Any]], start: float, end: floa
 
 def _is_timed(word: Mapping[str, Any]) -> bool:
     return word.get("start") is not None and word.get("end") is not None
-
-
-def speaker_finder(turns: Iterable[Turn]) -> Callable[[float, float], str | None]:
-    """A function (start, end) -> label of whoever speaks most in that span, else of the nearest turn.
-
-    Nearest is measured between the span's middle and the turns' middles, as whisperX's `fill_nearest` does. None
-    only when there are no turns. Each question costs a binary search and the turns around it, not a walk of all.
-    """
-    ordered = sorted(turns, key=lambda t: (t.start, t.end))
-    starts = [t.start for t in ordered]
-    middles = sorted(((t.start + t.end) / 2, i) for i, t in enumerate(ordered))
-    longest = max((t.end - t.start for t in ordered), default=0.0)
-
-    def find(start: float, end: float) -> str | None:
-        if not ordered:
-            return None
-        heard: dict[str, float] = {}
-        for turn in ordered[bisect.bisect_left(starts, start - longest) : bisect.bisect_left(starts, end)]:
-            overlap = min(turn.end, end) - max(turn.start, start)
-            if overlap > 0:
-                heard[turn.label] = heard.get(turn.label, 0.0) + overlap
-        if heard:
-            return max(heard, key=heard.__getitem__)
-        middle = (start + end) / 2
-        at = bisect.bisect_left(middles, (middle, -1))
-        near = min(middles[max(0, at - 1) : at + 1], key=lambda m: abs(m[0] - middle))
-        return ordered[near[1]].label
-
-    return find
-
-
-def assign_speakers(segments: Iterable[Segment], turns: Sequence[Turn]) -> list[Segment]:
-    """Label every word and segment, and cut segments where the speaker changes.
-
-    A segment without words (not aligned) cannot be cut and gets the label of whoever speaks most in it.
-    """
-    find = speaker_finder(turns)
-    labelled: list[Segment] = []
-    for segment in segments:
-        if not segment.words:
-            labelled.append(replace(segment, label=find(segment.start, segment.end)))
-            continue
-        words = [replace(w, label=find(w.start, w.end)) for w in segment.words]
-        labelled.extend(_cut_at_changes(segment, words))
-    return labelled
-
-
-def _cut_at_changes(segment: Segment, words: list[Word]) -> list[Segment]:
-    runs: list[list[Word]] = []
-    for word in words:
-        if runs and runs[-1][-1].label == word.label:
-            runs[-1].append(word)
-        else:
-            runs.append([word])
-    if len(runs) == 1:
-        return [replace(segment, words=tuple(words), label=words[0].label)]
-    return [
-        replace(
-            segment,
-            start=run[0].start,
-            end=run[-1].end,
-            text=_text_of(run, segment.text),
-            words=tuple(run),
-            label=run[0].label,
-        )
-        for run in runs
-    ]
-
-
-def _text_of(words: Sequence[Word], original: str) -> str:
-    """Join as the segment was written: scripts without spaces have none between their words either."""
-    return (" " if " " in original.strip() else "").join(w.text for w in words)
 
 
 def talk_seconds(turns: Iterable[Turn]) -> dict[str, float]:
