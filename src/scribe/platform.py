@@ -63,6 +63,23 @@ def steady_posts() -> None:
     rp_http.FibonacciRetry = patient
 
 
+def sound_batches() -> None:
+    """Leave out what is handed out and is no job: in the SDK an element without an id ends the worker, and with it every
+    other job of its batch, unanswered."""
+    from runpod.serverless.modules import rp_scale
+
+    fetch = rp_scale.get_job
+
+    async def get_job(session: Any, num_jobs: int = 1) -> list[dict[str, Any]]:
+        given = await fetch(session, num_jobs) or []
+        jobs = [job for job in given if isinstance(job, dict) and job.get("id")]
+        if len(jobs) < len(given):
+            log.warning("the platform handed out %d jobs without an id: left out", len(given) - len(jobs))
+        return jobs
+
+    rp_scale.get_job = get_job
+
+
 def hasty_exit() -> None:
     """Let a second SIGTERM or SIGINT end the worker at once, its jobs stopped and unanswered.
 
@@ -102,6 +119,7 @@ def serve(handler: Callable[..., Any], concurrency: int, fit: Callable[[], None]
     import runpod
 
     steady_posts()
+    sound_batches()
     hasty_exit()
     if fit is not None:
         runpod.serverless.register_fitness_check(fit)

@@ -94,6 +94,13 @@ MUTATIONS = (
         ("tests/faults/test_b_network.py", "-k", "b5"),
     ),
     Mutation(
+        "jobs without an id left out of a batch",
+        "src/scribe/platform.py",
+        "    rp_scale.get_job = get_job\n",
+        "",
+        ("tests/faults/test_two_at_once.py", "-k", "no_job"),
+    ),
+    Mutation(
         "sweep at the start",
         "tests/faults/standin_worker.py",
         "    workspaces.sweep()\n",
