@@ -22,6 +22,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from scribe import machine
 from scribe import settings as settings_module
 from scribe.settings import InvalidSettings, Settings
 
@@ -39,6 +40,10 @@ def prepare_environment(settings: Settings) -> None:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # onnxruntime 1.31 keeps a device id and a database in the home folder
     os.environ.setdefault("MPLCONFIGDIR", tempfile.gettempdir())  # matplotlib insists on a folder that it may write to
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if (
+        machine.cpu_quota() is not None
+    ):  # the libraries count the host's cores, and the quota then stops all their threads
+        os.environ.setdefault("OMP_NUM_THREADS", str(machine.usable_cores()))
     # torchcodec looks for FFmpeg's libraries, which decoding here does not use, and fills the log when it finds none.
     warnings.filterwarnings("ignore", module=r"(pyannote|speechbrain|torchaudio|torchcodec|lightning)(\..*)?")
     folders = {

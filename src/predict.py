@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,6 +25,7 @@ from scribe.recognition import recognize
 from scribe.sample import clean_name
 from scribe.stages import Stages
 from scribe.transcript import Segment, Speaker, Transcript, alone, talk_seconds
+from scribe.turnstile import Turnstile
 from speaker_processing import Match, VoiceSample
 
 
@@ -42,11 +42,11 @@ class Prediction:
 
 
 class Predictor:
-    """Runs jobs over the worker's models, one at a time (`gpu`)."""
+    """Runs jobs over the worker's models, one at a time and in the order in which they came (`gpu`)."""
 
     def __init__(self, models: Models) -> None:
         self.models = models
-        self.gpu = threading.Lock()
+        self.gpu = Turnstile()
 
     def run(
         self,
@@ -66,13 +66,8 @@ class Predictor:
     @contextlib.contextmanager
     def _alone(self, check: Callable[[], None]) -> Iterator[None]:
         """Hold the GPU; a stopped job does not wait for it. What the GPU says of itself becomes a GpuError."""
-        while not self.gpu.acquire(timeout=0.2):
-            check()
-        try:
-            with gpu_faults():
-                yield
-        finally:
-            self.gpu.release()
+        with self.gpu.turn(check), gpu_faults():
+            yield
 
     def rename(
         self,

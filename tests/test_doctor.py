@@ -196,6 +196,44 @@ def test_the_memory_is_the_containers_and_not_the_hosts(tmp_path: Path) -> None:
     assert machine.memory_limit(tmp_path) == 1048576
 
 
+def quota(root: Path, **files: str) -> Path:
+    """A system whose control groups hold these files; "__" stands for a folder."""
+    cgroup = root / "sys/fs/cgroup"
+    for name, text in files.items():
+        file = cgroup / name.replace("__", "/").replace("cpu_max", "cpu.max").replace("cpu_cfs", "cpu.cfs")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, None),
+        ({"cpu_max": "max 100000\n"}, None),
+        ({"cpu_max": "400000 100000\n"}, 4),
+        ({"cpu_max": "150000 100000\n"}, 1),
+        ({"cpu_max": "20000 100000\n"}, 1),
+        ({"cpu__cpu_cfs_quota_us": "-1\n", "cpu__cpu_cfs_period_us": "100000\n"}, None),
+        ({"cpu__cpu_cfs_quota_us": "300000\n", "cpu__cpu_cfs_period_us": "100000\n"}, 3),
+        ({"cpu__cpu_cfs_quota_us": "300000\n"}, None),
+        ({"cpu_max": "nonsense\n"}, None),
+    ],
+)
+def test_the_cores_are_those_that_the_containers_quota_pays_for(
+    tmp_path: Path, files: dict[str, str], cores: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
+    root = quota(tmp_path, **files)
+    assert machine.cpu_quota(root) == cores
+    assert machine.usable_cores(root) == (cores or 16)
+
+
+def test_a_quota_above_the_cores_that_are_there_gives_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5}, raising=False)
+    assert machine.usable_cores(quota(tmp_path, cpu_max="800000 100000\n")) == 2
+
+
 def test_every_cuda_library_that_is_looked_for_is_in_the_wheels_and_loads() -> None:
     assert set(machine.CUDA_LIBRARIES) <= set(machine.wheel_libraries())
     assert machine.missing_libraries() == []

@@ -17,6 +17,7 @@ from s3server import S3Server, s3_server  # noqa: F401 (a fixture)
 
 import init_and_run
 from scribe import log as log_module
+from scribe import machine
 from scribe import settings as settings_module
 from scribe.settings import InvalidSettings
 
@@ -73,6 +74,18 @@ def test_libraries_are_told_before_they_are_imported(tmp_path: Path) -> None:
     init_and_run.prepare_environment(configured(jobs_dir=tmp_path / "jobs"))
     assert os.environ["RUNPOD_LOG_LEVEL"] == "INFO"
     assert os.environ["PYANNOTE_METRICS_ENABLED"] == "0"
+
+
+@pytest.mark.parametrize(("quota", "own", "threads"), [(None, None, None), (1, None, "1"), (1, "7", "7")])
+def test_under_a_quota_the_libraries_start_no_more_threads_than_it_pays_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: int | None, own: str | None, threads: str | None
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if own is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", own)
+    monkeypatch.setattr(machine, "cpu_quota", lambda root=None: quota)
+    init_and_run.prepare_environment(configured(jobs_dir=tmp_path / "jobs"))
+    assert os.environ.get("OMP_NUM_THREADS") == threads
 
 
 def test_folders_that_libraries_expect_are_made_and_named(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_stopped_job_ends_wherever_it_is_and_the_next_one_runs(clip: Audio, li
         pass
     else:
         assert limit > 15
-    assert not predictor().gpu.locked()
+    assert not predictor().gpu.taken
     if limit == 10:
         assert list(predicted([clip], QUICK).transcript.segments) == plain
 
@@ -142,7 +142,7 @@ def test_with_strict_the_first_skipped_stage_fails_the_job(gated: Predictor, cli
     with pytest.raises(StageFailed) as failed:
         run(gated, clip, {**QUICK, "diarization": True, "strict": True})
     assert failed.value.details == {"stage": "align", "code": "model_not_found"}
-    assert not gated.gpu.locked()
+    assert not gated.gpu.taken
 
 
 @pytest.mark.parametrize(
@@ -157,11 +157,11 @@ def test_a_gpu_that_breaks_in_recognition_is_told_from_other_faults(
     monkeypatch.setattr(WhisperXEngine, "transcribe", broken)
     with pytest.raises(kind):
         predicted([clip], QUICK)
-    assert not predictor().gpu.locked()
+    assert not predictor().gpu.taken
 
 
 def test_a_job_that_waits_for_the_gpu_can_be_stopped(clip: Audio) -> None:
-    with predictor().gpu, pytest.raises(Cancelled):
+    with predictor().gpu.turn(), pytest.raises(Cancelled):
         predicted([clip], QUICK, check=counting(2, Cancelled("x")))
 
 

@@ -1,4 +1,4 @@
-"""The machine below the worker: memory that the container may use, the NVIDIA driver, the CUDA libraries of the wheels.
+"""The machine below the worker: memory and cores of the container, the NVIDIA driver, the CUDA libraries of the wheels.
 
 Asked of the system itself, without torch: what is told here holds also where torch cannot be imported.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,27 @@ def memory_limit(root: Path = Path("/")) -> int:
         with contextlib.suppress(OSError, ValueError):
             limits.append(int((root / file).read_text("utf-8")))
     return min(limits, default=0)
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """CPU cores for this container, at least 1: those that it may run on, or fewer where its quota pays for fewer.
+
+    More threads than that are all stopped for the rest of each period, the one that was waited for too.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, cpu_quota(root) or allowed))
+
+
+def cpu_quota(root: Path = Path("/")) -> int | None:
+    """Whole cores, at least 1, whose time the cgroup (v2 or v1) grants; None without a quota."""
+    cgroup = root / "sys/fs/cgroup"
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        # "max" stands for no quota; version 1 says the same by -1.
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = map(int, " ".join((cgroup / file).read_text("utf-8") for file in files).split())
+            if quota > 0:
+                return max(1, quota // period)
+    return None
 
 
 def opened(name: str) -> ctypes.CDLL:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from .engines.whisperx import WhisperXEngine
 from .errors import ModelNotFound
 from .hub import bring
 from .loading import loading
+from .machine import usable_cores
 from .settings import InvalidSettings
 from .shelf import Shelf
 from .vad import PyannoteDetector, SileroDetector, SpeechDetector
@@ -43,7 +43,7 @@ class Models:
         self._vad_weights = vad_weights
         self._shelf = Shelf()
         self._local_only = places.is_local
-        self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._threads = usable_cores()
         places.admit_code()
         speech = places.speech()
         log.info("[Predict] device=%s compute_type=%s", self.device, self.compute_type)
