@@ -16,7 +16,8 @@ FLOORS = {
     1: "net fetch audio storage formats workspace weights progress log "
     "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading shelf hub machine viterbi spelling "
     "turnstile",
-    2: "speaker_processing engines aligner stock_alignment diarizer embeddings vad doctor accelerator",
+    2: "speaker_processing engines aligner stock_alignment diarizer embeddings vad doctor accelerator "
+    "activity sliding linking",
     3: "predict stages models recognition naming delivery intake",
     4: "rp_handler platform",
     5: "init_and_run client scribe_client",
@@ -34,7 +35,8 @@ NEIGHBOURS = {
     "storage": {"storage_fault"},
     "weights": {"hub"},
     "aligner": {"stock_alignment"},
-    "diarizer": {"embeddings"},
+    "diarizer": {"embeddings", "activity", "sliding"},
+    "vad": {"sliding"},
     "doctor": {"accelerator", "engines"},
     "predict": {"stages", "models", "recognition", "naming"},
     "recognition": {"stages", "models"},

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipeline import models, recording, truth
+from pipeline import configured, excerpt, models, recording, truth
 
-from scribe.vad import SpeechDetector, merged
+from scribe.audio import Audio
+from scribe.errors import Cancelled
+from scribe.models import Models
+from scribe.vad import PyannoteDetector, SpeechDetector, merged, speech_probabilities, stretches
+from scribe.weights import ModelSet
 
 pytestmark = pytest.mark.xdist_group("models")
 
@@ -57,8 +63,13 @@ def test_no_speech_makes_no_chunks() -> None:
 
 
 @pytest.fixture(params=["silero", "pyannote"])
-def detector(request: pytest.FixtureRequest) -> SpeechDetector:
-    return models().detector(request.param)
+def method(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def detector(method: str) -> SpeechDetector:
+    return models().detector(method)
 
 
 def test_both_detectors_hear_the_speech_of_a_conversation(detector: SpeechDetector) -> None:
@@ -83,3 +94,75 @@ def test_chunks_are_never_longer_than_asked(detector: SpeechDetector) -> None:
     chunks = detector.chunks(recording("voices/anna.flac")[0], 0.5, 0.363, 3)
     assert len(chunks) >= 3
     assert all(c.end - c.start <= 3.2 for c in chunks)
+
+
+@st.composite
+def probabilities(draw: st.DrawFn) -> np.ndarray:
+    """Runs of loud, doubtful and quiet windows, long enough to reach every limit."""
+    runs = draw(st.lists(st.tuples(st.sampled_from([0.05, 0.4, 0.5, 0.9]), st.integers(1, 120)), max_size=12))
+    return np.array([p for value, count in runs for p in [value] * count] or [0.0], np.float32)
+
+
+@given(probabilities(), st.integers(0, 511), st.sampled_from([(0.5, 0.363), (0.5, 0.5), (0.4, 0.1)]), st.integers(1, 9))
+@settings(max_examples=400, deadline=None, derandomize=True)
+def test_stretches_are_those_of_faster_whisper(
+    heard: np.ndarray, rest: int, limits: tuple[float, float], longest: int
+) -> None:
+    from faster_whisper import vad
+
+    samples = (len(heard) - 1) * 512 + rest
+    options = vad.VadOptions(threshold=limits[0], neg_threshold=limits[1], max_speech_duration_s=longest)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vad, "get_vad_model", lambda: lambda audio: heard)
+        theirs = vad.get_speech_timestamps(np.zeros(samples, np.float32), options)
+    assert stretches(heard, samples, *limits, longest) == [(f["start"], f["end"]) for f in theirs]
+
+
+@pytest.mark.parametrize("samples", [1, 512, 700, 512 * 20, 512 * 20 + 460])
+def test_silero_hears_the_same_in_blocks_as_in_one_piece(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all lengths: blocks of three windows, against one call by faster-whisper."""
+    from faster_whisper.vad import get_vad_model
+
+    talk = recording("conversation.mp3")[0]
+    audio = Audio(talk.path, samples)
+    padded = np.pad(audio[:], (0, 512 - samples % 512))
+    whole = get_vad_model()(padded).reshape(-1)
+    assert speech_probabilities(audio).tobytes() == whole.tobytes()
+    monkeypatch.setattr("scribe.vad.BLOCK_WINDOWS", 3)
+    np.testing.assert_allclose(speech_probabilities(audio), whole, atol=1e-6)
+
+
+@functools.cache
+def stock() -> Models:
+    return Models(ModelSet(configured()), "cpu", parity=True)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 5.0, 20.5, 61.3])
+def test_chunks_read_in_blocks_are_those_of_one_piece(method: str, seconds: float) -> None:
+    audio = excerpt(f"blocks-{seconds}", recording("conversation.mp3")[0], 3.0, 3.0 + seconds)
+    found = [m.detector(method).chunks(audio, 0.5, 0.363, 10) for m in (models(), stock())]
+    assert found[0] == found[1]
+
+
+def test_pyannotes_scores_are_its_own_to_the_last_bit() -> None:
+    detector = models().detector("pyannote")
+    assert isinstance(detector, PyannoteDetector)
+    audio = excerpt("bits", recording("conversation.mp3")[0], 0.0, 31.7)
+    ours, theirs = detector._scores(audio, lambda f: None), detector._scores_at_once(audio)
+    assert ours.data.tobytes() == theirs.data.tobytes()
+    clocks = [(w.start, w.step, w.duration) for w in (ours.sliding_window, theirs.sliding_window)]
+    assert clocks[0] == clocks[1]
+
+
+def test_a_stop_comes_between_two_blocks(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scribe.vad.BLOCK_WINDOWS", 500)
+    seen: list[float] = []
+
+    def stop(done: float | None) -> None:
+        seen.append(done or 0.0)
+        if done:
+            raise Cancelled("x")
+
+    with pytest.raises(Cancelled):
+        models().detector(method).chunks(recording("conversation.mp3")[0], 0.5, 0.363, 15, stop)
+    assert 0 < seen[-1] < 0.5

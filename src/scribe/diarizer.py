@@ -10,12 +10,15 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+from .activity import reconstruct
 from .audio import SAMPLE_RATE, Audio
 from .embeddings import bounded_training, stacked_embeddings
 from .errors import GpuOutOfMemory
 from .gpu_fault import gpu_failure
 from .shelf import release_memory
+from .sliding import Waveform, suits, window_scores
 from .transcript import Turn
 
 log = logging.getLogger(__name__)
@@ -49,8 +52,10 @@ class Diarizer:
         if pipeline is None:
             raise FileNotFoundError(source)
         self._pipeline = pipeline.to(torch.device(device))
-        self._parity = parity
-        if not parity:
+        self._parity = parity or not suits(pipeline._segmentation)
+        if not self._parity:
+            self._pipeline.get_segmentations = self._segmentations
+            self._pipeline.reconstruct = reconstruct
             self._pipeline.get_embeddings = stacked_embeddings(self._pipeline) or self._pipeline.get_embeddings
             self._pipeline.clustering.filter_embeddings = bounded_training(self._pipeline.clustering)
 
@@ -81,12 +86,13 @@ class Diarizer:
 
         if not self._parity and num_speakers is None:
             max_speakers = max_speakers or MOST_SPEAKERS
+        waveform = torch.from_numpy(audio[:]).unsqueeze(0) if self._parity else Waveform(audio)
         with self._batches_restored():
             found = None
             while found is None:
                 try:
                     found = self._pipeline(
-                        {"waveform": torch.from_numpy(audio[:]).unsqueeze(0), "sample_rate": SAMPLE_RATE},
+                        {"waveform": waveform, "sample_rate": SAMPLE_RATE},
                         num_speakers=num_speakers,
                         min_speakers=min_speakers,
                         max_speakers=max_speakers,
@@ -106,6 +112,19 @@ class Diarizer:
             _turns(found.speaker_diarization, audio.seconds),
             _turns(found.exclusive_speaker_diarization, audio.seconds),
         )
+
+    def _segmentations(self, file: Any, hook: Callable[..., None]) -> Any:
+        """pyannote's own, its windows read as they are wanted."""
+        from pyannote.core import SlidingWindow, SlidingWindowFeature
+
+        inference = self._pipeline._segmentation
+        windows, _ = window_scores(
+            inference,
+            file["waveform"].audio,
+            lambda done, total: hook("segmentation", None, completed=done, total=total),
+        )
+        places = SlidingWindow(start=0.0, duration=inference.duration, step=inference.step)
+        return SlidingWindowFeature(windows, places)
 
     @contextlib.contextmanager
     def _batches_restored(self) -> Iterator[None]:

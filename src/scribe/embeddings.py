@@ -41,19 +41,21 @@ def _embeddings(pipeline: Any, file: Any, windows: Any, exclude_overlap: bool, h
 
     network = pipeline._embedding
     length = windows.sliding_window.duration * network.sample_rate
-    masks = speaker_masks(windows.data, network.min_num_samples / length if exclude_overlap else None)
+    shortest = network.min_num_samples / length if exclude_overlap else None
+    active = windows.data
     # In a window where nobody speaks, every mask is empty and what it gives depends on no sample: one of them will do.
-    spoken = masks.any(axis=(1, 2))
+    spoken = (active > 0).any(axis=(1, 2))
     wanted = np.flatnonzero(spoken | (np.cumsum(~spoken) == 1))
     chunks = [chunk for chunk, _ in windows]
-    found = np.empty((*masks.shape[:2], network.dimension), np.float32)
+    found = np.empty((len(active), active.shape[2], network.dimension), np.float32)
     total = -(-len(wanted) // pipeline.embedding_batch_size)
     hook("embeddings", None, total=total, completed=0)
     order = iter(wanted)
     for number in range(total):
         batch = list(islice(order, pipeline.embedding_batch_size))
         waveforms = torch.stack([pipeline._audio.crop(file, chunks[i], mode="pad")[0] for i in batch])
-        found[batch] = network(waveforms, masks=torch.from_numpy(masks[batch]))
+        masks = speaker_masks(active[batch], shortest)
+        found[batch] = network(waveforms, masks=torch.from_numpy(masks))
         hook("embeddings", None, total=total, completed=number + 1)
     if not spoken.all():
         found[~spoken] = found[np.flatnonzero(~spoken)[0]]

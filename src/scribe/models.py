@@ -78,8 +78,10 @@ class Models:
         """The voice activity detector: silero or pyannote."""
         with loading("voice activity model", method):
             if method == "silero":
-                return self._shelf.get("vad:silero", SileroDetector)
-            return self._shelf.get("vad:pyannote", lambda: PyannoteDetector(self.device, self._vad_weights))
+                return self._shelf.get("vad:silero", lambda: SileroDetector(self.parity))
+            return self._shelf.get(
+                "vad:pyannote", lambda: PyannoteDetector(self.device, self._vad_weights, self.parity)
+            )
 
     def aligner(self, language: str) -> Aligner:
         """The aligner of one language; every language stays loaded."""

@@ -61,7 +61,8 @@ def recognize(channels: Sequence[Audio], job: JobInput, models: Models, stages: 
         with stages.timed("vad"):
             for audio in channels:
                 stages.tick(None)
-                find = partial(detector.chunks, audio, how.vad_onset, how.vad_offset, how.chunk_size)
+                limits = how.vad_onset, how.vad_offset, how.chunk_size
+                find = partial(detector.chunks, audio, *limits, lambda done: stages.tick(None))
                 chunks.append(stages.with_room(find, make_room))
         voiced = next(((a, c) for a, c in zip(channels, chunks, strict=True) if c), None)
         if voiced is None:

@@ -1,0 +1,93 @@
+"""A pyannote network over a whole recording, read from the disk one batch of windows at a time.
+
+pyannote takes a recording as one tensor of float32, 230 MB an hour, and stacks its answers twice. Here only one batch is
+float32 at once; the windows, the batches and so the answers are pyannote's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .audio import SAMPLE_RATE, Audio
+
+Array = np.ndarray[Any, Any]
+
+
+class Waveform:
+    """What pyannote's `Audio.crop` asks of a (channel, sample) tensor: its shape, and slices of it."""
+
+    def __init__(self, audio: Audio) -> None:
+        self.audio = audio
+        self.shape = (1, len(audio))
+
+    def __getitem__(self, key: tuple[slice, slice]) -> Any:
+        """(1, samples) torch.float32 of that window."""
+        import torch
+
+        return torch.from_numpy(self.audio[key[1]]).unsqueeze(0)
+
+
+def suits(inference: Any) -> bool:
+    """Whether the network hears at the worker's rate; for any other pyannote resamples the recording as a whole."""
+    return bool(inference.window == "sliding" and inference.model.audio.sample_rate == SAMPLE_RATE)
+
+
+def window_scores(
+    inference: Any, audio: Audio, hook: Callable[[int, int], None], each: Callable[[Array], Array] = lambda s: s
+) -> tuple[Array, bool]:
+    """((windows, frames, classes) float32, whether the last window reaches beyond the recording).
+
+    As `Inference.slide` of pyannote.audio 4.0 has them before it aggregates, to the last bit. `each` is applied to a
+    batch; `hook(completed, total)` is called before the first and after every batch and may raise to stop.
+    """
+    total, cut = window_count(inference, len(audio))
+    hook(0, total)
+    found: Array | None = None
+    for first, windows in _batches(inference, audio, total, cut):
+        scores = each(_inferred(inference, windows))
+        if found is None:
+            found = np.empty((total, *scores.shape[1:]), scores.dtype)
+        found[first : first + len(scores)] = scores
+        hook(first + len(scores), total)
+    assert found is not None
+    return found, cut
+
+
+def window_count(inference: Any, samples: int) -> tuple[int, bool]:
+    """(windows in all, whether the last one reaches beyond the recording)."""
+    size, step = _sizes(inference)
+    whole = max(0, (samples - size) // step + 1)
+    cut = samples < size or (samples - size) % step > 0
+    return whole + cut, cut
+
+
+def _sizes(inference: Any) -> tuple[int, int]:
+    """Samples of a window, and from one window to the next."""
+    return inference.model.audio.get_num_samples(inference.duration), round(inference.step * SAMPLE_RATE)
+
+
+def _batches(inference: Any, audio: Audio, total: int, cut: bool) -> Iterator[tuple[int, Any]]:
+    """(number of the first window, (windows, 1, samples) tensor). A cut window is a batch of its own, as pyannote has it:
+    another batch's shape can round another way."""
+    import torch
+
+    size, step = _sizes(inference)
+    whole, batch = total - cut, inference.batch_size
+    for first in range(0, whole, batch):
+        count = min(batch, whole - first)
+        samples = torch.from_numpy(audio[first * step : (first + count - 1) * step + size])
+        yield first, samples.unfold(0, size, step).unsqueeze(1)
+    if cut:
+        rest = torch.from_numpy(audio[whole * step :])
+        yield whole, torch.nn.functional.pad(rest, (0, size - len(rest)))[None, None]
+
+
+def _inferred(inference: Any, windows: Any) -> Array:
+    try:
+        return inference.infer(windows)  # type: ignore[no-any-return]
+    except MemoryError as error:
+        # pyannote hides CUDA's "out of memory", which halves the batch, behind an error that says nothing of the GPU.
+        raise error.__context__ or error from None
