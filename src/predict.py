@@ -128,6 +128,9 @@ class _Pass:
         job, stages = self._job, self._stages
         if not segments or language is None:
             return segments
+        if job.interpolate_method != "nearest" and not self._models.parity:
+            message = "interpolate_method does nothing outside parity mode: no word is left for it to fill"
+            stages.notice("option_ignored", "align", message)
 
         def work() -> list[Segment]:
             if job.task == "translate" and language != "en":

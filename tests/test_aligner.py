@@ -119,18 +119,26 @@ def test_unknown_characters_get_times_too(aligner: Aligner, text: str, method: s
         assert all(0.5 <= edge <= 2.7 for edge in edges)
 
 
-def test_a_segment_too_short_to_align_stays_as_it_was(aligner: Aligner) -> None:
-    segments = aligned(
-        aligner,
-        [Segment(0.6, 0.68, " The orange garden is near the hotel."), Segment(2.932, 5.666, " My number is ten.")],
-    )
-    assert [s.text.split()[0] for s in segments] == ["The", "My"]
-    assert [w.text for w in segments[1].words] == ["My", "number", "is", "ten."]
+def test_the_words_of_a_segment_too_short_to_align_share_its_time(aligner: Aligner) -> None:
+    short = Segment(0.6, 0.68, " The orange garden is near the hotel.")
+    unheard, heard = aligned(aligner, [short, Segment(2.932, 5.666, " My number is ten.")])
+    assert [w.text for w in unheard.words] == unheard.text.split() == short.text.split()
+    assert all(w.interpolated and w.score is None for w in unheard.words)
+    assert (unheard.words[0].start, unheard.words[-1].end) == (0.6, 0.68)
+    assert [w.text for w in heard.words] == ["My", "number", "is", "ten."]
+    assert not any(w.interpolated for w in heard.words)
 
 
-def test_a_segment_beyond_the_end_stays_as_it_was(aligner: Aligner) -> None:
+def test_the_words_of_a_segment_beyond_the_end_share_its_time(aligner: Aligner) -> None:
     (segment,) = aligned(aligner, [Segment(900.0, 902.0, " Nobody says this.")])
-    assert (segment.start, segment.end, segment.text.strip(), segment.words) == (900.0, 902.0, "Nobody says this.", ())
+    assert (segment.start, segment.end, segment.text.strip()) == (900.0, 902.0, "Nobody says this.")
+    assert [(w.text, w.interpolated) for w in segment.words] == [("Nobody", True), ("says", True), ("this.", True)]
+
+
+def test_in_parity_a_segment_that_cannot_be_aligned_stays_as_it_was(aligner: Aligner) -> None:
+    far = Segment(900.0, 902.0, " Nobody says this.")
+    (segment,) = aligned(as_stock(aligner), [far])
+    assert (segment.start, segment.end, segment.text, segment.words) == (900.0, 902.0, far.text, ())
 
 
 def test_characters_are_dealt_out_to_their_words(aligner: Aligner) -> None:

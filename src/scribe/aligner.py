@@ -1,7 +1,8 @@
 """Forced alignment: text -> words with times, on a wav2vec2 model of one language.
 
-The answer is whisperX's, its model and its rules; the way there is our own (viterbi.py, spelling.py), because whisperX
-spends more time beside the model than in it. In parity mode its own function does the work.
+The model and the path are whisperX's; the way there is our own (viterbi.py, spelling.py), because whisperX spends more
+time beside the model than in it. Three rules are ours too: figures and symbols last as long as they sound (viterbi.py),
+no word lies over a pause (timing.py), every word has a time. In parity mode whisperX's own function does all the work.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from .audio import SAMPLE_RATE, Audio
-from .spelling import letters_of, sentences
+from .spelling import UNSPACED, Times, between_words, character_words, letters_of, open_letters, sentences, word_numbers
 from .stock_alignment import stock_align
-from .transcript import Segment, Word, words_with_times
+from .timing import LETTER_S, in_order, pauses, settled
+from .transcript import Segment, Span, Word, words_with_times
 from .viterbi import Array, LetterSpan, letter_spans, with_wildcard
 
 log = logging.getLogger(__name__)
@@ -30,11 +32,15 @@ GROUP_SEGMENTS = 8
 
 @dataclass(frozen=True, slots=True)
 class _Spelled:
-    """A segment's letters: their places in the text, their columns, the model's scores (frames, columns)."""
+    """A segment's letters: their places in the text, their columns, whether they are open; the model's scores
+    (frames, columns); by place the number of its word; the pauses in its sound."""
 
     places: list[int]
     tokens: list[int]
+    lasting: list[bool]
     emission: Array
+    numbers: list[int]
+    quiet: list[Span]
 
 
 class Aligner:
@@ -70,6 +76,9 @@ class Aligner:
         self._known: dict[str, int] = known
         self._blank = next((code for char, code in reversed(known.items()) if char in ("[pad]", "<pad>")), 0)
         self._spaced = language not in LANGUAGES_WITHOUT_SPACES
+        self._by_character = language in UNSPACED
+        # Without the rules the answer is whisperX's to the third decimal, which is how the way to it is tested.
+        self._rules = not parity
         # Once: nltk reads the file anew for every segment.
         self._punkt = nltk.data.load(f"tokenizers/punkt_tab/{PUNKT_LANGUAGES.get(language, 'english')}.pickle")
 
@@ -81,9 +90,12 @@ class Aligner:
         characters: bool,
         tick: Callable[[float | None], None],
     ) -> list[Segment]:
-        """Segments by sentence, each with words that all have a start and an end. A segment that cannot be aligned stays as it was.
+        """Segments by sentence, in order of time, each with words that all have a start and an end and never overlap.
 
-        `interpolate_method`: nearest, linear or ignore, whisperX's own ways to fill a word inside a segment.
+        A word of which nothing was heard is `interpolated`: one without a letter that the model knows lies where the
+        sound between its neighbours is; in a segment that cannot be aligned the words share its time by their letters.
+        `interpolate_method`: nearest, linear or ignore, whisperX's ways to fill a word, which may lie over another's: they
+        act in parity mode only.
         """
         if self._parity:
             found = stock_align(
@@ -91,6 +103,8 @@ class Aligner:
             )
         else:
             found = self._aligned(segments, audio, interpolate_method, characters, tick)
+        if self._rules:
+            return in_order([_segment(s, characters, LETTER_S) for s in found])
         return [_segment(s, characters) for s in found]
 
     def _aligned(
@@ -107,8 +121,9 @@ class Aligner:
             for number, segment in enumerate(group, first + 1):
                 spelled.append(self._spelled(segment, audio))
                 tick(number / len(segments))
-            heard = [(s.emission, s.tokens) for s in spelled if s is not None]
-            spans = iter(letter_spans(heard, self._blank) if heard else ())
+            heard = [s for s in spelled if s is not None]
+            paths = [(s.emission, s.tokens) for s in heard]
+            spans = iter(letter_spans(paths, self._blank, [s.lasting for s in heard]) if heard else ())
             for segment, one in zip(group, spelled, strict=True):
                 yield from self._cut(segment, one, next(spans) if one else None, method, characters)
 
@@ -118,27 +133,60 @@ class Aligner:
         """The segment's sentences; the segment as it was when it could not be aligned."""
         known = {} if segment.avg_logprob is None else {"avg_logprob": segment.avg_logprob}
         if spelled is None or spans is None:
-            log.warning("a segment at %.1f s could not be aligned and stays as it was", segment.start)
-            yield {"start": segment.start, "end": segment.end, "text": segment.text, "words": [], **known}
+            log.warning("a segment at %.1f s could not be aligned", segment.start)
+            words = [{"word": w} for w in self._split(segment.text)] if self._rules else []
+            yield {"start": segment.start, "end": segment.end, "text": segment.text, "words": words, **known}
             return
         begin, frame = segment.start, (segment.end - segment.start) / len(spelled.emission)
         times = {
             place: (round(s.start * frame + begin, 3), round(s.end * frame + begin, 3), round(s.score, 3))
             for place, s in zip(spelled.places, spans, strict=True)
         }
-        cuts = list(self._punkt.span_tokenize(segment.text))
-        for found in sentences(segment.text, cuts, times, self._spaced, method, characters):
+        cuts, between = list(self._punkt.span_tokenize(segment.text)), " " if self._spaced else ""
+        if self._rules:
+            times, cuts = self._trusted(segment.text, times, spelled), between_words(cuts, spelled.numbers)
+        own = ("ignore", characters, 0) if self._rules else (method, characters)
+        for found in sentences(segment.text, cuts, times, spelled.numbers, between, *own):
             yield found | known
+
+    def _trusted(self, text: str, times: dict[int, Times], spelled: _Spelled) -> dict[int, Times]:
+        """The times inside their words' own sound, and no score for a letter that the model does not know."""
+        own: dict[int, Times] = {
+            place: (start, end, score if text[place].lower() in self._known else None)
+            for place, (start, end, score) in times.items()
+            if text[place] != " "
+        }
+        words: dict[int, list[int]] = {}
+        for place in own:
+            words.setdefault(spelled.numbers[place], []).append(place)
+        return times | settled(own, words.values(), spelled.quiet)
+
+    def _split(self, text: str) -> list[str]:
+        """The text's words, as an alignment would have cut them."""
+        words: dict[int, str] = {}
+        for number, char in zip(self._numbers(text), text, strict=True):
+            words[number] = words.get(number, "") + char
+        return [word.strip() for word in words.values() if word.strip()]
+
+    def _numbers(self, text: str) -> list[int]:
+        by_character = self._rules and self._by_character
+        return character_words(text) if by_character else word_numbers(text, self._spaced)
 
     def _spelled(self, segment: Segment, audio: Audio) -> _Spelled | None:
         """The letters to align and what the model hears; None when there are none, or no audio."""
         letters, places = letters_of(segment.text, self._known, self._spaced)
         if not letters or segment.start >= audio.seconds:
             return None
-        emission = self._emission(audio[int(segment.start * SAMPLE_RATE) : int(segment.end * SAMPLE_RATE)])
+        samples = audio[int(segment.start * SAMPLE_RATE) : int(segment.end * SAMPLE_RATE)]
+        emission, numbers = self._emission(samples), self._numbers(segment.text)
         wildcard = emission.shape[1]
         tokens = [self._known.get(letter, wildcard) for letter in letters]
-        return _Spelled(places, tokens, with_wildcard(emission, self._blank) if wildcard in tokens else emission)
+        if wildcard in tokens:
+            emission = with_wildcard(emission, self._blank)
+        if not self._rules:
+            return _Spelled(places, tokens, [False] * len(tokens), emission, numbers, [])
+        lasting = open_letters(segment.text, places, self._known, numbers)
+        return _Spelled(places, tokens, lasting, emission, numbers, pauses(samples, SAMPLE_RATE, segment.start))
 
     def _emission(self, samples: Array) -> Array:
         """Log-probabilities (frames, letters), float32. One segment at a time: padding would change a model without a mask."""
@@ -156,9 +204,11 @@ class Aligner:
             return torch.log_softmax(scores, dim=-1)[0].cpu().numpy()
 
 
-def _segment(found: dict[str, Any], characters: bool) -> Segment:
+def _segment(found: dict[str, Any], characters: bool, longest: float | None = None) -> Segment:
+    """`longest`: the seconds that a letter lasts at most in a word of which nothing was heard, and then every such word
+    is marked; None leaves all as whisperX gave it."""
     start, end = found["start"], found["end"]
-    timed = words_with_times(found["words"], start, end)
+    timed = words_with_times(found["words"], start, end, math.inf if longest is None else longest)
     letters = _letters(timed, found.get("chars") or ()) if characters else [()] * len(timed)
     return Segment(
         round(start, 3),
@@ -170,7 +220,7 @@ def _segment(found: dict[str, Any], characters: bool) -> Segment:
                 w["start"],
                 w["end"],
                 _score(w.get("score")),
-                interpolated=w.get("interpolated", False),
+                interpolated=w.get("interpolated", False) or (longest is not None and w.get("score") is None),
                 chars=c,
             )
             for w, c in zip(timed, letters, strict=True)

@@ -91,7 +91,8 @@ class JobInput(Strict):
     language_detection_max_tries: int = Field(5, ge=1, le=20, description="chunks of speech to listen to at most")
     align_output: bool = Field(False, description="deliver words with their times")
     interpolate_method: Literal["nearest", "linear", "ignore"] = Field(
-        "nearest", description="how the aligner fills words it did not hear"
+        "nearest",
+        description="in parity mode, how words that were not heard get times; else they lie where there is sound for them",
     )
     return_char_alignments: bool = Field(False, description="deliver characters with their times too")
     diarization: bool = Field(False, description="separate the speakers; words are aligned for it in any case")

@@ -7,12 +7,20 @@ Dicts have whisperX's shape: {text, start, end, words [{word, start?, end?, scor
 from __future__ import annotations
 
 import bisect
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-Times = tuple[float, float, float]
+# Start and end in seconds, and the score: None for a letter that the model does not know, whose score says nothing.
+Times = tuple[float, float, float | None]
+# Punctuation that is read out; like figures and letters, but unlike "?", it takes time.
+READ_OUT = frozenset("%&@#/§°")
+# Languages that put no space between words: whisperX's ja and zh, and those by whose characters Whisper counts words.
+UNSPACED = frozenset({"ja", "zh", "yue", "th", "lo", "my", "km"})
+# Thai and Lao vowels of their own category: those are written before their consonant, these behind it.
+BEFORE, BEHIND = frozenset("เแโใไເແໂໃໄ"), frozenset("ะาำๅະາຳ")
 
 
 def letters_of(text: str, known: Mapping[str, int], spaced: bool) -> tuple[list[str], list[int]]:
@@ -32,24 +40,45 @@ def letters_of(text: str, known: Mapping[str, int], spaced: bool) -> tuple[list[
     return letters, places
 
 
+def open_letters(text: str, places: Sequence[int], known: Mapping[str, int], numbers: Sequence[int]) -> list[bool]:
+    """For every place whether its letter stands for sounds that nobody knows: figures, symbols, a foreign script.
+
+    In a word without any letter of the model the punctuation counts too ("3.50"); elsewhere it is silent.
+    """
+    strange = {p: text[p].lower() not in known for p in places}
+    spoken, heard = set(), set()
+    for p in places:
+        if not strange[p]:
+            heard.add(numbers[p])
+        elif _is_spoken(text[p]):
+            spoken.add(numbers[p])
+    return [strange[p] and text[p] != " " and (_is_spoken(text[p]) or numbers[p] in spoken - heard) for p in places]
+
+
+def _is_spoken(char: str) -> bool:
+    return char in READ_OUT or unicodedata.category(char)[0] in "LN" or unicodedata.category(char) in ("Sc", "Sm")
+
+
 def sentences(
     text: str,
     spans: Sequence[tuple[int, int]],
     times: Mapping[int, Times],
-    spaced: bool,
+    numbers: Sequence[int],
+    between: str,
     method: str,
     characters: bool,
+    reach: int = 1,
 ) -> list[dict[str, Any]]:
-    """The text cut at its sentences, in time order; sentences with the same times are one.
+    """The text cut at its sentences, in time order; sentences with the same times are one, joined by `between`.
 
-    `spans`: where each sentence starts and ends in the text; `times`: (start, end, score) by place, in seconds.
-    `method`: nearest, linear or ignore, how words without times get theirs.
+    `spans`: where each sentence starts and ends in the text; `times`: (start, end, score) by place, in seconds;
+    `numbers`: by place that of its word. `method`: nearest, linear or ignore, how words without times get theirs.
+    `reach`: with 1 the place behind a sentence belongs to it too, since whisperX's slice of labels includes its end; where
+    no space stands there, that word is in two sentences.
     """
-    numbers = _word_numbers(text, spaced)
     found = []
     for start, end in spans:
-        # The place behind the sentence belongs to it too: whisperX's slice of labels includes its end.
-        places = range(start, min(end + 1, len(text)))
+        places = range(start, min(end + reach, len(text)))
         inked = [times[p] for p in places if p in times and text[p] != " "]
         sentence = {
             "text": text[start:end],
@@ -64,10 +93,21 @@ def sentences(
     _fill(found, method)
     # A sentence is never left out for want of times.
     _fill(found, "nearest")
-    return _merged(found, " " if spaced else "")
+    return _merged(found, between)
 
 
-def _word_numbers(text: str, spaced: bool) -> list[int]:
+def between_words(spans: Sequence[tuple[int, int]], numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """The sentences' spans, those joined whose border lies inside a word ("What?!")."""
+    found: list[tuple[int, int]] = []
+    for start, end in spans:
+        if found and numbers[found[-1][1] - 1] == numbers[start]:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return found
+
+
+def word_numbers(text: str, spaced: bool) -> list[int]:
     """The number of the word that each place belongs to; without spaces every character is a word."""
     if not spaced:
         return list(range(len(text)))
@@ -77,6 +117,37 @@ def _word_numbers(text: str, spaced: bool) -> list[int]:
         if place + 1 < len(text) and text[place + 1] == " ":
             number += 1
     return numbers
+
+
+def character_words(text: str) -> list[int]:
+    """`word_numbers` for a script without spaces, better than whisperX's: marks and punctuation belong to the character
+    they stand by, and letters or figures of another script together are one word ("iPhone", "2024")."""
+    numbers, number = [], 0
+    for place, char in enumerate(text):
+        if place and not _clings(text[place - 1], char):
+            number += 1
+        numbers.append(number)
+    return numbers
+
+
+def _clings(before: str, char: str) -> bool:
+    kinds = unicodedata.category(before), unicodedata.category(char)
+    if char.isspace() or before.isspace():
+        return False
+    if (
+        char in BEHIND
+        or before in BEFORE
+        or kinds[1][0] == "M"
+        or kinds[1] in ("Pe", "Pf", "Po", "Pd", "Pc", "Cf", "Lm")
+        or kinds[0] in ("Ps", "Pi")
+    ):
+        return True
+    return before.isalnum() and char.isalnum() and not (_is_alone(before) or _is_alone(char))
+
+
+def _is_alone(char: str) -> bool:
+    """A letter of a script without spaces; Lo holds Hebrew and Arabic too, which are written with them."""
+    return unicodedata.category(char) == "Lo" and unicodedata.bidirectional(char) == "L"
 
 
 def _words(text: str, places: range, numbers: Sequence[int], times: Mapping[int, Times]) -> list[dict[str, Any]]:
@@ -91,13 +162,17 @@ def _words(text: str, places: range, numbers: Sequence[int], times: Mapping[int,
         timed = [times[p] for p in own if p in times and text[p] != " "]
         if timed:
             word["start"], word["end"] = min(t[0] for t in timed), max(t[1] for t in timed)
-            word["score"] = round(1000 * sum(t[2] for t in timed) / len(timed)) / 1000
+            scores = [t[2] for t in timed if t[2] is not None]
+            if scores:
+                word["score"] = round(1000 * sum(scores) / len(scores)) / 1000
         words.append(word)
     return words
 
 
 def _character(letter: str, time: Times | None) -> dict[str, Any]:
-    return {"char": letter} if time is None else {"char": letter, "start": time[0], "end": time[1], "score": time[2]}
+    if time is None:
+        return {"char": letter}
+    return {"char": letter, "start": time[0], "end": time[1]} | ({} if time[2] is None else {"score": time[2]})
 
 
 def _fill(items: Sequence[dict[str, Any]], method: str) -> None:

@@ -6,6 +6,7 @@ Times are seconds from the start of the recording. A *turn* is a stretch in whic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,11 +100,13 @@ class Transcript:
         return None if label is None else self.names.get(label, label)
 
 
-def words_with_times(words: Sequence[Mapping[str, Any]], start: float, end: float) -> list[dict[str, Any]]:
+def words_with_times(
+    words: Sequence[Mapping[str, Any]], start: float, end: float, longest: float = math.inf
+) -> list[dict[str, Any]]:
     """Give every word a start and an end: a run without times shares the gap around it by length of its letters.
 
     `words` are the aligner's ({word, start?, end?, score?}); `start` and `end` bound the segment. What had to be
-    filled in carries `interpolated: True`. Times never run backwards.
+    filled in carries `interpolated: True` and lasts at most `longest` seconds a letter. Times never run backwards.
     """
     timed = [dict(w) for w in words]
     at = 0
@@ -116,7 +119,7 @@ def words_with_times(words: Sequence[Mapping[str, Any]], start: float, end: floa
         weights = [len(w["word"]) or 1 for w in timed[at:stop]]
         letters, clock = sum(weights), left
         for word, weight in zip(timed[at:stop], weights, strict=True):
-            length = (right - left) * weight / letters
+            length = weight * min((right - left) / letters, longest)
             word |= {"start": round(clock, 3), "end": round(clock + length, 3), "interpolated": True}
             clock += length
         at = stop + 1

@@ -3,6 +3,9 @@
 A letter takes one frame when it is entered, and frames of blank while it lasts. The recursion, its borders and its ties
 are those of whisperx.alignment's get_trellis and backtrack (after torchaudio's forced alignment tutorial); here the
 decisions are kept instead of the scores, so that the way back is a walk over bytes.
+
+What whisperX has not: a letter may be *open*, and then lasts through any sound and not through blank alone. A "7" is one
+letter of the text and five of the sound; with blank alone it takes a frame or two of them and the rest goes astray.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+# Of two ends as good as this the earlier: behind the last letter there is nothing but blank to tell them apart.
+AS_GOOD = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +36,49 @@ def with_wildcard(emission: Array, blank: int) -> Array:
     return np.concatenate([emission, others.max(axis=1, keepdims=True)], axis=1)
 
 
-def letter_spans(batch: Sequence[tuple[Array, Sequence[int]]], blank: int) -> list[list[LetterSpan] | None]:
+def letter_spans(
+    batch: Sequence[tuple[Array, Sequence[int]]], blank: int, lasting: Sequence[Sequence[bool]] | None = None
+) -> list[list[LetterSpan] | None]:
     """For every (emission, letters) one span a letter, in order; None when the letters do not fit into the frames.
 
     `emission`: (frames, columns) float32 log-probabilities; `letters`: at least one column each. Several go through one
     loop, because a row of numbers takes less time than the call that adds it; none of them feels the others.
+    `lasting`: for every letter whether it is open. Beside an open one the frames behind the last letter count as blank,
+    as those before the first do; otherwise they are free, and an open letter at the end would be left at once.
     """
-    moves, last = _decisions(batch, blank)
+    is_open = [np.asarray(flags, bool) for flags in lasting] if lasting else [np.zeros(len(b[1]), bool) for b in batch]
+    moves, last = _decisions(batch, blank, is_open)
     found: list[list[LetterSpan] | None] = []
     for number, (emission, letters) in enumerate(batch):
         frames, count = len(emission), len(letters)
-        end = int(np.argmax(last[: frames + 1, number]))
+        total = last[: frames + 1, number]
+        if is_open[number].any():
+            behind = np.cumsum(emission[::-1, blank], dtype=np.float64)[::-1]
+            total = total + np.append(behind, 0.0)
+            end = int(np.argmax(total >= total.max() - AS_GOOD))
+        else:
+            end = int(np.argmax(total))
         path = _walk(np.ascontiguousarray(moves[:end, number, :count]), end)
         found.append(None if path is None else _spans(emission, np.asarray(letters), blank, *path))
     return found
 
 
-def _decisions(batch: Sequence[tuple[Array, Sequence[int]]], blank: int) -> tuple[Array, Array]:
+def _decisions(
+    batch: Sequence[tuple[Array, Sequence[int]]], blank: int, is_open: Sequence[Array]
+) -> tuple[Array, Array]:
     """(whether the best path to a letter at a frame enters it there: (frames, batch, letters) bool,
     the scores of the last letters: (frames + 1, batch)), shorter ones padded behind their end."""
     frames, count = max(len(e) for e, _ in batch), max(len(letters) for _, letters in batch)
-    stay = np.zeros((frames, len(batch), 1), np.float32)
+    any_open = any(flags.any() for flags in is_open)
+    stay = np.zeros((frames, len(batch), count if any_open else 1), np.float32)
     enter = np.zeros((frames, len(batch), count), np.float32)
     silence = np.zeros((frames + 1, len(batch)), np.float32)
     ends = np.array([len(letters) for _, letters in batch])
     for number, (emission, letters) in enumerate(batch):
         own = len(emission)
-        stay[:own, number, 0] = emission[:, blank]
+        stay[:own, number] = emission[:, [blank]]
+        if is_open[number].any():
+            stay[:own, number, : len(letters)][:, is_open[number]] = emission.max(axis=1, keepdims=True)
         enter[:own, number, : len(letters)] = emission[:, letters]
         # torch adds float32 up in double precision.
         silence[1 : own + 1, number] = np.cumsum(emission[:, blank], dtype=np.float64)
