@@ -42,7 +42,8 @@ ANSWER = {
     "artifacts": "by format: `key`, `bytes`, `url` (presigned, null when signing failed), `expires_at`;"
     " for `result_urls` only `bytes` and `url`",
     "warnings": "list of `code`, `stage`, `message`: what was skipped or had no effect, and why",
-    "timings": "seconds by stage, `total`, and `real_time_factor`: seconds of work for a second of audio",
+    "timings": "seconds by stage, each counted once (of `diarize` beside `transcribe`, what was waited for), `total`, and "
+    "`real_time_factor`: seconds of work for a second of audio",
     "models": "by stage: name@revision",
     "transcription": "the whole transcript as text, only when `transcription` was asked for",
     "debug": "effective options and peak memory, only with `debug`",

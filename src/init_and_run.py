@@ -117,7 +117,7 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
     client = GuardedClient(frozenset(settings.fetch_allow_hosts))
     outbox = Outbox(storage_of(settings), client, settings.prefix_transcripts, settings.presign_ttl)
     intake = Intake(settings, client, workspaces, sources_of(settings))
-    return Handler(settings, intake, Predictor(models), outbox, redactor)
+    return Handler(settings, intake, Predictor(models, settings.overlap), outbox, redactor)
 
 
 def storage_of(settings: Settings, bucket: str | None = None, **limits: Any):  # noqa: ANN201 (a Storage or None)

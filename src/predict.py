@@ -14,10 +14,12 @@ from typing import Any
 
 from scribe.assignment import assign_speakers
 from scribe.audio import Audio
+from scribe.companion import Companion
 from scribe.diarizer import Diarization
 from scribe.errors import InvalidInput
 from scribe.gpu_fault import gpu_faults
 from scribe.job import JobInput, Notice
+from scribe.lane import Lane, Overlap
 from scribe.models import Models
 from scribe.naming import Namer
 from scribe.progress import Progress
@@ -31,7 +33,11 @@ from speaker_processing import Match, VoiceSample
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one job's pass over the models gave. `timings` are seconds by stage, without overlap."""
+    """What one job's pass over the models gave.
+
+    `timings` are seconds by stage, each second counted once: of diarization that ran beside recognition and alignment
+    they hold what was waited for, and `effective` holds the seconds beside.
+    """
 
     transcript: Transcript
     notices: tuple[Notice, ...]
@@ -42,11 +48,15 @@ class Prediction:
 
 
 class Predictor:
-    """Runs jobs over the worker's models, one at a time and in the order in which they came (`gpu`)."""
+    """Runs jobs over the worker's models, one at a time and in the order in which they came (`gpu`).
 
-    def __init__(self, models: Models) -> None:
+    `overlap`: whether diarization runs beside recognition; never in parity mode.
+    """
+
+    def __init__(self, models: Models, overlap: Overlap = "auto") -> None:
         self.models = models
         self.gpu = Turnstile()
+        self._lane = None if models.parity else Lane(models.device, overlap)
 
     def run(
         self,
@@ -61,7 +71,9 @@ class Predictor:
         `check` raises when the job was stopped; it is called between batches and stages. Raises WorkerError.
         """
         with self._alone(check):
-            return _Pass(self.models, job, voices, Stages(progress, check, job.strict)).over(channels)
+            stages = Stages(progress, check, job.strict)
+            with Companion[Diarization](stages, self._lane) as companion:
+                return _Pass(self.models, job, voices, stages, companion).over(channels)
 
     @contextlib.contextmanager
     def _alone(self, check: Callable[[], None]) -> Iterator[None]:
@@ -91,10 +103,18 @@ class Predictor:
 class _Pass:
     """One job's way through the stages."""
 
-    def __init__(self, models: Models, job: JobInput, voices: Sequence[VoiceSample], stages: Stages) -> None:
+    def __init__(
+        self,
+        models: Models,
+        job: JobInput,
+        voices: Sequence[VoiceSample],
+        stages: Stages,
+        companion: Companion[Diarization],
+    ) -> None:
         self._models = models
         self._job = job
         self._stages = stages
+        self._companion = companion
         self._namer = Namer(models, job, voices, stages)
         self._used: dict[str, str] = {}
         self._effective: dict[str, Any] = {}
@@ -102,7 +122,13 @@ class _Pass:
     def over(self, channels: Sequence[Audio]) -> Prediction:
         job, stages = self._job, self._stages
         duration = max(audio.seconds for audio in channels)
-        found = recognize(channels, job, self._models, stages)
+
+        def speech_found() -> None:
+            # Diarization needs no transcript, and recognition no speakers.
+            if job.wants_diarization and job.channels != "split":
+                self._companion.begin(lambda tick: self._diarized(channels[0], tick))
+
+        found = recognize(channels, job, self._models, stages, speech_found)
         self._used["transcribe"], self._effective = found.model, dict(found.effective)
         language, heard = found.language, found.channels
         if job.align_output or job.wants_diarization:
@@ -181,6 +207,10 @@ class _Pass:
         ]
         return segments, found
 
+    def _diarized(self, audio: Audio, tick: Callable[[float | None], None]) -> Diarization:
+        job = self._job
+        return self._models.diarizer().diarize(audio, tick, job.num_speakers, job.min_speakers, job.max_speakers)
+
     def _by_speaker(self, segments: list[Segment], audio: Audio) -> tuple[list[Segment], list[Speaker]]:
         """Label words and segments by the diarizer's turns, and name the labels when the job asks for it."""
         job, stages = self._job, self._stages
@@ -188,15 +218,23 @@ class _Pass:
             return segments, []
 
         def work() -> Diarization:
+            if (beside := self._companion.result()) is not None:
+                return beside
             with stages.timed("load"):
-                diarizer = self._models.diarizer()
-            return diarizer.diarize(audio, stages.tick, job.num_speakers, job.min_speakers, job.max_speakers)
+                self._models.diarizer()
+            return self._diarized(audio, stages.tick)
 
         found = stages.attempt(
-            "diarize", "the speakers are not separated", work, lambda: self._models.keep_only("diarize")
+            "diarize",
+            "the speakers are not separated",
+            work,
+            lambda: self._models.keep_only("diarize"),
+            self._companion.ready,
         )
         if found is None:
             return segments, []
+        if self._companion.seconds:
+            self._effective["diarized_beside_s"] = round(self._companion.seconds, 3)
         self._used["diarize"] = self._models.places.diarization.identity
         self._effective |= {name: getattr(job, name) for name in ("num_speakers", "min_speakers", "max_speakers")}
         seconds = talk_seconds(found.turns)

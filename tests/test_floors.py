@@ -17,8 +17,8 @@ FLOORS = {
     "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading shelf hub machine viterbi spelling timing "
     "turnstile",
     2: "speaker_processing engines aligner stock_alignment diarizer embeddings vad doctor accelerator "
-    "activity sliding linking",
-    3: "predict stages models recognition naming delivery intake",
+    "activity sliding linking lane",
+    3: "predict stages models recognition naming delivery intake companion",
     4: "rp_handler platform",
     5: "init_and_run client scribe_client",
 }
@@ -38,7 +38,8 @@ NEIGHBOURS = {
     "diarizer": {"embeddings", "activity", "sliding"},
     "vad": {"sliding"},
     "doctor": {"accelerator", "engines"},
-    "predict": {"stages", "models", "recognition", "naming"},
+    "predict": {"stages", "models", "recognition", "naming", "companion"},
+    "companion": {"stages"},
     "recognition": {"stages", "models"},
     "naming": {"stages", "models"},
     "rp_handler": {"platform"},

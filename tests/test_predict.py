@@ -169,9 +169,7 @@ def test_two_jobs_never_use_the_models_at_once(clip: Audio, monkeypatch: pytest.
     inside: list[int] = []
     most: list[int] = []
 
-    def transcribe(
-        self: WhisperXEngine, audio: Audio, chunks: Any, language: str, options: Any, emit: Any, tick: Any
-    ) -> int:
+    def transcribe(self: WhisperXEngine, audio: Audio, chunks: Any, language: str, options: Any, *_: Any) -> int:
         inside.append(1)
         most.append(len(inside))
         time.sleep(0.05)

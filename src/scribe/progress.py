@@ -57,9 +57,10 @@ class Progress:
         self._put(name, 0.0)
 
     def tick(self, fraction: float | None) -> None:
-        """0 to 1 of the current stage; None says only that it is alive."""
+        """0 to 1 of the current stage; None says only that it is alive. May be called from any thread."""
         if fraction is not None:
-            self._put(self._stage, max(self._fraction, min(1.0, fraction)))
+            with self._changed:
+                self._put(self._stage, max(self._fraction, min(1.0, fraction)))
 
     def _put(self, stage: str, fraction: float) -> None:
         with self._changed:

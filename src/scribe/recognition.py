@@ -40,8 +40,17 @@ class Recognized:
     model: str
 
 
-def recognize(channels: Sequence[Audio], job: JobInput, models: Models, stages: Stages) -> Recognized:
-    """Raises what the engine raises, and DeadlineReached when the deadline passed before anything was recognized."""
+def recognize(
+    channels: Sequence[Audio],
+    job: JobInput,
+    models: Models,
+    stages: Stages,
+    speech_found: Callable[[], None] = lambda: None,
+) -> Recognized:
+    """`speech_found` is called once it is known that somebody speaks, before anything is recognized.
+
+    Raises what the engine raises, and DeadlineReached when the deadline passed before anything was recognized.
+    """
     place = models.places.speech(job.model)
     how = listening(job, models)
     if job.vad_offset is not None and how.vad_offset < job.vad_offset:
@@ -68,6 +77,7 @@ def recognize(channels: Sequence[Audio], job: JobInput, models: Models, stages: 
         if voiced is None:
             stages.notice("no_speech", "transcribe", "no speech was found in the recording")
             return Recognized(job.language, None, [[] for _ in channels], effective, place.identity)
+        speech_found()
         language, probability = known, None
         if language is None:
             effective |= {name: getattr(job, name) for name in DETECTION}
@@ -142,7 +152,7 @@ def _transcribed(
     def channel(number: int, audio: Audio, found: Sequence[Chunk], fitting: SpeechOptions) -> int:
         part, share = heard[number], stages.share(number, len(channels))
         part.clear()  # of what a first try left
-        return engine.transcribe(audio, found, language, fitting, part.append, share)
+        return engine.transcribe(audio, found, language, fitting, part.append, share, stages.give_way)
 
     try:
         for number, (audio, found) in enumerate(zip(channels, chunks, strict=True)):

@@ -146,6 +146,12 @@ class Settings(BaseSettings):
         description="Jobs in flight; one uses the GPU, the others fetch and deliver meanwhile.",
     )
 
+    overlap: Literal["auto", "off"] = Field(
+        "auto",
+        description="Separate the speakers while the speech is recognized: `auto` where 10 GB of GPU memory are free, or "
+        "on 4 CPU cores; `off` never. Same transcript, and `PARITY=1` switches it off.",
+    )
+
     # Logs
     debug: bool = Field(False, description="Console at DEBUG, and jobs default to `debug: true`.")
     console_log_level: Level | None = Field(None, description="Console level; wins over DEBUG.")

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from .errors import DeadlineReached, GpuBroken, GpuOutOfMemory, StageFailed, Stopped, WorkerError
 from .gpu_fault import gpu_faults
@@ -17,25 +17,44 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
+class Beside(Protocol):
+    """What runs beside the stages, in a thread of its own."""
+
+    def check(self) -> None:
+        """Raise what concerns the whole job."""
+
+    def give_way(self) -> bool:
+        """Give memory back, by stopping where that is needed; whether there was anything to give."""
+
+
 class Stages:
     """`timings` holds seconds by stage; a stage inside another (loading, say) is counted once, in its own.
 
-    `partial` says that the job's deadline cut something short.
+    They are the job's own thread's: of what runs `beside`, only what is waited for. Only `tick` and `check` may be
+    called from another thread. `partial` says that the job's deadline cut something short.
     """
 
     def __init__(self, progress: Progress, check: Callable[[], None], strict: bool) -> None:
         self._progress = progress
         self._strict = strict
         self._inner_s = 0.0
-        self.check = check
+        self._check = check
+        self.beside: Beside | None = None
         self.timings: dict[str, float] = {}
         self.notices: list[Notice] = []
         self.partial = False
 
+    def check(self) -> None:
+        """Raise when the job was stopped, or when what runs beside met what ends the job."""
+        self._check()
+        if (beside := self.beside) is not None:
+            beside.check()
+
     @contextlib.contextmanager
-    def enter(self, name: str) -> Iterator[None]:
-        """Begin a stage that a person sees. Raises what `check` raises."""
-        self.check()
+    def enter(self, name: str, ready: bool = False) -> Iterator[None]:
+        """Begin a stage that a person sees. Raises what `check` raises, unless the stage's result is `ready`."""
+        if not ready:
+            self.check()
         self._progress.stage(name)
         with self.timed(name):
             yield
@@ -68,10 +87,15 @@ class Stages:
             self.notices.append(notice)
             log.info("%s: %s (%s)", stage, message, code)
 
+    def give_way(self) -> bool:
+        """Let what runs beside give its memory back; whether there was anything to give."""
+        return (beside := self.beside) is not None and beside.give_way()
+
     def with_room(self, work: Callable[[], Result], make_room: Callable[[], bool]) -> Result:
         """Do `work`; where the GPU's memory does not suffice, `make_room` and do it once more.
 
-        `make_room` says whether it freed anything. Raises GpuOutOfMemory, GpuBroken, and what `work` raises.
+        What runs beside gives way first: a model that it uses must not be dropped below it. `make_room` says whether
+        it freed anything. Raises GpuOutOfMemory, GpuBroken, and what `work` raises.
         """
         try:
             with gpu_faults():
@@ -79,21 +103,27 @@ class Stages:
         except GpuOutOfMemory as error:
             message = error.message
         # Not inside the handler, where the exception's traceback still holds what did not fit.
-        if not make_room():
+        gave_way = self.give_way()
+        if not make_room() and not gave_way:
             raise GpuOutOfMemory(message)
         log.warning("out of GPU memory: trying again with this stage's models alone")
         with gpu_faults():
             return work()
 
     def attempt(
-        self, stage: str, consequence: str, work: Callable[[], Result], make_room: Callable[[], bool] = lambda: False
+        self,
+        stage: str,
+        consequence: str,
+        work: Callable[[], Result],
+        make_room: Callable[[], bool] = lambda: False,
+        ready: bool = False,
     ) -> Result | None:
         """Do a stage that the transcript can live without: None and a notice when it fails, StageFailed when `strict`.
 
-        A stopped job and a broken GPU are never swallowed. `make_room` as in `with_room`.
+        A stopped job and a broken GPU are never swallowed. `make_room` as in `with_room`, `ready` as in `enter`.
         """
         try:
-            with self.enter(stage):
+            with self.enter(stage, ready):
                 return self.with_room(work, make_room)
         except (Stopped, GpuBroken):
             raise

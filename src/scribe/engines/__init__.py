@@ -56,8 +56,11 @@ class Engine(Protocol):
         options: SpeechOptions,
         emit: Callable[[Segment], None],
         tick: Callable[[float | None], None],
+        give_way: Callable[[], bool] = lambda: False,
     ) -> int:
         """Emit one segment a chunk, in time order, and return the batch size that fitted into memory at last.
+
+        `give_way` is asked before a batch is made smaller: where it freed memory, the same batch is tried again.
 
         `tick` gets the fraction done between batches and may raise to stop: what was emitted until then stands.
         """

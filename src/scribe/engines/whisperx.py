@@ -89,6 +89,7 @@ class WhisperXEngine:
         options: SpeechOptions,
         emit: Callable[[Segment], None],
         tick: Tick,
+        give_way: Callable[[], bool] = lambda: False,
     ) -> int:
         """Works through groups of chunks, so that a stop keeps what is done. Halves the batch when it does not fit.
 
@@ -103,13 +104,14 @@ class WhisperXEngine:
             except RuntimeError as error:
                 if not isinstance(gpu_failure(error), GpuOutOfMemory):
                     raise
-                if batch == 1:
-                    message = "the speech model does not fit into the GPU's memory beside a single chunk"
-                    raise GpuOutOfMemory(message) from None
                 found = None
             if found is None:
-                batch //= 2
                 release_memory()
+                if give_way():
+                    continue
+                if batch == 1:
+                    raise GpuOutOfMemory("the speech model does not fit into the GPU's memory beside a single chunk")
+                batch //= 2
                 log.warning("out of GPU memory: trying again with batches of %d", batch)
                 continue
             for segment in found:
