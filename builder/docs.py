@@ -32,8 +32,9 @@ ANSWER = {
     "detected_language": "ISO code, given or detected; null when nobody speaks",
     "language_probability": "0 to 1; null when the job named the language",
     "duration": "seconds of audio",
-    "segments": "the transcript as far as `inline` asks for it: `start`, `end` (seconds), `text`, `avg_logprob`, with diarization"
-    " `speaker` (name or label) and `speaker_label`, with `inline: full` and `align_output` also `words`",
+    "segments": "the transcript as far as `inline` asks for it: `start`, `end` (seconds), `text`, `avg_logprob`,"
+    " `suspect` (why the text may be invented; only where it may), with diarization `speaker` (name or label) and"
+    " `speaker_label`, with `inline: full` and `align_output` also `words`",
     "segments_total": "number of segments of the whole transcript",
     "truncated": "true when `segments` is not the whole transcript",
     "partial": "true when `deadline_s` ended the work early",

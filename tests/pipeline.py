@@ -9,18 +9,22 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from predict import Prediction, Predictor, VoiceSample
 from scribe import settings as settings_module
 from scribe.audio import SAMPLE_RATE, Audio, decode
+from scribe.engines.whisper import WhisperEngine
 from scribe.job import JobInput
 from scribe.models import Models
 from scribe.progress import Event, Progress
 from scribe.settings import Settings
 from scribe.weights import ModelSet
+
+if TYPE_CHECKING:
+    import pytest
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 ADDRESS = "http://samples.local/a.mp3"
@@ -42,6 +46,12 @@ def variables() -> set[str]:
 @functools.cache
 def models() -> Models:
     return Models(ModelSet(configured()), "cpu")
+
+
+@functools.cache
+def stock_models() -> Models:
+    """The same in parity with whisperX."""
+    return Models(ModelSet(configured()), "cpu", parity=True)
 
 
 @functools.cache
@@ -104,3 +114,20 @@ def predicted(
     """One pass of the demo models over a recording."""
     with Progress(sink, ["transcribe", "align", "diarize", "name"], interval_s=0.0) as progress:
         return predictor().run(channels, asked(**options), voices, progress, check)
+
+
+class _Door:
+    """CTranslate2's model with another `generate`; its own cannot be set."""
+
+    def __init__(self, real: Any, generate: Callable[..., Any]) -> None:
+        self._real = real
+        self.generate = generate
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def before_decoding(patch: pytest.MonkeyPatch, engine: WhisperEngine, stand_in: Callable[..., Any]) -> None:
+    """Put `stand_in(real, features, prompts, **options)` before the decoder of a loaded engine."""
+    real = engine._model.model
+    patch.setattr(engine._model, "model", _Door(real, functools.partial(stand_in, real.generate)))

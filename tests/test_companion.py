@@ -17,7 +17,8 @@ from scribe.aligner import Aligner
 from scribe.audio import Audio
 from scribe.companion import Companion
 from scribe.diarizer import Diarizer
-from scribe.engines.whisperx import WhisperXEngine
+from scribe.engines.batched import BatchedEngine
+from scribe.engines.whisper import WhisperEngine
 from scribe.errors import Cancelled, DeadlineReached, GpuBroken, StageFailed
 from scribe.lane import LEAST_FREE, Lane
 from scribe.log import job_id
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.xdist_group("models")
 SOON_S = 30.0
 SPEAKERS = {"language": "en", "quality": "fast", "diarization": True}
 FULL = "CUDA out of memory. Tried to allocate 2 GiB"
-real_transcribe, real_diarize, real_align = WhisperXEngine.transcribe, Diarizer.diarize, Aligner.align
+real_transcribe, real_diarize, real_align = WhisperEngine.transcribe, Diarizer.diarize, Aligner.align
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ class Meeting:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.recognizing, self.diarizing = threading.Event(), threading.Event()
-        monkeypatch.setattr(WhisperXEngine, "transcribe", lambda *a: self._met(self.recognizing, self.diarizing, a))
+        monkeypatch.setattr(WhisperEngine, "transcribe", lambda *a: self._met(self.recognizing, self.diarizing, a))
         monkeypatch.setattr(Diarizer, "diarize", lambda *a: self._met(self.diarizing, self.recognizing, a))
 
     def _met(self, mine: threading.Event, other: threading.Event, arguments: Any) -> Any:
@@ -120,7 +121,7 @@ def test_in_parity_mode_and_where_nobody_asked_for_speakers_nothing_runs_beside(
     clip: Audio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    monkeypatch.setattr(WhisperXEngine, "transcribe", lambda *a: (real_transcribe(*a), order.append("heard"))[0])
+    monkeypatch.setattr(WhisperEngine, "transcribe", lambda *a: (real_transcribe(*a), order.append("heard"))[0])
     monkeypatch.setattr(Diarizer, "diarize", lambda *a: (order.append("who"), real_diarize(*a))[1])
     stock = Models(models().places, "cpu", parity=True)
     stock._shelf = models()._shelf
@@ -143,7 +144,7 @@ def test_speech_without_words_stops_diarization_and_says_nothing_of_it(
     meeting.transcribe = lambda *a: 4  # type: ignore[method-assign]
     meeting.diarize = lambda self, audio, tick, *a: until_told(tick)  # type: ignore[method-assign]
     found = done("on", clip, SPEAKERS | {"strict": True})
-    assert (found.notices, found.transcript.segments) == ((), ())
+    assert ([n.code for n in found.notices], found.transcript.segments) == (["speech_without_text"], ())
 
 
 @pytest.mark.parametrize("limit", [2, 5, 8, 12, 18, 25])
@@ -238,7 +239,7 @@ def test_recognition_that_does_not_fit_beside_makes_diarization_give_way_before_
 ) -> None:
     alone = done("off", clip, SPEAKERS)
     batches: list[int] = []
-    real_run = WhisperXEngine._run
+    real_run = BatchedEngine._heard
 
     def run(self: Any, audio: Any, chunks: Any, language: Any, options: Any, batch: int, tick: Any) -> Any:
         batches.append(batch)
@@ -247,7 +248,7 @@ def test_recognition_that_does_not_fit_beside_makes_diarization_give_way_before_
         return real_run(self, audio, chunks, language, options, batch, tick)
 
     meeting = Meeting(monkeypatch)
-    monkeypatch.setattr(WhisperXEngine, "_run", run)
+    monkeypatch.setattr(BatchedEngine, "_heard", run)
     beside = iter([lambda self, audio, tick, *a: until_told(tick), real_diarize])
     meeting.diarize = lambda *a: next(beside)(*a)  # type: ignore[method-assign]
     found = done("on", clip, SPEAKERS)

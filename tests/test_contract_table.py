@@ -132,8 +132,6 @@ def test_the_stored_transcript_beside_the_job_files_is_one() -> None:
         {"max_line_width": 30},
         {"formats": ["json", "html"], "max_line_count": 1},
         {"formats": ["txt"], "highlight_words": True},
-        {"no_speech_threshold": 0.0},
-        {"log_prob_threshold": 0},
         {"speaker_margin": 0.2},
         {"channels": "split", "channel_names": ["A"], "min_speakers": 2},
     ],

@@ -16,7 +16,8 @@ from pipeline import ADDRESS, models, predicted, recording, sound, voice
 
 from scribe.audio import Audio
 from scribe.diarizer import MOST_SPEAKERS
-from scribe.engines.whisperx import GROUP_BATCHES, WhisperXEngine
+from scribe.engines.batched import BatchedEngine
+from scribe.engines.whisper import GROUP_BATCHES, WhisperEngine
 from scribe.errors import DeadlineReached, StageFailed
 from scribe.job import JobInput
 from scribe.recognition import listening, speech_options
@@ -69,7 +70,7 @@ class RecordingPipeline:
         return getattr(self._real, name)
 
 
-def engine() -> WhisperXEngine:
+def engine() -> WhisperEngine:
     return models().engine(models().places.speech())
 
 
@@ -81,7 +82,7 @@ def clip() -> Audio:
 
 @pytest.fixture
 def whisper(monkeypatch: pytest.MonkeyPatch) -> RecordingWhisper:
-    model = engine()._pipeline.model
+    model = engine()._model
     door = RecordingWhisper(model.model)
     monkeypatch.setattr(model, "model", door)
     return door
@@ -103,11 +104,11 @@ def detector_door(monkeypatch: pytest.MonkeyPatch, method: str) -> RecordingPipe
 
 
 def tokens(text: str) -> list[int]:
-    return engine()._pipeline.model.hf_tokenizer.encode(" " + text, add_special_tokens=False).ids
+    return engine()._model.hf_tokenizer.encode(" " + text, add_special_tokens=False).ids
 
 
 def token(name: str) -> int:
-    return engine()._pipeline.model.hf_tokenizer.token_to_id(f"<|{name}|>")
+    return engine()._model.hf_tokenizer.token_to_id(f"<|{name}|>")
 
 
 def test_every_chunk_is_decoded_with_the_jobs_own_search(clip: Audio, whisper: RecordingWhisper) -> None:
@@ -136,7 +137,8 @@ def test_quality_is_a_beam_at_the_door(clip: Audio, whisper: RecordingWhisper, q
 
 def test_prompt_and_hotwords_precede_every_chunk_and_not_only_the_first(clip: Audio, whisper: RecordingWhisper) -> None:
     texts = {"initial_prompt": "The camera is grey.", "hotwords": "Wednesday Julia"}
-    found = predicted([clip], {**PLAIN, **texts})
+    # The demo model does not know what to do with a prompt: a second look, which has none, is not asked for here.
+    found = predicted([clip], {**PLAIN, **texts, "log_prob_threshold": -10, "compression_ratio_threshold": 10})
     prompts = [prompt for several, _ in whisper.generated for prompt in several]
     assert len(prompts) > 2
     before = [token("startofprev"), *tokens(texts["hotwords"]), *tokens(texts["initial_prompt"])]
@@ -164,7 +166,7 @@ def test_language_and_task_are_tokens_of_every_prompt(
 
 def test_numerals_are_suppressed_by_their_tokens(clip: Audio, whisper: RecordingWhisper) -> None:
     found = predicted([clip], {**PLAIN, "suppress_numerals": True})
-    tokenizer = engine()._pipeline.model.hf_tokenizer
+    tokenizer = engine()._model.hf_tokenizer
     signs = set("0123456789%$£")
     texts = range(tokenizer.token_to_id("<|endoftext|>"))
     numerals = {i for i in texts if signs & set(tokenizer.decode([i]))}
@@ -198,7 +200,7 @@ def test_a_prompt_too_long_for_the_window_is_cut_and_told_and_leaves_half_of_it_
 def test_an_english_only_model_says_that_it_takes_neither_language_nor_translation(
     clip: Audio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = engine()._pipeline.model
+    model = engine()._model
     door = RecordingWhisper(model.model, multilingual=False)
     monkeypatch.setattr(model, "model", door)
     found = predicted([clip], {**PLAIN, "language": "de", "task": "translate"})
@@ -265,7 +267,7 @@ def test_the_language_is_heard_on_the_first_chunks_of_speech_and_the_model_is_lo
     from whisperx.audio import N_SAMPLES, log_mel_spectrogram
 
     loads = []
-    monkeypatch.setattr(WhisperXEngine, "__init__", lambda *a, **k: loads.append(a))
+    monkeypatch.setattr(BatchedEngine, "__init__", lambda *a, **k: loads.append(a))
     clip = recording("voices/anna.flac")[0][:]
     noise = np.random.default_rng(1).normal(0, 0.003, 12 * 16000).astype(np.float32)
     late = sound("late-speech", np.concatenate([noise, clip]))
@@ -309,7 +311,7 @@ def test_debug_tells_the_effective_options_and_no_others(clip: Audio) -> None:
     job = JobInput.parse({"audio_file": ADDRESS, **asked})
     recognition = {
         field: getattr(thing, field)
-        for thing in (listening(job, models()), speech_options(job, "cpu"))
+        for thing in (listening(job, models()), speech_options(job, engine().batch_size))
         for field in thing.__slots__
     }
     scores = found.effective["speaker_scores"]

@@ -1,17 +1,19 @@
-"""The recognizer: one job's options never reach the next, memory that runs out, stops between batches."""
+"""Both recognizers, the worker's own and whisperX's: one job's options never reach the next, memory that runs out, stops."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from pipeline import models, recording
+from pipeline import before_decoding, models, recording, stock_models
 
 from scribe.engines import SpeechOptions
-from scribe.engines import whisperx as room
-from scribe.engines.whisperx import WhisperXEngine, vote
+from scribe.engines import whisper as room
+from scribe.engines.whisper import WhisperEngine, vote
+from scribe.engines.whisperx import WhisperXEngine
 from scribe.errors import Cancelled, GpuOutOfMemory
 from scribe.transcript import Chunk, Segment
 
@@ -31,9 +33,10 @@ PECULIAR = SpeechOptions(
 QUICK = SpeechOptions(batch_size=2, beam_size=1)
 
 
-@pytest.fixture
-def engine() -> WhisperXEngine:
-    return models().engine(models().places.speech())
+@pytest.fixture(params=["own", "whisperX's"])
+def engine(request: pytest.FixtureRequest) -> WhisperEngine:
+    own = models() if request.param == "own" else stock_models()
+    return own.engine(own.places.speech())
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +53,13 @@ def words(chunks: list[Chunk]) -> list[Segment]:
 
 
 @pytest.fixture
-def inner(engine: WhisperXEngine, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
-    """Puts a stand-in before the loaded model's `generate_segment_batched`: stand_in(real, features, tokenizer, options)."""
-    model = engine._pipeline.model
-    real = model.generate_segment_batched
-
-    def put(stand_in: Callable[..., Any]) -> None:
-        monkeypatch.setattr(model, "generate_segment_batched", lambda *a, **k: stand_in(real, *a, **k), raising=True)
-
-    return put
+def inner(engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+    """Puts a stand-in before the model's decoder: stand_in(real, features, prompts, **options)."""
+    return functools.partial(before_decoding, monkeypatch, engine)
 
 
 def heard(
-    engine: WhisperXEngine,
+    engine: WhisperEngine,
     chunks: Sequence[Chunk],
     options: SpeechOptions | None = None,
     tick: Callable[[float | None], None] = lambda fraction: None,
@@ -73,7 +70,14 @@ def heard(
     return found, batch
 
 
-def state(engine: WhisperXEngine) -> tuple[Any, ...]:
+def texts(segments: Sequence[Segment]) -> list[tuple[float, float, str]]:
+    return [(s.start, s.end, s.text) for s in segments]
+
+
+def state(engine: WhisperEngine) -> tuple[Any, ...]:
+    """What a job could leave behind in whisperX's pipeline; the worker's own engine has nothing of the kind."""
+    if not isinstance(engine, WhisperXEngine):
+        return ()
     pipeline = engine._pipeline
     return (
         dataclasses.astuple(pipeline.options),
@@ -90,33 +94,38 @@ def test_a_chunk_becomes_a_segment_on_the_recordings_clock(chunks: list[Chunk], 
 
 
 def test_the_batch_size_does_not_change_the_words(
-    engine: WhisperXEngine, chunks: list[Chunk], words: list[Segment]
+    engine: WhisperEngine, chunks: list[Chunk], words: list[Segment]
 ) -> None:
     one_by_one, _ = heard(engine, chunks, SpeechOptions(batch_size=1, beam_size=1))
     assert [s.text for s in one_by_one] == [s.text for s in words]
 
 
-def test_options_reach_the_model(engine: WhisperXEngine, chunks: list[Chunk], inner: Callable[..., None]) -> None:
+def test_options_reach_the_model(engine: WhisperEngine, chunks: list[Chunk], inner: Callable[..., None]) -> None:
     seen: list[Any] = []
 
-    def watch(real: Callable[..., Any], features: Any, tokenizer: Any, options: Any, **more: Any) -> Any:
-        seen.append((tokenizer.language_code, tokenizer.task, options))
-        return real(features, tokenizer, options, **more)
+    def watch(real: Callable[..., Any], features: Any, prompts: Any, **options: Any) -> Any:
+        seen.append((prompts, options))
+        return real(features, prompts, **options)
 
     inner(watch)
     heard(engine, chunks[:1], dataclasses.replace(PECULIAR, task="translate"), language="de")
-    ((language, task, options),) = seen
-    assert (language, task) == ("de", engine._pipeline.model.hf_tokenizer.token_to_id("<|translate|>"))
-    for name in room._TRANSCRIPTION_OPTIONS:
-        assert getattr(options, name) == getattr(PECULIAR, name)
-    assert len(options.suppress_tokens) > 1
+    ((prompt,), options), *_ = seen
+    tokenizer = engine._model.hf_tokenizer
+    names = ("startoftranscript", "de", "translate", "notimestamps")
+    assert prompt[-4:] == [tokenizer.token_to_id(f"<|{name}|>") for name in names]
+    assert tokenizer.decode(prompt[:-4]).split() == f"{PECULIAR.hotwords} {PECULIAR.initial_prompt}".split()
+    for name in "beam_size patience length_penalty repetition_penalty no_repeat_ngram_size".split():
+        assert options[name] == getattr(PECULIAR, name)
+    numerals = [tokenizer.decode([n]) for n in options["suppress_tokens"] if n >= 0]
+    assert numerals
+    assert all(set(text) & set("0123456789%$£") for text in numerals)
 
 
 @pytest.mark.parametrize(
     "error", [Cancelled("the platform cancelled the job"), RuntimeError("CUDA error: unspecified launch failure")]
 )
 def test_a_job_that_dies_half_way_leaves_nothing_to_the_next(
-    engine: WhisperXEngine, chunks: list[Chunk], words: list[Segment], error: Exception
+    engine: WhisperEngine, chunks: list[Chunk], words: list[Segment], error: Exception
 ) -> None:
     before = state(engine)
 
@@ -128,36 +137,39 @@ def test_a_job_that_dies_half_way_leaves_nothing_to_the_next(
         heard(engine, chunks, PECULIAR, stop_at_the_second_batch, language="fr")
     assert state(engine) == before
     assert engine.detect_language(recording("conversation.mp3")[0], chunks, 2, 0.0, lambda f: None)[0] == "en"
-    assert heard(engine, chunks)[0] == words
+    assert texts(heard(engine, chunks)[0]) == texts(words)
 
 
 def test_a_job_that_succeeds_leaves_nothing_to_the_next(
-    engine: WhisperXEngine, chunks: list[Chunk], inner: Callable[..., None]
+    engine: WhisperEngine, chunks: list[Chunk], inner: Callable[..., None]
 ) -> None:
     before = state(engine)
     heard(engine, chunks, PECULIAR, language="fr")
     assert state(engine) == before
     seen: list[Any] = []
-    inner(
-        lambda real, features, tokenizer, options, **more: (
-            seen.append((tokenizer.language_code, options)) or real(features, tokenizer, options)
-        )
-    )
+
+    def watch(real: Callable[..., Any], features: Any, prompts: Any, **options: Any) -> Any:
+        seen.append((prompts[0], options))
+        return real(features, prompts, **options)
+
+    inner(watch)
     heard(engine, chunks[:1])
-    language, options = seen[0]
-    assert (language, options.initial_prompt, options.hotwords, options.suppress_tokens) == ("en", None, None, [-1])
+    (prompt, options), *_ = seen
+    token = engine._model.hf_tokenizer.token_to_id
+    assert prompt == [token(f"<|{name}|>") for name in ("startoftranscript", "en", "transcribe", "notimestamps")]
+    assert options["suppress_tokens"] == [-1]
 
 
 def test_memory_that_runs_out_halves_the_batch_and_loses_no_words(
-    engine: WhisperXEngine, chunks: list[Chunk], words: list[Segment], inner: Callable[..., None]
+    engine: WhisperEngine, chunks: list[Chunk], words: list[Segment], inner: Callable[..., None]
 ) -> None:
     sizes = []
 
-    def out_of_memory_above_one(real: Callable[..., Any], features: Any, *rest: Any, **more: Any) -> Any:
-        sizes.append(features.shape[0])
-        if features.shape[0] > 1:
+    def out_of_memory_above_one(real: Callable[..., Any], features: Any, prompts: Any, **more: Any) -> Any:
+        sizes.append(len(prompts))
+        if len(prompts) > 1:
             raise RuntimeError("CUDA failed with error out of memory")
-        return real(features, *rest, **more)
+        return real(features, prompts, **more)
 
     inner(out_of_memory_above_one)
     segments, batch = heard(engine, chunks, SpeechOptions(batch_size=4, beam_size=1))
@@ -167,7 +179,7 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_no_words(
 
 
 def test_memory_for_not_even_one_chunk_is_an_error_with_a_code(
-    engine: WhisperXEngine, chunks: list[Chunk], inner: Callable[..., None]
+    engine: WhisperEngine, chunks: list[Chunk], inner: Callable[..., None]
 ) -> None:
     before = state(engine)
 
@@ -183,7 +195,7 @@ def test_memory_for_not_even_one_chunk_is_an_error_with_a_code(
 
 
 def test_another_fault_is_not_taken_for_missing_memory(
-    engine: WhisperXEngine, chunks: list[Chunk], inner: Callable[..., None]
+    engine: WhisperEngine, chunks: list[Chunk], inner: Callable[..., None]
 ) -> None:
     calls = []
 
@@ -198,7 +210,7 @@ def test_another_fault_is_not_taken_for_missing_memory(
 
 
 def test_a_stop_keeps_the_groups_that_are_done(
-    engine: WhisperXEngine, chunks: list[Chunk], monkeypatch: pytest.MonkeyPatch
+    engine: WhisperEngine, chunks: list[Chunk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "GROUP_CHUNKS", 2)
     found: list[Segment] = []
@@ -220,20 +232,20 @@ def test_a_stop_keeps_the_groups_that_are_done(
 
 
 def test_groups_give_the_same_words_and_a_fraction_that_only_grows(
-    engine: WhisperXEngine, chunks: list[Chunk], words: list[Segment], monkeypatch: pytest.MonkeyPatch
+    engine: WhisperEngine, chunks: list[Chunk], words: list[Segment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "GROUP_CHUNKS", 2)
     ticks: list[float] = []
-    assert heard(engine, chunks, tick=lambda f: ticks.append(f or 0.0))[0] == words
+    assert texts(heard(engine, chunks, tick=lambda f: ticks.append(f or 0.0))[0]) == texts(words)
     assert ticks == sorted(ticks)
     assert ticks[-1] == pytest.approx(1.0)
 
 
-def test_without_chunks_there_is_nothing_to_hear(engine: WhisperXEngine) -> None:
+def test_without_chunks_there_is_nothing_to_hear(engine: WhisperEngine) -> None:
     assert heard(engine, []) == ([], 2)
 
 
-def test_the_language_is_heard_on_speech_and_stops_when_it_is_sure(engine: WhisperXEngine, chunks: list[Chunk]) -> None:
+def test_the_language_is_heard_on_speech_and_stops_when_it_is_sure(engine: WhisperEngine, chunks: list[Chunk]) -> None:
     (audio,) = recording("conversation.mp3")
     ticks: list[object] = []
     language, probability = engine.detect_language(audio, chunks, 3, 0.0, ticks.append)

@@ -278,10 +278,6 @@ def test_naming_speakers_separates_them_and_says_so() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"temperature": 0.2},
-        {"compression_ratio_threshold": 2.0},
-        {"log_prob_threshold": -0.5},
-        {"no_speech_threshold": 0.5},
         {"channel_names": ["A"]},
         {"num_speakers": 2},
         {"max_speakers": 2},
@@ -309,6 +305,12 @@ def test_an_option_that_cannot_act_is_answered_by_a_warning(options: dict[str, A
         {"align_output": True, "interpolate_method": "linear", "return_char_alignments": True},
         {"channels": "split", "channel_names": ["A"]},
         {"temperature": None},
+        {
+            "temperature": 0.2,
+            "compression_ratio_threshold": 2.0,
+            "log_prob_threshold": -0.5,
+            "no_speech_threshold": 0.5,
+        },
         {"diarization": False, "num_speakers": None},
         {"channels": "split", "align_output": True},
     ],

@@ -58,6 +58,19 @@ def test_no_speech_is_lost_and_only_a_stretch_by_itself_is_too_long(
     assert all(c.end - c.start <= chunk_size or len(c.speech) == 1 for c in chunks)
 
 
+@given(speech(), st.integers(1, 30), st.sampled_from([0.0, 0.5, 2.0]))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_no_chunk_holds_a_pause_longer_than_what_is_allowed(
+    spans: list[tuple[float, float]], chunk_size: int, pause_s: float
+) -> None:
+    chunks = merged(spans, chunk_size, pause_s)
+    assert [span for c in chunks for span in c.speech] == spans
+    assert all(b[0] - a[1] <= pause_s for c in chunks for a, b in zip(c.speech, c.speech[1:], strict=False))
+    # And no cut that neither the pause nor the length asks for.
+    for a, b in zip(chunks, chunks[1:], strict=False):
+        assert b.start - a.end > pause_s or b.speech[0][1] - a.start > chunk_size
+
+
 def test_no_speech_makes_no_chunks() -> None:
     assert merged([], 30) == []
 

@@ -224,6 +224,7 @@ def test_every_model_set_is_complete() -> None:
             "vad_method",
             "vad_onset",
             "vad_offset",
+            "vad_pause",
             "chunk_size",
             "nltk_data",
             "code",

@@ -131,7 +131,7 @@ class Aligner:
         self, segment: Segment, spelled: _Spelled | None, spans: list[LetterSpan] | None, method: str, characters: bool
     ) -> Iterator[dict[str, Any]]:
         """The segment's sentences; the segment as it was when it could not be aligned."""
-        known = {} if segment.avg_logprob is None else {"avg_logprob": segment.avg_logprob}
+        known = {"avg_logprob": segment.avg_logprob, "suspect": segment.suspect}
         if spelled is None or spans is None:
             log.warning("a segment at %.1f s could not be aligned", segment.start)
             words = [{"word": w} for w in self._split(segment.text)] if self._rules else []
@@ -226,6 +226,7 @@ def _segment(found: dict[str, Any], characters: bool, longest: float | None = No
             for w, c in zip(timed, letters, strict=True)
         ),
         avg_logprob=found.get("avg_logprob"),
+        suspect=found.get("suspect", ()),
     )
 
 

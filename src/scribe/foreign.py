@@ -19,9 +19,9 @@ WITHOUT_EFFECT = {
     "huggingface_access_token": "huggingface_access_token is not used: set HF_TOKEN on the endpoint",
     "translation": "translation does nothing: task translate writes English into the transcript itself",
     "enable_vad": "enable_vad does nothing: voice activity detection is always on",
-    "best_of": "best_of does nothing: batched decoding does not sample",
+    "best_of": "best_of does nothing: it is always 5",
     "condition_on_previous_text": "condition_on_previous_text does nothing: chunks are decoded independently",
-    "temperature_increment_on_fallback": "temperature_increment_on_fallback does nothing: batched decoding has no fallback",
+    "temperature_increment_on_fallback": "temperature_increment_on_fallback does nothing: it is always 0.2",
     "suppress_tokens": "suppress_tokens does nothing: use suppress_numerals",
 }
 

@@ -69,14 +69,21 @@ class JobInput(Strict):
     )
     hotwords: str | None = Field(None, max_length=1000, description="words to expect")
     suppress_numerals: bool = Field(False, description="spell numbers out, so that every word can be aligned")
-    temperature: float | None = Field(None, ge=0, le=1, description="does nothing yet and says so in a warning")
+    temperature: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="where the second look at a doubtful chunk begins to sample, then up by 0.2; null: 0",
+    )
     compression_ratio_threshold: float | None = Field(
-        None, gt=0, le=10, description="does nothing yet and says so in a warning"
+        None, gt=0, le=10, description="a text that compresses better repeats itself and is looked at again; null: 2.4"
     )
     log_prob_threshold: float | None = Field(
-        None, ge=-10, le=0, description="does nothing yet and says so in a warning"
+        None, ge=-10, le=0, description="a text of a lower average log probability is looked at again; null: -1"
     )
-    no_speech_threshold: float | None = Field(None, ge=0, le=1, description="does nothing yet and says so in a warning")
+    no_speech_threshold: float | None = Field(
+        None, ge=0, le=1, description="above it, and below log_prob_threshold, a chunk is taken for silence; null: 0.6"
+    )
     vad_method: Literal["pyannote", "silero"] | None = Field(None, description="null takes the model set's")
     vad_onset: float | None = Field(None, gt=0, lt=1, description="null takes the model set's")
     vad_offset: float | None = Field(

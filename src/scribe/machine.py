@@ -77,6 +77,25 @@ def driver_version(open_library: Callable[[str], ctypes.CDLL] = opened) -> tuple
     return version.value // 1000, version.value % 1000 // 10
 
 
+class _NvmlMemory(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
+
+
+def free_gpu_memory(number: int = 0, open_library: Callable[[str], ctypes.CDLL] = opened) -> int | None:
+    """Bytes free on a GPU, as the driver counts them for everybody who uses it; None where it cannot be asked.
+
+    By NVML, which comes with the driver: torch would have to be loaded for the same answer.
+    """
+    device, memory = ctypes.c_void_p(), _NvmlMemory()
+    try:
+        nvml = open_library("libnvidia-ml.so.1")
+        if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(device)):
+            return None
+        return None if nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(memory)) else memory.free
+    except (OSError, AttributeError):
+        return None
+
+
 def wheel_libraries() -> dict[str, Path]:
     """{file name: path} of every CUDA library that the installed nvidia wheels carry."""
     folder = Path(sysconfig.get_paths()["purelib"]) / "nvidia"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from speaker_processing import SpeakerEncoder
 
 from .aligner import Aligner
 from .diarizer import Diarizer
+from .engines.batched import BatchedEngine
+from .engines.whisper import WhisperEngine
 from .engines.whisperx import WhisperXEngine
 from .errors import ModelNotFound
 from .hub import bring
@@ -61,26 +64,27 @@ class Models:
         if "speakers" in stages:
             self.encoder()
 
-    def engine(self, place: Location) -> WhisperXEngine:
+    def engine(self, place: Location) -> WhisperEngine:
         """The speech model; another one that is loaded leaves first, so that never two are in memory."""
         # Not by its folder: that of a repository is unknown before the first load and would load it a second time.
         key = f"asr:{place.repository}@{place.pin or 'main'}" if place.repository else f"asr:{place.source}"
         for other in self._shelf.names():
             if other.startswith("asr:") and other != key:
                 self._shelf.drop(other)
+        kind = WhisperXEngine if self.parity else BatchedEngine
         with loading("speech model", place.name):
             return self._shelf.get(
-                key,
-                lambda: WhisperXEngine(self._here(place), self.device, self.compute_type, self._threads, True),
+                key, lambda: kind(self._here(place), self.device, self.compute_type, self._threads, True)
             )
 
     def detector(self, method: str) -> SpeechDetector:
         """The voice activity detector: silero or pyannote."""
+        pause_s = math.inf if self.parity else self.places.vad_pause
         with loading("voice activity model", method):
             if method == "silero":
-                return self._shelf.get("vad:silero", lambda: SileroDetector(self.parity))
+                return self._shelf.get("vad:silero", lambda: SileroDetector(pause_s, self.parity))
             return self._shelf.get(
-                "vad:pyannote", lambda: PyannoteDetector(self.device, self._vad_weights, self.parity)
+                "vad:pyannote", lambda: PyannoteDetector(self.device, self._vad_weights, pause_s, self.parity)
             )
 
     def aligner(self, language: str) -> Aligner:

@@ -27,7 +27,7 @@ OF_RECOGNITION = frozenset(
         "no_repeat_ngram_size initial_prompt hotwords suppress_numerals vad_method vad_onset vad_offset chunk_size "
         "language_detection_min_prob language_detection_max_tries align_output interpolate_method "
         "return_char_alignments diarization num_speakers min_speakers max_speakers return_speaker_embeddings "
-        "channels channel_names"
+        "channels channel_names temperature compression_ratio_threshold log_prob_threshold no_speech_threshold"
     ).split()
 )
 GATES = ("temperature", "compression_ratio_threshold", "log_prob_threshold", "no_speech_threshold")
@@ -45,8 +45,6 @@ def ignored_options(job: JobInput) -> list[Notice]:
     # The first row that has a key gives the reason.
     table = [
         (stored, sorted(OF_RECOGNITION), "with source, which recognizes nothing anew"),
-        # A temperature of 0 is what batched decoding does.
-        (True, GATES if job.temperature else GATES[1:], ": whisperX's batched decoding has no gates"),
         (split, ("diarization", *COUNTS), "with channels: split, where each channel is one speaker"),
         (not split, ("channel_names",), "without channels: split"),
         (not split and not job.wants_diarization, COUNTS, "without diarization"),
@@ -62,7 +60,7 @@ def ignored_options(job: JobInput) -> list[Notice]:
     for applies, names, why in table:
         for name in names if applies else ():
             if name in job.model_fields_set and not _is_default(job, name):
-                told.setdefault(name, f"{name} does nothing{'' if why.startswith(':') else ' '}{why}")
+                told.setdefault(name, f"{name} does nothing {why}")
     notices = [Notice("option_ignored", "input", message) for message in told.values()]
     if job.speaker_verification and not job.diarization and job.wants_diarization:
         message = "speaker_verification needs the speakers separated: diarization was switched on"

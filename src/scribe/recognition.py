@@ -8,15 +8,15 @@ from functools import partial
 from typing import Any
 
 from .audio import Audio
+from .coverage import padded, passed_over, voiced_seconds
 from .engines import Engine, SpeechOptions
 from .errors import DeadlineReached
+from .formats.times import clock
 from .job import JobInput
 from .models import Models
-from .notice import DETECTION
+from .notice import DETECTION, GATES
 from .stages import Stages
 from .transcript import Chunk, Segment
-
-BATCH_ON = {"cuda": 16, "cpu": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def recognize(
         with stages.timed("load"):
             detector = models.detector(how.vad_method)
             engine = stages.with_room(lambda: models.engine(place), make_room)
-        options, known = _honoured(job, speech_options(job, models.device), engine, stages)
+        options, known = _honoured(job, speech_options(job, engine.batch_size), engine, stages)
         named = {"model": place.name, "device": models.device, "compute_type": models.compute_type}
         effective = named | asdict(how) | asdict(options)
         chunks: list[list[Chunk]] = []
@@ -85,6 +85,13 @@ def recognize(
                 *voiced, job.language_detection_max_tries, job.language_detection_min_prob, stages.tick
             )
         heard, batch = _transcribed(engine, channels, chunks, language, options, stages, make_room)
+        if engine.gated and not stages.partial:
+            for audio, found, part in zip(channels, chunks, heard, strict=True):
+                again = padded(passed_over(found, part), found, audio.seconds)
+                fitting = replace(options, batch_size=batch, initial_prompt=None, hotwords=None)
+                part.extend(_heard_again(engine, audio, again, language, fitting, stages, make_room))
+                part.sort(key=lambda s: s.start)
+        _tell_doubts(chunks, heard, stages)
     if batch < options.batch_size:
         message = f"batches of {options.batch_size} did not fit into memory; {batch} did"
         stages.notice("batch_reduced", "transcribe", message)
@@ -92,11 +99,12 @@ def recognize(
     return Recognized(language, probability, heard, effective, place.identity)
 
 
-def speech_options(job: JobInput, device: str) -> SpeechOptions:
-    """What reaches the engine: the job's values, and the batch that suits the device where it names none."""
+def speech_options(job: JobInput, batch_size: int) -> SpeechOptions:
+    """What reaches the engine: the job's values, and `batch_size` where it names none."""
+    gates = {name: getattr(job, name) for name in GATES}
     return SpeechOptions(
         task=job.task,
-        batch_size=job.batch_size or BATCH_ON[device],
+        batch_size=job.batch_size or batch_size,
         beam_size=job.beam,
         patience=job.patience,
         length_penalty=job.length_penalty,
@@ -105,6 +113,7 @@ def speech_options(job: JobInput, device: str) -> SpeechOptions:
         initial_prompt=(job.initial_prompt or "").strip() or None,
         hotwords=(job.hotwords or "").strip() or None,
         suppress_numerals=job.suppress_numerals,
+        **{name: value for name, value in gates.items() if value is not None},
     )
 
 
@@ -127,6 +136,10 @@ def _honoured(job: JobInput, asked: SpeechOptions, engine: Engine, stages: Stage
     for name in ("initial_prompt", "hotwords"):
         if getattr(options, name) != getattr(asked, name):
             stages.notice("option_reduced", "transcribe", f"{name} is too long for the model and was cut")
+    for name in () if engine.gated else GATES:
+        if getattr(job, name):
+            message = f"{name} does nothing in parity with whisperX, whose batched decoding has no gates"
+            stages.notice("option_ignored", "transcribe", message)
     if engine.multilingual:
         return options, job.language
     if job.language not in (None, "en"):
@@ -164,3 +177,41 @@ def _transcribed(
         stages.partial = True
         stages.notice(error.code, "transcribe", f"{error.message}: the rest of the recording is not transcribed")
     return heard, batch
+
+
+def _heard_again(
+    engine: Engine,
+    audio: Audio,
+    chunks: Sequence[Chunk],
+    language: str,
+    options: SpeechOptions,
+    stages: Stages,
+    make_room: Callable[[], bool],
+) -> list[Segment]:
+    """What a second look, at a little more of the recording, finds in chunks without text; nothing that is doubtful."""
+    found: list[Segment] = []
+
+    def look() -> None:
+        found.clear()
+        tick, give_way = (lambda fraction: stages.tick(None)), stages.give_way
+        engine.transcribe(audio, chunks, language, options, found.append, tick, give_way)
+
+    try:
+        if chunks:
+            stages.with_room(look, make_room)
+    except DeadlineReached:
+        stages.partial = True
+    return [segment for segment in found if not segment.suspect]
+
+
+def _tell_doubts(chunks: Sequence[Sequence[Chunk]], heard: Sequence[Sequence[Segment]], stages: Stages) -> None:
+    """Say what may be invented, and what was said and has no text."""
+    doubtful = [segment for part in heard for segment in part if segment.suspect]
+    if doubtful:
+        where = f"{len(doubtful)} of {sum(map(len, heard))} stretches, the first at {clock(doubtful[0].start)}"
+        stages.notice("suspect_text", "transcribe", f"the text may not be what was said: {where}; see their suspect")
+    missed = [chunk for found, part in zip(chunks, heard, strict=True) for chunk in passed_over(found, part)]
+    if missed and not stages.partial:
+        seconds = sum(map(voiced_seconds, missed))
+        message = f"{seconds:.1f} s that sound like speech have no text, the first at {clock(missed[0].start)}"
+        stages.notice("speech_without_text", "transcribe", message)

@@ -38,7 +38,10 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of text by (after diarization) one speaker; `words` is empty until the aligner has run."""
+    """A stretch of text by (after diarization) one speaker; `words` is empty until the aligner has run.
+
+    `suspect`: why the text may be invented (gates.py); empty for what can be trusted.
+    """
 
     start: float
     end: float
@@ -46,6 +49,7 @@ class Segment:
     words: tuple[Word, ...] = ()
     label: str | None = None
     avg_logprob: float | None = None
+    suspect: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ recording in blocks, and find what they find in one piece.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,10 +41,11 @@ class SpeechDetector(Protocol):
 class SileroDetector:
     """Silero's network by ONNX on the CPU; `offset` is its threshold for the end of speech.
 
-    `parity`: faster-whisper's own function, over the whole recording in one piece.
+    `pause_s`: no chunk holds a longer one. `parity`: faster-whisper's own function, over the whole recording in one piece.
     """
 
-    def __init__(self, parity: bool = False) -> None:
+    def __init__(self, pause_s: float = math.inf, parity: bool = False) -> None:
+        self._pause_s = pause_s
         self._parity = parity
 
     def chunks(self, audio: Audio, onset: float, offset: float, chunk_size: float, tick: Tick = nothing) -> list[Chunk]:
@@ -55,19 +57,22 @@ class SileroDetector:
             found = [(f["start"], f["end"]) for f in get_speech_timestamps(audio[:], options)]
         else:
             found = stretches(speech_probabilities(audio, tick), len(audio), onset, offset, chunk_size)
-        return merged([(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in found], chunk_size)
+        return merged([(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in found], chunk_size, self._pause_s)
 
 
 class PyannoteDetector:
     """pyannote's segmentation as whisperX runs it, its scores binarized with hysteresis and cut at the quietest frame.
 
-    `parity`: whisperX's own pipeline, over the whole recording in one piece.
+    `pause_s`: no chunk holds a longer one. `parity`: whisperX's own pipeline, over the whole recording in one piece.
     """
 
-    def __init__(self, device: str, weights: Path | None = None, parity: bool = False) -> None:
+    def __init__(
+        self, device: str, weights: Path | None = None, pause_s: float = math.inf, parity: bool = False
+    ) -> None:
         from whisperx.vads.pyannote import load_vad_model
 
         self._pipeline = load_vad_model(device, model_fp=str(weights) if weights else None)
+        self._pause_s = pause_s
         self._parity = parity or not suits(self._pipeline._segmentation)
 
     def chunks(self, audio: Audio, onset: float, offset: float, chunk_size: float, tick: Tick = nothing) -> list[Chunk]:
@@ -75,7 +80,7 @@ class PyannoteDetector:
 
         scores = self._scores_at_once(audio) if self._parity else self._scores(audio, tick)
         active = Binarize(max_duration=chunk_size, onset=onset, offset=offset)(scores).get_timeline()
-        return merged([(s.start, min(s.end, audio.seconds)) for s in active], chunk_size)
+        return merged([(s.start, min(s.end, audio.seconds)) for s in active], chunk_size, self._pause_s)
 
     def _scores_at_once(self, audio: Audio) -> Any:
         import torch
@@ -188,15 +193,16 @@ def _padded(found: list[list[int]], samples: int) -> list[tuple[int, int]]:
     return [(start, end) for start, end in found]
 
 
-def merged(speech: Sequence[Span], chunk_size: float) -> list[Chunk]:
+def merged(speech: Sequence[Span], chunk_size: float, pause_s: float = math.inf) -> list[Chunk]:
     """Join neighbouring stretches into chunks of at most `chunk_size` seconds from first start to last end.
 
-    The cut-and-merge of WhisperX (Bain et al., Interspeech 2023). A stretch that is longer by itself stays whole:
-    the detectors have cut before.
+    The cut-and-merge of WhisperX (Bain et al., Interspeech 2023), which joins over pauses of any length: what was said
+    after a long one is often dropped by the recognizer, and the pause filled with words that nobody said. A stretch that is
+    longer by itself stays whole: the detectors have cut before.
     """
     chunks: list[list[Span]] = []
     for span in speech:
-        if chunks and span[1] - chunks[-1][0][0] <= chunk_size:
+        if chunks and span[1] - chunks[-1][0][0] <= chunk_size and span[0] - chunks[-1][-1][1] <= pause_s:
             chunks[-1].append(span)
         else:
             chunks.append([span])

@@ -79,6 +79,7 @@ class ModelSet:
         self.vad_method: str = self._set["vad_method"]
         self.vad_onset: float = self._set["vad_onset"]
         self.vad_offset: float = self._set["vad_offset"]
+        self.vad_pause: float = self._set["vad_pause"]
         self.chunk_size: int = self._set["chunk_size"]
         self.nltk_data = (self._folder / self._set["nltk_data"]).resolve()
 

@@ -28,15 +28,12 @@ from .worker import WorkerProcess, demo_environment
 pytestmark = pytest.mark.xdist_group("every key")
 
 FILES = sorted(path.stem for path in (SAMPLES / "jobs").glob("*.json") if path.stem != "schema")
-GATES = {"compression_ratio_threshold", "log_prob_threshold", "no_speech_threshold"}
 
 # Of each file: what its warnings name, its artifacts, how many of its segments travel, the stages that it passes.
 WARNED: dict[str, set[str]] = {
-    "faster_whisper": GATES
-    | {"translation", "best_of", "condition_on_previous_text", "enable_vad", "suppress_tokens"}
+    "faster_whisper": {"translation", "best_of", "condition_on_previous_text", "enable_vad", "suppress_tokens"}
     | {"temperature_increment_on_fallback"},
-    "kod": {"temperature", "huggingface_access_token"},
-    "options": GATES | {"temperature"},
+    "kod": {"huggingface_access_token"},
     "voices": {"speaker_verification"},
 }
 ARTIFACTS = {
@@ -182,7 +179,7 @@ def test_without_a_language_its_probability_is_told(platform: Platform, submitte
 def test_debug_returns_the_options_as_the_job_asked_for_them(platform: Platform, submitted: dict[str, str]) -> None:
     asked = json.loads((SAMPLES / "jobs" / "options.json").read_text())["input"]
     debug = answer_of("options", platform, submitted)["debug"]
-    names = set(asked) - GATES - {"temperature", "audio_url", "model", "inline", "debug"}
+    names = set(asked) - {"audio_url", "model", "inline", "debug"}
     assert {name: debug["options"][name] for name in names} == {name: asked[name] for name in names}
     assert debug["options"]["model"] == "whisper"
     assert debug["peak_memory_mb"] > 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -16,11 +17,11 @@ import pytest
 from contract.platform import Platform
 from contract.worker import REPOSITORY, WorkerProcess
 from hub import Hub
-from pipeline import SAMPLES, configured, models, predictor
+from pipeline import SAMPLES, before_decoding, configured, models, predictor
 
 from predict import Predictor
 from scribe.diarizer import Diarization
-from scribe.engines.whisperx import WhisperXEngine
+from scribe.engines.batched import BatchedEngine
 from scribe.errors import GpuOutOfMemory
 from scribe.models import Models
 from scribe.settings import ROOT
@@ -54,15 +55,8 @@ class Counted:
 
 @pytest.fixture
 def inner(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
-    """Puts a stand-in before the speech model's decoding: stand_in(real, *arguments)."""
-    engine = models().engine(models().places.speech())
-    model = engine._pipeline.model
-    real = model.generate_segment_batched
-
-    def put(stand_in: Callable[..., Any]) -> None:
-        monkeypatch.setattr(model, "generate_segment_batched", lambda *a, **k: stand_in(real, *a, **k))
-
-    return put
+    """Puts a stand-in before the speech model's decoding: stand_in(real, features, prompts, **options)."""
+    return functools.partial(before_decoding, monkeypatch, models().engine(models().places.speech()))
 
 
 @pytest.fixture(scope="module")
@@ -177,11 +171,11 @@ def test_f3_with_every_model_here_the_hub_is_never_asked() -> None:
 def test_f4_memory_that_runs_out_halves_the_batch_with_a_warning(worker: Worker, inner: Callable[..., None]) -> None:
     sizes: list[int] = []
 
-    def above_one(real: Callable[..., Any], features: Any, *rest: Any, **more: Any) -> Any:
-        sizes.append(features.shape[0])
-        if features.shape[0] > 1:
+    def above_one(real: Callable[..., Any], features: Any, prompts: Any, **more: Any) -> Any:
+        sizes.append(len(prompts))
+        if len(prompts) > 1:
             raise RuntimeError("CUDA failed with error out of memory")
-        return real(features, *rest, **more)
+        return real(features, prompts, **more)
 
     plain = worker.ask(**QUICK, chunk_size=2)
     inner(above_one)
@@ -240,22 +234,27 @@ def test_f6_a_gpu_that_is_demanded_and_not_there_is_one_line_and_78(tmp_path: Pa
 
 
 def test_f7_a_job_that_dies_leaves_nothing_of_itself_to_the_next(worker: Worker, inner: Callable[..., None]) -> None:
-    seen: list[tuple[str, Any]] = []
+    seen: list[tuple[list[int], Any]] = []
 
-    def watched(real: Callable[..., Any], features: Any, tokenizer: Any, options: Any, **more: Any) -> Any:
-        seen.append((tokenizer.language_code, options))
-        if tokenizer.language_code == "fr":
+    def watched(real: Callable[..., Any], features: Any, prompts: list[list[int]], **options: Any) -> Any:
+        seen.append((prompts[0], options))
+        if len(seen) == 1:
             raise RuntimeError("CUDA out of memory")
-        return real(features, tokenizer, options, **more)
+        return real(features, prompts, **options)
 
     inner(watched)
-    first = worker.ask(**QUICK, language="fr", initial_prompt="a secret", hotwords="Zebulon", suppress_numerals=True)
+    plain = {**QUICK, "batch_size": 1}
+    first = worker.ask(**plain, language="fr", initial_prompt="a secret", hotwords="Zebulon", suppress_numerals=True)
     assert_failed(first, "gpu_out_of_memory")
-    second = worker.ask(**QUICK)
+    second = worker.ask(**plain)
     assert second["detected_language"] == "en"
     assert second["segments"]
-    language, options = seen[-1]
-    assert (language, options.initial_prompt, options.hotwords, options.suppress_tokens) == ("en", None, None, [-1])
+    (before, options), (prompt, later) = seen[0], seen[-1]
+    token = models().engine(models().places.speech())._model.hf_tokenizer.token_to_id
+    assert token("<|fr|>") in before
+    assert len(options["suppress_tokens"]) > 1
+    assert prompt == [token(f"<|{name}|>") for name in ("startoftranscript", "en", "transcribe", "notimestamps")]
+    assert later["suppress_tokens"] == [-1]
 
 
 def test_f8_nobody_heard_is_an_answer(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,14 +300,14 @@ def test_f9_of_two_speech_models_in_turn_the_old_one_has_left_before_the_new_one
     shutil.copytree(ROOT / "models" / "demo" / "whisper", other)
     own = Models(ModelSet(configured(allowed_models=(other,))), "cpu")
     alive: list[Any] = []
-    built = WhisperXEngine.__init__
+    built = BatchedEngine.__init__
 
-    def watched(engine: WhisperXEngine, *arguments: Any, **more: Any) -> None:
+    def watched(engine: BatchedEngine, *arguments: Any, **more: Any) -> None:
         assert [ref for ref in alive if ref() is not None] == []
         built(engine, *arguments, **more)
         alive.append(weakref.ref(engine))
 
-    monkeypatch.setattr(WhisperXEngine, "__init__", watched)
+    monkeypatch.setattr(BatchedEngine, "__init__", watched)
     for name in (None, other, None, other):
         own.engine(own.places.speech(name))
     assert len(alive) == 4

@@ -24,13 +24,21 @@ class SpeechOptions:
     initial_prompt: str | None = None
     hotwords: str | None = None
     suppress_numerals: bool = False
+    temperature: float = 0.0
+    compression_ratio_threshold: float = 2.4
+    log_prob_threshold: float = -1.0
+    no_speech_threshold: float = 0.6
 
 
 class Engine(Protocol):
     """A loaded speech model. Not safe for two jobs at once: the caller holds the GPU's lock.
 
-    `multilingual`: False for a model that writes English only, whatever language or task it is given.
+    `multilingual`: False for a model that writes English only, whatever language or task it is given. `batch_size`: the
+    chunks at once that suit the device when the model was loaded. `gated`: doubtful text is looked at again and marked.
     """
+
+    batch_size: int
+    gated: bool
 
     @property
     def multilingual(self) -> bool: ...

@@ -1,7 +1,7 @@
 """Transcript <-> whisperX's JSON shape, with what it lacks: speaker_label, speakers, duration, language_probability.
 
     {language, language_probability, duration, speakers: [{label, name, score, seconds, reason?, embedding?}],
-     segments: [{start, end, text, avg_logprob?, speaker?, speaker_label?, words?: [word]}], word_segments?: [word]}
+     segments: [{start, end, text, avg_logprob?, suspect?, speaker?, speaker_label?, words?: [word]}], word_segments?: [word]}
     word: {word, start, end, score, speaker?, speaker_label?, interpolated?, chars?}
 
 `speaker` is the name a reader sees; `speaker_label` is the diarizer's. A word carries its own `speaker_label` only
@@ -50,6 +50,8 @@ def _segment(segment: Segment, transcript: Transcript, words: bool) -> dict[str,
     shape = {"start": _rounded(segment.start), "end": _rounded(segment.end), "text": well_formed(segment.text)}
     if segment.avg_logprob is not None:
         shape["avg_logprob"] = _rounded(segment.avg_logprob)
+    if segment.suspect:
+        shape["suspect"] = [well_formed(reason) for reason in segment.suspect]
     if segment.label is not None:
         shape["speaker"] = _name(transcript, segment.label)
         shape["speaker_label"] = well_formed(segment.label)
@@ -134,6 +136,7 @@ class _SegmentShape(BaseModel):
     speaker: str | None = None
     speaker_label: str | None = None
     avg_logprob: float | None = None
+    suspect: tuple[str, ...] = ()
 
 
 class _EmbeddingShape(BaseModel):
@@ -214,6 +217,7 @@ def _read_segment(read: _SegmentShape, labels: Mapping[str, str]) -> Segment:
         ),
         label=label,
         avg_logprob=read.avg_logprob,
+        suspect=read.suspect,
     )
 
 
