@@ -16,9 +16,9 @@ FLOORS = {
     "gates coverage",
     1: "net fetch audio storage formats workspace weights progress log "
     "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading shelf hub machine viterbi spelling timing "
-    "turnstile",
+    "turnstile linking",
     2: "speaker_processing engines aligner stock_alignment diarizer embeddings vad doctor accelerator "
-    "activity sliding linking lane",
+    "activity sliding lane",
     3: "predict stages models recognition naming delivery intake companion",
     4: "rp_handler platform",
     5: "init_and_run client scribe_client",

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from pipeline import models, predicted, recording, voice
+from pipeline import models, predicted, recording, sound, voice
+from remembered import Remembered
+from scipy.optimize import linear_sum_assignment
 
 from scribe.audio import SAMPLE_RATE, Audio
+from scribe.diarizer import Diarizer
 from scribe.errors import GpuOutOfMemory
 from scribe.gpu_fault import gpu_failure
+from scribe.linking import layout
 from scribe.sliding import window_scores
+from scribe.transcript import Turn
 
 pytestmark = pytest.mark.xdist_group("models")
 
@@ -59,6 +66,55 @@ def test_nor_does_a_stage_of_a_call_with_a_channel_a_speaker(
     predicted(call, {"chunk_size": 5, "language": "en", "channels": "split", **NAMING}, [voice("Nina")])
     own = {str(channel.path) for channel in call}
     assert max(seconds for path, seconds in taken if path in own) < 20 < call[0].seconds / 2
+
+
+@pytest.fixture
+def ten_minutes() -> Audio:
+    """Three who talk, two who talk, and so on: four people. Whole seconds each, so that windows repeat."""
+    meeting, talk = (recording(name)[0] for name in ("meeting.mp3", "conversation.mp3"))
+    pieces = [a[: len(a) // SAMPLE_RATE * SAMPLE_RATE] for a in (meeting, talk, meeting, talk, meeting)]
+    return sound("ten-minutes", np.concatenate(pieces)[: 600 * SAMPLE_RATE])
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Diarizer:
+    """The demo diarizer; its networks hear each window once."""
+    diarizer = models().diarizer()
+    pipeline = diarizer._pipeline
+    monkeypatch.setattr(pipeline._segmentation, "infer", Remembered(pipeline._segmentation.infer))
+    monkeypatch.setitem(vars(pipeline), "_embedding", Remembered(pipeline._embedding))
+    return diarizer
+
+
+def test_blocks_give_ten_minutes_the_labels_of_one_piece(
+    ten_minutes: Audio, quick: Diarizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = quick.diarize(ten_minutes, lambda done: None)
+    monkeypatch.setattr("scribe.diarizer.LONG_S", 300.0)
+    monkeypatch.setattr("scribe.diarizer.layout", functools.partial(layout, block_s=200.0, overlap_s=40.0))
+    ticks: list[float] = []
+    blocks = quick.diarize(ten_minutes, lambda done: ticks.append(done or 0.0))
+    assert len({t.label for t in whole.turns}) == len({t.label for t in blocks.turns}) == 4
+    assert difference(whole.turns, blocks.turns) < 0.005
+    assert difference(whole.exclusive, blocks.exclusive) < 0.005
+    done = [t for t in ticks if t]
+    assert done == sorted(done)
+    assert done[-1] == pytest.approx(1.0)
+    two = quick.diarize(ten_minutes, lambda done: None, num_speakers=2)
+    assert len({t.label for t in two.turns}) == 2
+
+
+def difference(one: Sequence[Turn], other: Sequence[Turn]) -> float:
+    """The share of 10-ms frames that have not the same speakers, under the best translation of the labels."""
+    grids = []
+    for turns in (one, other):
+        labels = sorted({t.label for t in turns})
+        grid = np.zeros((60_000, len(labels)))
+        for t in turns:
+            grid[round(100 * t.start) : round(100 * t.end), labels.index(t.label)] = 1
+        grids.append(grid)
+    rows, columns = linear_sum_assignment(-grids[0].T @ grids[1])
+    return float((grids[0][:, rows] != grids[1][:, columns]).any(axis=1).mean())
 
 
 def test_a_gpu_that_is_full_is_told_as_such_though_pyannote_hides_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,9 @@ from .audio import SAMPLE_RATE, Audio
 from .embeddings import bounded_training, stacked_embeddings
 from .errors import GpuOutOfMemory
 from .gpu_fault import gpu_failure
+from .linking import Block, joined, layout, linked
 from .shelf import release_memory
-from .sliding import Waveform, suits, window_scores
+from .sliding import Excerpt, Waveform, grid_seconds, suits, window_scores
 from .transcript import Turn
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,10 @@ BATCHES = ("segmentation_batch_size", "embedding_batch_size")
 STEPS = {"segmentation": (0.0, 0.4), "embeddings": (0.4, 1.0)}
 # pyannote numbers its speakers in a signed byte, and from 128 on a number would be below zero.
 MOST_SPEAKERS = 127
+# Seconds beyond which a recording is diarized in blocks.
+LONG_S = 2 * 3600.0
+# Where the clustering names no distance of its own up to which two voices are one.
+FARTHEST = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,32 @@ class Diarizer:
 
         Halves the batches when they do not fit into the GPU's memory; at 1, what CUDA raises is raised.
         """
+        if self._parity or audio.seconds <= LONG_S:
+            places = [(0.0, audio.seconds)]
+            limits = {"num_speakers": num_speakers, "min_speakers": min_speakers, "max_speakers": max_speakers}
+        else:
+            places = layout(audio.seconds, grid_seconds(self._pipeline._segmentation))
+            limits = {"max_speakers": num_speakers or max_speakers}
+        if not self._parity and not limits.get("num_speakers"):
+            limits["max_speakers"] = limits["max_speakers"] or MOST_SPEAKERS
+        blocks = []
+        with self._batches_restored():
+            for number, (start, end) in enumerate(places):
+                blocks.append(self._block(audio, start, end, limits, _share(tick, number, len(places))))
+        if len(blocks) == 1:
+            return Diarization(blocks[0].turns, blocks[0].exclusive)
+        farthest = float(getattr(self._pipeline.clustering, "threshold", FARTHEST))
+        names = linked(blocks, farthest, num_speakers or min_speakers or 1, num_speakers or max_speakers)
+        return Diarization(*joined(blocks, names))
+
+    def _block(
+        self,
+        audio: Audio,
+        start: float,
+        end: float,
+        limits: dict[str, int | None],
+        tick: Callable[[float | None], None],
+    ) -> Block:
         import torch
 
         def hook(
@@ -84,33 +115,28 @@ class Diarizer:
             )
             tick(done)
 
-        if not self._parity and num_speakers is None:
-            max_speakers = max_speakers or MOST_SPEAKERS
-        waveform = torch.from_numpy(audio[:]).unsqueeze(0) if self._parity else Waveform(audio)
-        with self._batches_restored():
-            found = None
-            while found is None:
-                try:
-                    found = self._pipeline(
-                        {"waveform": waveform, "sample_rate": SAMPLE_RATE},
-                        num_speakers=num_speakers,
-                        min_speakers=min_speakers,
-                        max_speakers=max_speakers,
-                        hook=hook,
-                    )
-                except ValueError as error:
-                    # pyannote 4.0 counts the clusters of a recording without speakers as -1 and allocates so many.
-                    if "negative dimensions" in str(error):
-                        return Diarization()
+        excerpt = Excerpt(audio, round(start * SAMPLE_RATE), round(end * SAMPLE_RATE))
+        waveform = torch.from_numpy(excerpt[:]).unsqueeze(0) if self._parity else Waveform(excerpt)
+        found = None
+        while found is None:
+            try:
+                found = self._pipeline({"waveform": waveform, "sample_rate": SAMPLE_RATE}, hook=hook, **limits)
+            except ValueError as error:
+                # pyannote 4.0 counts the clusters of a recording without speakers as -1 and allocates so many.
+                if "negative dimensions" in str(error):
+                    return Block(start, end, (), (), {})
+                raise
+            except RuntimeError as error:
+                if not isinstance(gpu_failure(error), GpuOutOfMemory) or not self._halved():
                     raise
-                except RuntimeError as error:
-                    if not isinstance(gpu_failure(error), GpuOutOfMemory) or not self._halved():
-                        raise
-                if found is None:
-                    release_memory()
-        return Diarization(
-            _turns(found.speaker_diarization, audio.seconds),
-            _turns(found.exclusive_speaker_diarization, audio.seconds),
+            if found is None:
+                release_memory()
+        return Block(
+            start,
+            end,
+            _turns(found.speaker_diarization, start, end),
+            _turns(found.exclusive_speaker_diarization, start, end),
+            dict(zip(found.speaker_diarization.labels(), found.speaker_embeddings, strict=False)),
         )
 
     def _segmentations(self, file: Any, hook: Callable[..., None]) -> Any:
@@ -144,10 +170,15 @@ class Diarizer:
         return max(before) > 1
 
 
-def _turns(annotation: object, seconds: float) -> tuple[Turn, ...]:
-    """In time order, cut at the recording's end: the last analysis window reaches beyond it."""
+def _share(tick: Callable[[float | None], None], number: int, count: int) -> Callable[[float | None], None]:
+    """A tick for block `number` of `count`."""
+    return lambda done: tick(None if done is None else (number + done) / count)
+
+
+def _turns(annotation: object, start: float, end: float) -> tuple[Turn, ...]:
+    """On the recording's clock, in time order, cut at the block's end: the last analysis window reaches beyond it."""
     return tuple(
-        Turn(round(max(0.0, s.start), 3), round(min(seconds, s.end), 3), label)
+        Turn(round(max(start, start + s.start), 3), round(min(end, start + s.end), 3), label)
         for s, _, label in annotation.itertracks(yield_label=True)  # type: ignore[attr-defined]
-        if s.start < seconds
+        if start + s.start < end
     )

@@ -6,7 +6,9 @@ float32 at once; the windows, the batches and so the answers are pyannote's own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,27 @@ from .audio import SAMPLE_RATE, Audio
 Array = np.ndarray[Any, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Samples `start` to `stop` of a recording, as a recording of its own."""
+
+    audio: Audio
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, window: slice) -> Array:
+        """float32 of that window, counted from the excerpt's start."""
+        start, stop, _ = window.indices(len(self))
+        return self.audio[self.start + start : self.start + stop]
+
+
 class Waveform:
     """What pyannote's `Audio.crop` asks of a (channel, sample) tensor: its shape, and slices of it."""
 
-    def __init__(self, audio: Audio) -> None:
+    def __init__(self, audio: Audio | Excerpt) -> None:
         self.audio = audio
         self.shape = (1, len(audio))
 
@@ -36,7 +55,10 @@ def suits(inference: Any) -> bool:
 
 
 def window_scores(
-    inference: Any, audio: Audio, hook: Callable[[int, int], None], each: Callable[[Array], Array] = lambda s: s
+    inference: Any,
+    audio: Audio | Excerpt,
+    hook: Callable[[int, int], None],
+    each: Callable[[Array], Array] = lambda s: s,
 ) -> tuple[Array, bool]:
     """((windows, frames, classes) float32, whether the last window reaches beyond the recording).
 
@@ -64,12 +86,18 @@ def window_count(inference: Any, samples: int) -> tuple[int, bool]:
     return whole + cut, cut
 
 
+def grid_seconds(inference: Any) -> float:
+    """The least time by which the windows and their frames both come to lie as they lay."""
+    frame = round(inference.model.receptive_field.step * SAMPLE_RATE)
+    return math.lcm(_sizes(inference)[1], frame) / SAMPLE_RATE
+
+
 def _sizes(inference: Any) -> tuple[int, int]:
     """Samples of a window, and from one window to the next."""
     return inference.model.audio.get_num_samples(inference.duration), round(inference.step * SAMPLE_RATE)
 
 
-def _batches(inference: Any, audio: Audio, total: int, cut: bool) -> Iterator[tuple[int, Any]]:
+def _batches(inference: Any, audio: Audio | Excerpt, total: int, cut: bool) -> Iterator[tuple[int, Any]]:
     """(number of the first window, (windows, 1, samples) tensor). A cut window is a batch of its own, as pyannote has it:
     another batch's shape can round another way."""
     import torch

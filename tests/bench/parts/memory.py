@@ -83,11 +83,12 @@ def _memory_mb(what: str) -> float:
 def _answer_quickly(talk: Any) -> None:
     """Put an answer at once in place of every network of the demo models."""
     from pipeline import models
+    from remembered import Remembered
 
     engine, detector = models().engine(models().places.speech()), models().detector("pyannote")
     engine._pipeline.model.model = _Recognizer(engine._pipeline.model.model)
     inference: Any = detector._pipeline._segmentation  # type: ignore[attr-defined]
-    inference.infer = _remembered(inference.infer)
+    inference.infer = Remembered(inference.infer)
     aligner: Any = models().aligner("en")
     aligner._model = _by_length(aligner._model)
     _diarize_quickly(models().diarizer())
@@ -111,20 +112,6 @@ class _Recognizer:
         if self._found is None:
             self._found = self._model.generate(encoded, prompts, **options)
         return [self._found[number % len(self._found)] for number in range(len(prompts))]
-
-
-def _remembered(network: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A network that runs once over what repeats; windows are told apart by every hundredth sample."""
-    known: dict[bytes, Any] = {}
-
-    def infer(windows: Any) -> Any:
-        keys = [window[0, ::100].numpy().tobytes() for window in windows]
-        new = [number for number, key in enumerate(keys) if key not in known]
-        if new:
-            known.update(zip([keys[number] for number in new], network(windows[new]), strict=True))
-        return np.stack([known[key] for key in keys])
-
-    return infer
 
 
 def _by_length(network: Any) -> Callable[[Any], Any]:
