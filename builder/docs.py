@@ -33,8 +33,9 @@ ANSWER = {
     "language_probability": "0 to 1; null when the job named the language",
     "duration": "seconds of audio",
     "segments": "the transcript as far as `inline` asks for it: `start`, `end` (seconds), `text`, `avg_logprob`,"
-    " `suspect` (why the text may be invented; only where it may), with diarization `speaker` (name or label) and"
-    " `speaker_label`, with `inline: full` and `align_output` also `words`",
+    " `suspect` (why the text may be invented; only where it may), with diarization `speaker` (name or label),"
+    " `speaker_label` and, where somebody else speaks too, `overlap: true`; with `inline: full` and `align_output` also"
+    " `words`",
     "segments_total": "number of segments of the whole transcript",
     "truncated": "true when `segments` is not the whole transcript",
     "partial": "true when `deadline_s` ended the work early",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from scribe.assignment import assign_speakers
+from scribe.assignment import assign_speakers, assigned_as_by_whisperx
 from scribe.audio import Audio
 from scribe.companion import Companion
 from scribe.diarizer import Diarization
@@ -262,4 +262,6 @@ class _Pass:
             for label, spoken in sorted(seconds.items())
             for m in [matches.get(label)]
         ]
-        return assign_speakers(segments, found.exclusive, self._models.parity), speakers
+        if self._models.parity:
+            return assigned_as_by_whisperx(segments, found.turns), speakers
+        return assign_speakers(segments, found.exclusive, found.turns), speakers

@@ -70,9 +70,10 @@ def segments(draw) -> Segment:
         at = round(start + (end - start) * len(words) / 12, 3)
         score = draw(st.one_of(st.none(), st.floats(0, 1).map(lambda s: round(s, 3))))
         length = round(draw(st.floats(0, 3)), 3)
-        words.append(Word(text, at, round(at + length, 3), score, draw(LABELS), draw(st.booleans())))
+        flags = {"interpolated": draw(st.booleans()), "overlap": draw(st.booleans())}
+        words.append(Word(text, at, round(at + length, 3), score, draw(LABELS), **flags))
     text = " ".join(w.text for w in words) if words else draw(TEXTS)
-    return Segment(start, round(end, 3), text, tuple(words), label)
+    return Segment(start, round(end, 3), text, tuple(words), label, overlap=draw(st.booleans()))
 
 
 TRANSCRIPTS = st.builds(
@@ -218,11 +219,11 @@ def expressible(transcript: Transcript) -> Transcript:
 
 def test_json_has_whisperx_s_shape_with_names_and_labels():
     word = Word("Hi", 0.12345, 0.5, 0.98765, "SPEAKER_00", chars=({"char": "H", "start": 0.12345, "score": math.nan},))
-    filled = Word("you", 0.5, 0.9, None, "SPEAKER_00", interpolated=True)
+    filled = Word("you", 0.5, 0.9, None, "SPEAKER_00", interpolated=True, overlap=True)
     transcript = Transcript(
         "en",
         2.0,
-        (Segment(0.12345, 0.9, "Hi you", (word, filled), "SPEAKER_00"),),
+        (Segment(0.12345, 0.9, "Hi you", (word, filled), "SPEAKER_00", overlap=True),),
         (Speaker("SPEAKER_00", "Anna", 0.8123, 0.7),),
         0.99,
     )
@@ -239,6 +240,7 @@ def test_json_has_whisperx_s_shape_with_names_and_labels():
                 "text": "Hi you",
                 "speaker": "Anna",
                 "speaker_label": "SPEAKER_00",
+                "overlap": True,
                 "words": shape["word_segments"],
             }
         ],
@@ -251,7 +253,15 @@ def test_json_has_whisperx_s_shape_with_names_and_labels():
                 "speaker": "Anna",
                 "chars": [{"char": "H", "start": 0.123, "score": None}],
             },
-            {"word": "you", "start": 0.5, "end": 0.9, "score": None, "speaker": "Anna", "interpolated": True},
+            {
+                "word": "you",
+                "start": 0.5,
+                "end": 0.9,
+                "score": None,
+                "speaker": "Anna",
+                "overlap": True,
+                "interpolated": True,
+            },
         ],
     }
     short = whisperx_json.to_dict(transcript, words=False)
@@ -466,6 +476,14 @@ def test_right_to_left_text_survives_every_format():
     assert '<p dir="auto">' in FORMATS["html"].render(transcript, TextOptions())
 
 
+@pytest.mark.parametrize("aligned", [True, False])
+def test_the_page_shows_where_two_speak_at_once(aligned):
+    words = (Word("Yes", 0.0, 0.5), Word("no.", 0.5, 1.0, overlap=True)) if aligned else ()
+    shown = page.render(Transcript("en", 1.0, (Segment(0.0, 1.0, "Yes no.", words, overlap=True),)), TextOptions())
+    marked = [attrs["title"] for tag, attrs in Tags(shown).tags if "both" in (attrs.get("class") or "")]
+    assert marked == ["two speak at once"]
+
+
 @given(st.text(st.characters(), max_size=80))
 def test_one_line_is_one_line_and_clusters_lose_nothing(text):
     line = one_line(text)
@@ -507,7 +525,7 @@ def test_nothing_said_or_named_becomes_a_tag_of_the_page(transcript, options):
     found = Tags(page.render(transcript, options))
     assert {name for name, _ in found.tags} <= KNOWN
     assert [name for name, _ in found.tags].count("script") == 1
-    allowed = {"class", "data-t", "dir", "max", "value"}
+    allowed = {"class", "data-t", "dir", "max", "title", "value"}
     inside = found.tags[[name for name, _ in found.tags].index("main") + 1 : -1]
     assert all(set(attrs) <= allowed for _, attrs in inside)
     assert all(squeezed(one_line(s.text)) in squeezed("".join(found.text)) for s in transcript.segments)

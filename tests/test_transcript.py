@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from scribe.assignment import Floor, assign_speakers
+from scribe.assignment import Floor, assign_speakers, assigned_as_by_whisperx, crowded
 from scribe.transcript import (
     Segment,
     Speaker,
@@ -48,15 +48,12 @@ def overlaps(start: float, end: float, turns: list[Turn]) -> dict[str, int]:
 def is_tied(start: float, end: float, turns: list[Turn]) -> bool:
     """Whether two labels have an equal claim: then any answer is right."""
     heard = sorted(overlaps(start, end, turns).values(), reverse=True)
-    if heard:
-        return heard[1:2] == heard[:1]
-    distances = sorted((abs(round(100 * (t.start + t.end)) - round(100 * (start + end))), t.label) for t in turns)
-    return any(d == distances[0][0] and label != distances[0][1] for d, label in distances[1:])
+    return bool(heard) and heard[1:2] == heard[:1]
 
 
 @given(turns_lists, st.lists(spans(20), min_size=1, max_size=8))
 @often
-def test_words_and_segments_get_the_labels_that_whisperx_gives(
+def test_in_parity_words_and_segments_get_the_labels_that_whisperx_gives_and_nothing_is_cut(
     turns: list[Turn], words: list[tuple[float, float]]
 ) -> None:
     import pandas as pd
@@ -65,15 +62,16 @@ def test_words_and_segments_get_the_labels_that_whisperx_gives(
     asked = [w for w in sorted(words) if not is_tied(*w, turns)]
     assume(asked)
     frame = pd.DataFrame([{"start": t.start, "end": t.end, "speaker": t.label} for t in turns])
+    start, end = min(s for s, _ in asked), max(e for _, e in asked)
+    assume(not is_tied(start, end, turns))
     shape: dict[str, Any] = {
-        "segments": [{"start": s, "end": e, "words": [{"word": "x", "start": s, "end": e}]} for s, e in asked]
+        "segments": [{"start": start, "end": end, "words": [{"word": "x", "start": s, "end": e} for s, e in asked]}]
     }
-    theirs = assign_word_speakers(frame, shape, fill_nearest=True)["segments"]
-
-    aligned = assign_speakers([Segment(s, e, "x", (Word("x", s, e),)) for s, e in asked], turns, parity=True)
-    assert [s.words[0].label for s in aligned] == [s["words"][0]["speaker"] for s in theirs]
-    plain = assign_speakers([Segment(s, e, "x") for s, e in asked], turns, parity=True)
-    assert [s.label for s in plain] == [s["speaker"] for s in theirs]
+    (theirs,) = assign_word_speakers(frame, shape)["segments"]
+    words = tuple(Word("x", s, e) for s, e in asked)
+    (ours,) = assigned_as_by_whisperx([Segment(start, end, "x " * len(words), words)], turns)
+    assert [w.label for w in ours.words] == [w.get("speaker") for w in theirs["words"]]
+    assert ours.label == theirs.get("speaker")
 
 
 def test_without_turns_nobody_is_named() -> None:
@@ -137,13 +135,91 @@ def test_a_single_word_amid_another_s_speech_is_that_other_s_unless_its_own_turn
     segment = said((0.2, 0.8), (1.0, 1.6), (1.8, 2.4))
     found = "".join(w.label or "?" for s in assign_speakers([segment], turns) for w in s.words)
     assert found == labels, why
-    assert "".join(w.label or "?" for s in assign_speakers([segment], turns, parity=True) for w in s.words)[1] == "B"
+    assert "".join(w.label or "?" for w in assigned_as_by_whisperx([segment], turns)[0].words)[1] == "B"
 
 
 def test_a_word_after_a_pause_is_not_taken_for_flicker() -> None:
     segment = said((0.2, 0.8), (3.0, 3.6), (3.8, 4.4))
     turns = [Turn(0, 0.9, "A"), Turn(3.2, 3.6, "B"), Turn(3.7, 9, "A")]
     assert [w.label for s in assign_speakers([segment], turns) for w in s.words] == ["A", "B", "A"]
+
+
+@pytest.mark.parametrize(
+    ("turns", "labels", "why"),
+    [
+        ([Turn(0, 1.9, "A"), Turn(2.1, 9, "B")], "AAA", "the change is where the sentence ends, not a word before it"),
+        ([Turn(0, 1.7, "A"), Turn(1.75, 9, "B")], "AAB", "a turn covers the last word"),
+        (
+            [Turn(0, 0.5, "B"), Turn(0.5, 9, "A")],
+            "AAA",
+            "the change is where the sentence begins, not a word behind it",
+        ),
+    ],
+)
+def test_the_first_or_last_word_of_a_sentence_is_whoever_s_the_sentence_is(
+    turns: list[Turn], labels: str, why: str
+) -> None:
+    segment = said((0.2, 0.8), (1.0, 1.6), (1.8, 2.4))
+    assert "".join(w.label or "?" for s in assign_speakers([segment], turns) for w in s.words) == labels, why
+
+
+def test_a_sentence_of_one_word_or_two_keeps_the_speakers_it_was_heard_from() -> None:
+    turns = [Turn(0, 1.2, "A"), Turn(1.2, 1.6, "B"), Turn(1.6, 9, "A")]
+    assert [s.label for s in assign_speakers([said((0.2, 0.8)), said((1.1, 1.7)), said((1.8, 2.4))], turns)] == list(
+        "ABA"
+    )
+
+
+def test_a_segment_without_words_is_cut_at_the_ends_of_its_sentences() -> None:
+    segment = Segment(0, 8, " Who is there? It is 3.5 me. Come in!", avg_logprob=-0.1)
+    turns = [Turn(0, 3.4, "A"), Turn(3.4, 6, "B"), Turn(6, 8, "A")]
+    cut = assign_speakers([segment], turns)
+    assert [(s.text, s.label, s.words, s.avg_logprob) for s in cut] == [
+        ("Who is there?", "A", (), -0.1),
+        ("It is 3.5 me.", "B", (), -0.1),
+        ("Come in!", "A", (), -0.1),
+    ]
+    assert [a.end == b.start for a, b in itertools.pairwise(cut)] == [True, True]
+    assert (cut[0].start, cut[-1].end) == (0, 8)
+    assert [s.text for s in assign_speakers([Segment(0, 4, "谁？是我。")], [Turn(0, 2, "A"), Turn(2, 4, "B")])] == [
+        "谁？",
+        "是我。",
+    ]
+    assert [s.text for s in assign_speakers([segment], [Turn(0, 9, "A")])] == [segment.text]
+    assert [s.label for s in assigned_as_by_whisperx([segment], turns)] == ["A"]
+
+
+def test_a_word_during_which_two_speak_is_marked_and_so_is_its_segment() -> None:
+    turns = [Turn(0, 4, "A"), Turn(3, 5, "B")]
+    words = tuple(Word("x", n, n + 0.9) for n in range(5))
+    cut = assign_speakers([Segment(0, 5, "x x x x x", words)], [Turn(0, 4, "A"), Turn(4, 5, "B")], turns)
+    assert [w.overlap for s in cut for w in s.words] == [False, False, False, True, False]
+    assert [(s.label, s.overlap) for s in cut] == [("A", True), ("B", False)]
+    (whole,) = assign_speakers(
+        [Segment(0, 5, "x", (Word("x", 2.8, 3.3), Word("x", 3.9, 4.5)))], [Turn(0, 9, "A")], turns
+    )
+    assert [w.overlap for w in whole.words] == [True, False], "half of the word or more"
+    assert [s.overlap for s in assign_speakers([Segment(3, 4, "x.")], [Turn(0, 9, "A")], turns)] == [True]
+    assert not any(s.overlap for s in assign_speakers([Segment(0, 5, "x", words)], [Turn(0, 9, "A")]))
+
+
+@given(turns_lists)
+@often
+def test_two_speak_exactly_where_it_is_neither_silent_nor_one_alone(turns: list[Turn]) -> None:
+    found = crowded(turns)
+    assert all(a < b for a, b in found)
+    assert all(a[1] < b[0] for a, b in itertools.pairwise(found))
+    for tenth in range(350):
+        middle = tenth / 10 + 0.05
+        speak = {t.label for t in turns if t.start < middle < t.end}
+        assert any(a < middle < b for a, b in found) == (len(speak) > 1)
+
+
+def test_a_segment_is_cut_as_it_was_written() -> None:
+    text = "  你好 ，iPhone。 谁？ "
+    words = tuple(Word(w, n, n + 1) for n, w in enumerate(["你", "好", "，", "iPhone。", "谁？"]))
+    cut = assign_speakers([Segment(0, 5, text, words)], [Turn(0, 2, "A"), Turn(2, 9, "B")])
+    assert [s.text for s in cut] == ["你好", "，iPhone。 谁？"]
 
 
 def test_an_uncut_segment_keeps_its_text_and_times() -> None:

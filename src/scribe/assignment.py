@@ -1,23 +1,32 @@
 """Who said which word: turns laid over words, pure.
 
-Each word gets the label of whoever speaks most in it, or of the nearest turn. Two things are better than whisperX's, and
-left out in parity: *nearest* is measured to a turn's edges, not between middles (a long turn that ends just before a word
-is nearer than a short one further off); and a single word amid another's speech is that other's, unless a turn of its
-own covers it (whisperX issues #470, #640: flicker at the edges of turns).
+Each word gets the label of whoever speaks most in it, or of the nearest turn; segments are cut where the label changes.
+What is better than whisperX's, and left out in parity:
+
+* *nearest* is measured to a turn's edges, not between middles (a long turn that ends just before a word is nearer than a
+  short one further off), and every word gets a label;
+* a single word amid another's speech, or at the edge of another's sentence, is that other's, unless a turn of its own
+  covers it (whisperX issues #470, #640: flicker at the edges of turns);
+* a segment without words is cut too, at the ends of its sentences (m-bain/whisperX#316: half a minute as one speaker's);
+* a word during most of which two speak is marked `overlap`: its label and its text are the less sure.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from .transcript import Segment, Turn, Word
+from .transcript import Segment, Span, Turn, Word, speaking, words_with_times
 
 # The part of a single word that its own turn must cover to stand amid another's speech.
 COVERED = 0.8
 # Seconds between two words beyond which they are not one flow of speech.
 PAUSE_S = 1.0
+# The part of a word during which two speak: less is one breaking in on the other's last sound.
+CROWDED = 0.5
+_SENTENCE = re.compile(r".+?(?:[.?!؟।…]+(?=\s|$)|[。？！]+|$)", re.DOTALL)
 
 
 class Floor:
@@ -27,7 +36,6 @@ class Floor:
         ordered = sorted(turns, key=lambda t: (t.start, t.end))
         self._turns = [(t.start, t.end, t.label) for t in ordered]
         self._starts = [t.start for t in ordered]
-        self._middles = sorted(((t.start + t.end) / 2, i) for i, t in enumerate(ordered))
         self._longest = max((t.end - t.start for t in ordered), default=0.0)
 
     def heard(self, start: float, end: float) -> dict[str, float]:
@@ -42,24 +50,18 @@ class Floor:
                 found[label] = found.get(label, 0.0) + overlap
         return found
 
-    def label(self, start: float, end: float, by_middle: bool = False) -> str | None:
-        """Whoever speaks most in the span, else the nearest turn's; None only when there are no turns.
-
-        `by_middle`: nearest between the middles of span and turn, as whisperX's `fill_nearest`.
-        """
+    def most(self, start: float, end: float) -> str | None:
+        """Whoever speaks most in the span; None when nobody does."""
         heard = self.heard(start, end)
-        if heard:
-            return max(heard, key=heard.__getitem__) if len(heard) > 1 else next(iter(heard))
-        if not self._turns:
-            return None
-        return self._by_middle((start + end) / 2) if by_middle else self._by_edge(start, end)
+        if len(heard) > 1:
+            return max(heard, key=heard.__getitem__)
+        return next(iter(heard), None)
 
-    def _by_middle(self, middle: float) -> str:
-        at = bisect.bisect_left(self._middles, (middle, -1))
-        near = min(self._middles[max(0, at - 1) : at + 1], key=lambda m: abs(m[0] - middle))
-        return self._turns[near[1]][2]
+    def label(self, start: float, end: float) -> str | None:
+        """Whoever speaks most in the span, else the nearest turn's; None only when there are no turns."""
+        return self.most(start, end) or (self._nearest(start, end) if self._turns else None)
 
-    def _by_edge(self, start: float, end: float) -> str:
+    def _nearest(self, start: float, end: float) -> str:
         """Nobody speaks in the span: the last turn to end before it, or the first to begin after."""
         at = bisect.bisect_left(self._starts, end)
         before = range(bisect.bisect_left(self._starts, self._starts[at - 1] - self._longest), at) if at else range(0)
@@ -69,36 +71,81 @@ class Floor:
         return self._turns[min(distances)[1]][2]
 
 
-def assign_speakers(segments: Iterable[Segment], turns: Sequence[Turn], parity: bool = False) -> list[Segment]:
+def assign_speakers(segments: Iterable[Segment], turns: Sequence[Turn], spoken: Sequence[Turn] = ()) -> list[Segment]:
     """Label every word and segment, and cut segments where the speaker changes.
 
-    A segment without words (not aligned) cannot be cut and gets the label of whoever speaks most in it.
+    `turns` lie beside each other; `spoken` may overlap, and where two of them do, words are marked.
     """
-    floor = Floor(turns)
+    floor, crowd = Floor(turns), Floor(Turn(a, b, "") for a, b in crowded(spoken))
     labelled: list[Segment] = []
     for segment in segments:
-        if not segment.words:
-            labelled.append(replace(segment, label=floor.label(segment.start, segment.end, parity)))
-            continue
-        labels = [floor.label(w.start, w.end, parity) for w in segment.words]
-        if not parity:
-            labels = _without_flicker(segment.words, labels, floor)
-        words = [
-            Word(w.text, w.start, w.end, w.score, label, w.interpolated, w.chars)
-            for w, label in zip(segment.words, labels, strict=True)
-        ]
-        labelled.extend(_cut_at_changes(segment, words))
+        if segment.words:
+            labelled.extend(_cut(segment, _labelled(segment.words, floor, crowd)))
+        else:
+            guessed = [replace(w, label=floor.label(w.start, w.end)) for w in _sentences(segment)]
+            labelled.extend(replace(s, words=()) for s in _cut(segment, _marked(guessed, crowd)))
     return labelled
 
 
+def assigned_as_by_whisperx(segments: Iterable[Segment], turns: Sequence[Turn]) -> list[Segment]:
+    """whisperX's own answer, for parity: segments stay whole, and where nobody is heard nobody is named."""
+    floor = Floor(turns)
+    return [
+        replace(
+            s,
+            label=floor.most(s.start, s.end),
+            words=tuple(replace(w, label=floor.most(w.start, w.end)) for w in s.words),
+        )
+        for s in segments
+    ]
+
+
+def crowded(turns: Iterable[Turn]) -> list[Span]:
+    """The spans in which two or more speak, in order, none touching the next."""
+    found: list[Span] = []
+    for left, right, labels in speaking(turns):
+        if len(labels) > 1:
+            if found and found[-1][1] == left:
+                found[-1] = (found[-1][0], right)
+            else:
+                found.append((left, right))
+    return found
+
+
+def _labelled(words: Sequence[Word], floor: Floor, crowd: Floor) -> list[Word]:
+    labels = _without_flicker(words, [floor.label(w.start, w.end) for w in words], floor)
+    return _marked(
+        [
+            Word(w.text, w.start, w.end, w.score, label, w.interpolated, w.chars)
+            for w, label in zip(words, labels, strict=True)
+        ],
+        crowd,
+    )
+
+
+def _marked(words: list[Word], crowd: Floor) -> list[Word]:
+    for i, word in enumerate(words):
+        shared = crowd.heard(word.start, word.end)
+        if shared and shared[""] >= CROWDED * (word.end - word.start):
+            words[i] = replace(word, overlap=True)
+    return words
+
+
 def _without_flicker(words: Sequence[Word], labels: list[str | None], floor: Floor) -> list[str | None]:
-    """The labels, single words amid another's speech given to that other where no turn of their own covers them."""
-    calm = list(labels)
-    for i in range(1, len(words) - 1):
-        label, around = calm[i], calm[i - 1]
-        if label is None or label == around or around is None or labels[i + 1] != around:
+    """The labels, single words given to whoever speaks around them where no turn of their own covers them.
+
+    Around the first or last word of a sentence are the two beside it.
+    """
+    calm, last = list(labels), len(words) - 1
+    if last < 2:
+        return calm
+    for i, label in enumerate(labels):
+        before, behind = (i - 1, i + 1) if 0 < i < last else (1, 2) if i == 0 else (last - 2, last - 1)
+        around = calm[before]
+        if label is None or label == around or around is None or labels[behind] != around:
             continue
-        if words[i].start - words[i - 1].end > PAUSE_S or words[i + 1].start - words[i].end > PAUSE_S:
+        near = [n for n in (i - 1, i + 1) if 0 <= n <= last]
+        if any(max(words[n].start - words[i].end, words[i].start - words[n].end) > PAUSE_S for n in near):
             continue
         start, end = words[i].start, words[i].end
         if floor.heard(start, end).get(label, 0.0) < COVERED * (end - start):
@@ -106,28 +153,36 @@ def _without_flicker(words: Sequence[Word], labels: list[str | None], floor: Flo
     return calm
 
 
-def _cut_at_changes(segment: Segment, words: list[Word]) -> list[Segment]:
+def _sentences(segment: Segment) -> list[Word]:
+    """A segment's sentences as if each were a word, its time shared by their letters."""
+    texts = [found.strip() for found in _SENTENCE.findall(segment.text) if found.strip()] or [segment.text]
+    timed = words_with_times([{"word": text} for text in texts], segment.start, segment.end)
+    return [Word(w["word"], w["start"], w["end"]) for w in timed]
+
+
+def _cut(segment: Segment, words: Sequence[Word]) -> Iterator[Segment]:
     runs: list[list[Word]] = []
     for word in words:
         if runs and runs[-1][-1].label == word.label:
             runs[-1].append(word)
         else:
             runs.append([word])
-    if len(runs) == 1:
-        return [replace(segment, words=tuple(words), label=words[0].label)]
-    return [
-        replace(
-            segment,
-            start=run[0].start,
-            end=run[-1].end,
-            text=_text_of(run, segment.text),
-            words=tuple(run),
-            label=run[0].label,
-        )
-        for run in runs
-    ]
+    texts = [segment.text] if len(runs) == 1 else _texts(runs, segment.text)
+    for run, text in zip(runs, texts, strict=True):
+        found = replace(segment, text=text, words=tuple(run), label=run[0].label, overlap=any(w.overlap for w in run))
+        yield found if len(runs) == 1 else replace(found, start=run[0].start, end=run[-1].end)
 
 
-def _text_of(words: Sequence[Word], original: str) -> str:
-    """Join as the segment was written: scripts without spaces have none between their words either."""
-    return (" " if " " in original.strip() else "").join(w.text for w in words)
+def _texts(runs: Sequence[Sequence[Word]], original: str) -> list[str]:
+    """The text of each run as it was written, its words found again in order."""
+    starts, at = [], 0
+    for run in runs:
+        for n, word in enumerate(run):
+            place = original.find(word.text, at)
+            if place < 0:
+                return [(" " if " " in original.strip() else "").join(w.text for w in r) for r in runs]
+            if n == 0:
+                starts.append(place)
+            at = place + len(word.text)
+    starts[0] = 0
+    return [original[a:b].strip() for a, b in zip(starts, [*starts[1:], len(original)], strict=True)]

@@ -7,7 +7,7 @@ Times are seconds from the start of the recording. A *turn* is a stretch in whic
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,8 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word with its times. `score` is the aligner's confidence, 0 to 1, None where it heard nothing."""
+    """One word with its times. `score` is the aligner's confidence, 0 to 1, None where it heard nothing and the word is
+    `interpolated`; `overlap`: two speak during most of it."""
 
     text: str
     start: float
@@ -34,6 +35,7 @@ class Word:
     label: str | None = None
     interpolated: bool = False
     chars: tuple[Mapping[str, Any], ...] = ()
+    overlap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Segment:
     """A stretch of text by (after diarization) one speaker; `words` is empty until the aligner has run.
 
     `suspect`: why the text may be invented (gates.py); empty for what can be trusted.
+    `overlap`: somebody else speaks too during a part of it.
     """
 
     start: float
@@ -50,6 +53,7 @@ class Segment:
     label: str | None = None
     avg_logprob: float | None = None
     suspect: tuple[str, ...] = ()
+    overlap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,20 @@ def talk_seconds(turns: Iterable[Turn]) -> dict[str, float]:
 
 def alone(turns: Sequence[Turn]) -> dict[str, list[Span]]:
     """Per label the spans in which nobody else speaks, in order: the clean speech that a voice is known by."""
+    spans: dict[str, list[Span]] = {t.label: [] for t in turns}
+    for left, right, labels in speaking(turns):
+        if len(labels) != 1:
+            continue
+        own = spans[labels[0]]
+        if own and own[-1][1] == left:
+            own[-1] = (own[-1][0], right)
+        else:
+            own.append((left, right))
+    return spans
+
+
+def speaking(turns: Iterable[Turn]) -> Iterator[tuple[float, float, list[str]]]:
+    """(start, end, who speaks then) from one edge of a turn to the next, in order; stretches of silence are among them."""
     # A turn that the recording's end cut down to nothing closes before it opens.
     lasting = [t for t in turns if t.end > t.start]
     edges = sorted({t.start for t in lasting} | {t.end for t in lasting})
@@ -153,18 +171,9 @@ def alone(turns: Sequence[Turn]) -> dict[str, list[Span]]:
         opening.setdefault(turn.start, []).append(turn.label)
         closing.setdefault(turn.end, []).append(turn.label)
     active: dict[str, int] = {}
-    spans: dict[str, list[Span]] = {t.label: [] for t in turns}
     for left, right in zip(edges, edges[1:], strict=False):
         for label in closing.get(left, []):
             active[label] -= 1
         for label in opening.get(left, []):
             active[label] = active.get(label, 0) + 1
-        speaking = [label for label, count in active.items() if count > 0]
-        if len(speaking) != 1:
-            continue
-        own = spans[speaking[0]]
-        if own and own[-1][1] == left:
-            own[-1] = (own[-1][0], right)
-        else:
-            own.append((left, right))
-    return spans
+        yield left, right, [label for label, count in active.items() if count > 0]

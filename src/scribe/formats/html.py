@@ -105,19 +105,20 @@ def _words(paragraph: Paragraph) -> str:
     spans: list[str] = []
     last = ""
     for segment in paragraph.segments:
-        for n, (text, start, space) in enumerate(_timed(segment)):
-            apart = space if n else not (last and unspaced(last) and unspaced(text[0]))
-            spans.append(f'{" " if apart and last else ""}<span data-t="{_seconds(start)}">{html.escape(text)}</span>')
+        for n, (text, start, space, overlap) in enumerate(_timed(segment)):
+            apart = " " if last and (space if n else not (unspaced(last) and unspaced(text[0]))) else ""
+            both = ' class="both" title="two speak at once"' if overlap else ""
+            spans.append(f'{apart}<span data-t="{_seconds(start)}"{both}>{html.escape(text)}</span>')
             last = text[-1]
     return "".join(spans)
 
 
-def _timed(segment: Segment) -> Iterable[tuple[str, float, bool]]:
+def _timed(segment: Segment) -> Iterable[tuple[str, float, bool, bool]]:
     """What can be clicked. Times of words that nobody aligned would be guesses: then it is the segment."""
     if segment.words:
-        return ((text, start, space) for text, start, _, space, _ in words_of(segment))
+        return ((text, start, space, overlap) for text, start, _, space, _, overlap in words_of(segment))
     text = one_line(segment.text)
-    return [(text, segment.start, True)] if text else []
+    return [(text, segment.start, True, segment.overlap)] if text else []
 
 
 def _seconds(seconds: float) -> str:

@@ -1,11 +1,13 @@
 """Transcript <-> whisperX's JSON shape, with what it lacks: speaker_label, speakers, duration, language_probability.
 
     {language, language_probability, duration, speakers: [{label, name, score, seconds, reason?, embedding?}],
-     segments: [{start, end, text, avg_logprob?, suspect?, speaker?, speaker_label?, words?: [word]}], word_segments?: [word]}
-    word: {word, start, end, score, speaker?, speaker_label?, interpolated?, chars?}
+     segments: [{start, end, text, avg_logprob?, suspect?, speaker?, speaker_label?, overlap?, words?: [word]}],
+     word_segments?: [word]}
+    word: {word, start, end, score, speaker?, speaker_label?, overlap?, interpolated?, chars?}
 
 `speaker` is the name a reader sees; `speaker_label` is the diarizer's. A word carries its own `speaker_label` only
-where it differs from its segment's. Times are seconds with three decimals.
+where it differs from its segment's. `overlap` (somebody else speaks too) and `interpolated`
+(the aligner did not hear it) are there only when true. Times are seconds with three decimals.
 """
 
 from __future__ import annotations
@@ -55,6 +57,8 @@ def _segment(segment: Segment, transcript: Transcript, words: bool) -> dict[str,
     if segment.label is not None:
         shape["speaker"] = _name(transcript, segment.label)
         shape["speaker_label"] = well_formed(segment.label)
+    if segment.overlap:
+        shape["overlap"] = True
     if words and segment.words:
         shape["words"] = [_word(w, segment.label, transcript) for w in segment.words]
     return shape
@@ -71,6 +75,8 @@ def _word(word: Word, segment_label: str | None, transcript: Transcript) -> dict
         shape["speaker"] = _name(transcript, word.label)
         if word.label != segment_label:
             shape["speaker_label"] = well_formed(word.label)
+    if word.overlap:
+        shape["overlap"] = True
     if word.interpolated:
         shape["interpolated"] = True
     if word.chars:
@@ -125,6 +131,7 @@ class _WordShape(BaseModel):
     speaker: str | None = None
     speaker_label: str | None = None
     interpolated: bool = False
+    overlap: bool = False
     chars: list[dict[str, Any]] = Field(default_factory=list)
 
 
@@ -137,6 +144,7 @@ class _SegmentShape(BaseModel):
     speaker_label: str | None = None
     avg_logprob: float | None = None
     suspect: tuple[str, ...] = ()
+    overlap: bool = False
 
 
 class _EmbeddingShape(BaseModel):
@@ -212,12 +220,14 @@ def _read_segment(read: _SegmentShape, labels: Mapping[str, str]) -> Segment:
                 label=_label(shape, read.speaker, label, labels),
                 interpolated=word["interpolated"],
                 chars=tuple(word["chars"]),
+                overlap=word["overlap"],
             )
             for word, shape in zip(words, read.words, strict=True)
         ),
         label=label,
         avg_logprob=read.avg_logprob,
         suspect=read.suspect,
+        overlap=read.overlap,
     )
 
 

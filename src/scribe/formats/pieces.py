@@ -34,7 +34,7 @@ def pieces_of(segment: Segment, width: int) -> Iterator[Piece]:
     Times never run backwards, whatever the aligner said.
     """
     clock = milliseconds(segment.start)
-    for text, start, end, space, label in words_of(segment):
+    for text, start, end, space, label, _ in words_of(segment):
         start = max(clock, milliseconds(start))
         end = max(start, milliseconds(end))
         clock = end
@@ -125,8 +125,8 @@ def _filled(pieces: Sequence[Piece], width: int) -> Lines:
     return tuple(tuple(line) for line in lines)
 
 
-def words_of(segment: Segment) -> Iterator[tuple[str, float, float, bool, str | None]]:
-    """(text, start, end in seconds, space before, label) of each word that shows anything.
+def words_of(segment: Segment) -> Iterator[tuple[str, float, float, bool, str | None, bool]]:
+    """(text, start, end in seconds, space before, label, whether two speak) of each word that shows anything.
 
     Without the aligner's words the segment's text is cut and its time shared by characters.
     """
@@ -138,7 +138,7 @@ def words_of(segment: Segment) -> Iterator[tuple[str, float, float, bool, str | 
         for token, space in tokens:
             start = segment.start + seconds * passed / total
             passed += len(token)
-            yield token, start, segment.start + seconds * passed / total, space, segment.label
+            yield token, start, segment.start + seconds * passed / total, space, segment.label, segment.overlap
         return
     at = 0
     for word in segment.words:
@@ -152,7 +152,7 @@ def words_of(segment: Segment) -> Iterator[tuple[str, float, float, bool, str | 
             at = found + len(shown)
         else:
             space = not (unspaced(shown[0]) and at > 0 and unspaced(text[at - 1]))
-        yield shown, word.start, word.end, space, word.label if word.label is not None else segment.label
+        yield shown, word.start, word.end, space, word.label if word.label is not None else segment.label, word.overlap
 
 
 def _tokens(text: str) -> list[tuple[str, bool]]:
