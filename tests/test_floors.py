@@ -15,7 +15,8 @@ FLOORS = {
     0: "transcript assignment job errors settings redact result sample foreign destination languages notice problems report gpu_fault "
     "gates coverage",
     1: "net fetch audio storage formats workspace weights progress log "
-    "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading shelf hub machine viterbi spelling timing "
+    "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading shelf hub machine viterbi spelling "
+    "foresight timing "
     "turnstile linking",
     2: "speaker_processing engines aligner stock_alignment diarizer embeddings vad doctor accelerator "
     "activity sliding lane",

@@ -7,6 +7,7 @@ useless, and is quick: a worker that fails it is replaced.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -206,8 +207,12 @@ class Doctor:
                 noise = np.random.default_rng(0).normal(0, 30, SAMPLE_RATE).astype("<i2")
                 (Path(folder) / "noise.pcm").write_bytes(noise.tobytes())
                 audio, chunk = Audio(Path(folder) / "noise.pcm", SAMPLE_RATE), Chunk(0.0, 1.0, ((0.0, 1.0),))
+                # One look: what the model makes of noise is of no interest.
+                options = SpeechOptions(
+                    batch_size=1, beam_size=1, compression_ratio_threshold=math.inf, log_prob_threshold=-math.inf
+                )
                 models.engine(models.places.speech()).transcribe(
-                    audio, [chunk], "en", SpeechOptions(batch_size=1), lambda segment: None, lambda fraction: None
+                    audio, [chunk], "en", options, lambda segment: None, lambda fraction: None
                 )
         except (WorkerError, OSError) as error:
             remedy = error.remedy if isinstance(error, WorkerError) else "Give TMPDIR room."

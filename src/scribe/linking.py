@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from .transcript import Turn
 
@@ -83,6 +82,8 @@ def linked(blocks: Sequence[Block], farthest: float, fewest: int = 1, most: int 
 
 def same_by_time(before: Block, after: Block) -> list[tuple[str, str]]:
     """Pairs (label of `before`, label of `after`) who talk at the same times where the blocks overlap; each at most once."""
+    from scipy.optimize import linear_sum_assignment
+
     start, end = after.start, before.end
     spans = [_spans(block, start, end) for block in (before, after)]
     labels = [list(s) for s in spans]

@@ -15,6 +15,7 @@ from .engines.batched import BatchedEngine
 from .engines.whisper import WhisperEngine
 from .engines.whisperx import WhisperXEngine
 from .errors import ModelNotFound
+from .foresight import Foresight
 from .hub import bring
 from .loading import loading
 from .machine import usable_cores
@@ -45,6 +46,7 @@ class Models:
         self._token = token
         self._vad_weights = vad_weights
         self._shelf = Shelf()
+        self._foresight = Foresight()
         self._local_only = places.is_local
         self._threads = usable_cores()
         places.admit_code()
@@ -54,6 +56,7 @@ class Models:
 
     def warm(self, stages: Sequence[str]) -> None:
         """Load before the first job what the operator named: asr, align, diarization, speakers."""
+        self.foresee(self.places.vad_method if "asr" in stages else "silero", [s for s in stages if s != "asr"])
         if "asr" in stages:
             self.engine(self.places.speech())
             self.detector(self.places.vad_method)
@@ -63,6 +66,11 @@ class Models:
             self.diarizer()
         if "speakers" in stages:
             self.encoder()
+
+    def foresee(self, vad_method: str, stages: Sequence[str]) -> None:
+        """Begin to import what the detector and the `stages` (align, diarization, speakers) will need."""
+        if not self.parity:
+            self._foresight.begin([vad_method, *stages] if vad_method == "pyannote" else stages)
 
     def engine(self, place: Location) -> WhisperEngine:
         """The speech model; another one that is loaded leaves first, so that never two are in memory."""
@@ -83,6 +91,7 @@ class Models:
         with loading("voice activity model", method):
             if method == "silero":
                 return self._shelf.get("vad:silero", lambda: SileroDetector(pause_s, self.parity))
+            self._foresight.wait()
             return self._shelf.get(
                 "vad:pyannote", lambda: PyannoteDetector(self.device, self._vad_weights, pause_s, self.parity)
             )
@@ -92,6 +101,7 @@ class Models:
         place = self.places.aligner(language)
         if place is None and not self.places.covers(language):
             raise ModelNotFound(f"the model set has no alignment model for '{language}'", {"language": language})
+        self._foresight.wait()
         with loading("alignment model", place.name if place else f"whisperX's choice for '{language}'"):
             return self._shelf.get(
                 f"align:{language}",
@@ -108,6 +118,7 @@ class Models:
     def diarizer(self) -> Diarizer:
         """The diarization pipeline."""
         place = self.places.diarization
+        self._foresight.wait()
         with loading("diarization model", place.name):
             return self._shelf.get(
                 "diarize", lambda: Diarizer(self._here(place), self.device, self._token, self.parity)
@@ -116,6 +127,7 @@ class Models:
     def encoder(self) -> SpeakerEncoder:
         """The speaker encoder."""
         place = self.places.speaker.location
+        self._foresight.wait()
         with loading("speaker model", place.name):
             return self._shelf.get(
                 "speaker", lambda: SpeakerEncoder(self._here(place), self.places.speaker.location.identity, self.device)

@@ -61,8 +61,9 @@ def recognize(
 
     with stages.enter("transcribe"):
         with stages.timed("load"):
-            detector = models.detector(how.vad_method)
+            # In this order: while the weights are read, what pyannote's detector stands on is imported.
             engine = stages.with_room(lambda: models.engine(place), make_room)
+            detector = models.detector(how.vad_method)
         options, known = _honoured(job, speech_options(job, engine.batch_size), engine, stages)
         named = {"model": place.name, "device": models.device, "compute_type": models.compute_type}
         effective = named | asdict(how) | asdict(options)

@@ -1,0 +1,44 @@
+"""Imports ahead of their stage: torch and what stands on it take seconds, in which CTranslate2 needs no Python."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import threading
+from collections.abc import Sequence
+
+# What the loaders of each stage import; speech itself needs none of it.
+HEAVY = {
+    "pyannote": ("whisperx.vads.pyannote",),
+    "align": ("whisperx.alignment",),
+    "diarization": ("pyannote.audio",),
+    "speakers": ("speechbrain.inference.speaker",),
+}
+
+
+class Foresight:
+    """One thread for the worker. Everybody who imports one of `HEAVY` waits for it first: two threads in the same packages
+    at once could meet in a circle of imports, and then Python hands out modules that are half made."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def begin(self, stages: Sequence[str]) -> None:
+        """Import in the background what these stages need, unless it is there or already on its way."""
+        wanted = [name for stage in stages for name in HEAVY[stage] if name not in sys.modules]
+        if wanted and not (self._thread and self._thread.is_alive()):
+            self._thread = threading.Thread(target=_import, args=(wanted,), name="imports", daemon=True)
+            self._thread.start()
+
+    def wait(self) -> None:
+        """Return when nothing is being imported any more."""
+        if self._thread is not None:
+            self._thread.join()
+
+
+def _import(names: Sequence[str]) -> None:
+    for name in names:
+        # What cannot be imported is told by the stage that needs it.
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
