@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 import pytest
 from lab.scores import match_words, plain
-from pipeline import predicted, recording, truth, voice
+from pipeline import excerpt, predicted, recording, truth, voice
 
 from predict import Prediction
 from scribe.formats.json import to_dict
@@ -107,6 +108,30 @@ def test_the_meeting_has_its_three_speakers() -> None:
     }
     assert sorted(owner.values()) == sorted(s["name"] for s in truth("meeting")["speakers"])
     assert sum(owner[heard.label] == said["speaker"] for said, heard in pairs) >= 0.8 * len(pairs)
+
+
+def test_a_word_during_which_two_speak_is_marked_and_stays_with_its_sentence() -> None:
+    """Oscar begins while Anna says her last word: truth says so, and pyannote hears a quarter of a second of it."""
+    turns = truth("call")["turns"]
+    begins = [b["start"] for a, b in itertools.pairwise(turns) if b["start"] < a["end"]][-1] - 33.0
+    clip = excerpt("both", recording("call.flac")[0], 33.0, 45.0)
+    found = predicted([clip], {"diarization": True, "align_output": True, "language": "en"})
+    marked = [(s, w) for s in found.transcript.segments for w in s.words if w.overlap]
+    assert [w.text for _, w in marked] == ["river."]
+    ((segment, word),) = marked
+    assert word.start - 0.2 <= begins <= word.end
+    assert segment.overlap
+    assert len(segment.words) > 5
+    assert {w.label for w in segment.words} == {segment.label}
+    assert sum(s.overlap for s in found.transcript.segments) == 1
+
+
+def test_one_speaker_is_a_valid_answer() -> None:
+    clip = excerpt("anna", recording("conversation.mp3")[0], 0.0, 8.4)
+    found = predicted([clip], {"diarization": True, "language": "en", "quality": "fast"})
+    assert [s.label for s in found.transcript.speakers] == ["SPEAKER_00"]
+    assert {s.label for s in found.transcript.segments} == {"SPEAKER_00"}
+    assert not found.notices
 
 
 @pytest.fixture(scope="module")

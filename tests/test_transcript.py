@@ -163,6 +163,14 @@ def test_the_first_or_last_word_of_a_sentence_is_whoever_s_the_sentence_is(
     assert "".join(w.label or "?" for s in assign_speakers([segment], turns) for w in s.words) == labels, why
 
 
+def test_a_single_word_through_which_the_other_speaks_on_is_the_other_s() -> None:
+    segment, spoken = said((0.2, 0.8), (1.0, 1.6), (1.8, 2.4)), [Turn(0, 2.2, "A"), Turn(1.7, 9, "B")]
+    exclusive = [Turn(0, 1.7, "A"), Turn(1.7, 9, "B")]
+    assert [w.label for s in assign_speakers([segment], exclusive) for w in s.words] == ["A", "A", "B"]
+    (whole,) = assign_speakers([segment], exclusive, spoken)
+    assert [(w.label, w.overlap) for w in whole.words] == [("A", False), ("A", False), ("A", True)]
+
+
 def test_a_sentence_of_one_word_or_two_keeps_the_speakers_it_was_heard_from() -> None:
     turns = [Turn(0, 1.2, "A"), Turn(1.2, 1.6, "B"), Turn(1.6, 9, "A")]
     assert [s.label for s in assign_speakers([said((0.2, 0.8)), said((1.1, 1.7)), said((1.8, 2.4))], turns)] == list(
@@ -198,7 +206,11 @@ def test_a_word_during_which_two_speak_is_marked_and_so_is_its_segment() -> None
     (whole,) = assign_speakers(
         [Segment(0, 5, "x", (Word("x", 2.8, 3.3), Word("x", 3.9, 4.5)))], [Turn(0, 9, "A")], turns
     )
-    assert [w.overlap for w in whole.words] == [True, False], "half of the word or more"
+    assert [w.overlap for w in whole.words] == [True, False], "half of it, not a sixth"
+    (whole,) = assign_speakers(
+        [Segment(0, 5, "x", (Word("x", 2.2, 3.2), Word("x", 3.9, 5.0)))], [Turn(0, 9, "A")], turns
+    )
+    assert [w.overlap for w in whole.words] == [True, False], "or a fifth of a second"
     assert [s.overlap for s in assign_speakers([Segment(3, 4, "x.")], [Turn(0, 9, "A")], turns)] == [True]
     assert not any(s.overlap for s in assign_speakers([Segment(0, 5, "x", words)], [Turn(0, 9, "A")]))
 

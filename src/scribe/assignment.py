@@ -6,9 +6,9 @@ What is better than whisperX's, and left out in parity:
 * *nearest* is measured to a turn's edges, not between middles (a long turn that ends just before a word is nearer than a
   short one further off), and every word gets a label;
 * a single word amid another's speech, or at the edge of another's sentence, is that other's, unless a turn of its own
-  covers it (whisperX issues #470, #640: flicker at the edges of turns);
+  covers it and the other is silent (whisperX issues #470, #640: flicker at the edges of turns);
 * a segment without words is cut too, at the ends of its sentences (m-bain/whisperX#316: half a minute as one speaker's);
-* a word during most of which two speak is marked `overlap`: its label and its text are the less sure.
+* a word during which two speak is marked `overlap`: its label and its text are the less sure.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .transcript import Segment, Span, Turn, Word, speaking, words_with_times
 COVERED = 0.8
 # Seconds between two words beyond which they are not one flow of speech.
 PAUSE_S = 1.0
-# The part of a word during which two speak: less is one breaking in on the other's last sound.
-CROWDED = 0.5
+# The part of a word, or its seconds, during which two speak: less is one breaking in on the other's last sound.
+CROWDED, CROWDED_S = 0.5, 0.2
 _SENTENCE = re.compile(r".+?(?:[.?!؟।…]+(?=\s|$)|[。？！]+|$)", re.DOTALL)
 
 
@@ -76,11 +76,11 @@ def assign_speakers(segments: Iterable[Segment], turns: Sequence[Turn], spoken: 
 
     `turns` lie beside each other; `spoken` may overlap, and where two of them do, words are marked.
     """
-    floor, crowd = Floor(turns), Floor(Turn(a, b, "") for a, b in crowded(spoken))
+    floor, talk, crowd = Floor(turns), Floor(spoken), Floor(Turn(a, b, "") for a, b in crowded(spoken))
     labelled: list[Segment] = []
     for segment in segments:
         if segment.words:
-            labelled.extend(_cut(segment, _labelled(segment.words, floor, crowd)))
+            labelled.extend(_cut(segment, _labelled(segment.words, floor, talk, crowd)))
         else:
             guessed = [replace(w, label=floor.label(w.start, w.end)) for w in _sentences(segment)]
             labelled.extend(replace(s, words=()) for s in _cut(segment, _marked(guessed, crowd)))
@@ -112,8 +112,8 @@ def crowded(turns: Iterable[Turn]) -> list[Span]:
     return found
 
 
-def _labelled(words: Sequence[Word], floor: Floor, crowd: Floor) -> list[Word]:
-    labels = _without_flicker(words, [floor.label(w.start, w.end) for w in words], floor)
+def _labelled(words: Sequence[Word], floor: Floor, talk: Floor, crowd: Floor) -> list[Word]:
+    labels = _without_flicker(words, [floor.label(w.start, w.end) for w in words], floor, talk)
     return _marked(
         [
             Word(w.text, w.start, w.end, w.score, label, w.interpolated, w.chars)
@@ -126,13 +126,14 @@ def _labelled(words: Sequence[Word], floor: Floor, crowd: Floor) -> list[Word]:
 def _marked(words: list[Word], crowd: Floor) -> list[Word]:
     for i, word in enumerate(words):
         shared = crowd.heard(word.start, word.end)
-        if shared and shared[""] >= CROWDED * (word.end - word.start):
+        if shared and shared[""] >= min(CROWDED_S, CROWDED * (word.end - word.start)):
             words[i] = replace(word, overlap=True)
     return words
 
 
-def _without_flicker(words: Sequence[Word], labels: list[str | None], floor: Floor) -> list[str | None]:
-    """The labels, single words given to whoever speaks around them where no turn of their own covers them.
+def _without_flicker(words: Sequence[Word], labels: list[str | None], floor: Floor, talk: Floor) -> list[str | None]:
+    """The labels, single words given to whoever speaks around them where no turn of their own covers them, or where
+    that other speaks on through them.
 
     Around the first or last word of a sentence are the two beside it.
     """
@@ -148,7 +149,9 @@ def _without_flicker(words: Sequence[Word], labels: list[str | None], floor: Flo
         if any(max(words[n].start - words[i].end, words[i].start - words[n].end) > PAUSE_S for n in near):
             continue
         start, end = words[i].start, words[i].end
-        if floor.heard(start, end).get(label, 0.0) < COVERED * (end - start):
+        length = end - start
+        covered = floor.heard(start, end).get(label, 0.0) >= COVERED * length
+        if not covered or talk.heard(start, end).get(around, 0.0) >= max(CROWDED * length, 1e-9):
             calm[i] = around
     return calm
 

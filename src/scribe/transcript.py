@@ -26,7 +26,7 @@ class Chunk:
 @dataclass(frozen=True, slots=True)
 class Word:
     """One word with its times. `score` is the aligner's confidence, 0 to 1, None where it heard nothing and the word is
-    `interpolated`; `overlap`: two speak during most of it."""
+    `interpolated`; `overlap`: two speak during it."""
 
     text: str
     start: float
