@@ -22,7 +22,7 @@ Spoken = tuple[Turn, ...]
 
 # Seconds. A block is clustered with all its voices; the overlap holds some turns of everybody who is about.
 BLOCK_S = 3600.0
-OVERLAP_S = 300.0
+OVERLAP_S = 120.0
 # At the edges of an overlap a frame is heard by fewer windows, of at most ten seconds: no cut is made there.
 EDGE_S = 10.0
 # Two speakers are one when they talk together for so long, and for half of the time in which either does.
