@@ -76,7 +76,8 @@ def assign_speakers(segments: Iterable[Segment], turns: Sequence[Turn], spoken: 
 
     `turns` lie beside each other; `spoken` may overlap, and where two of them do, words are marked.
     """
-    floor, talk, crowd = Floor(turns), Floor(spoken), Floor(Turn(a, b, "") for a, b in crowded(spoken))
+    both = [Turn(a, b, "") for a, b in crowded(spoken)]
+    floor, talk, crowd = Floor(turns), Floor(spoken), Floor(both) if both else None
     labelled: list[Segment] = []
     for segment in segments:
         if segment.words:
@@ -112,7 +113,7 @@ def crowded(turns: Iterable[Turn]) -> list[Span]:
     return found
 
 
-def _labelled(words: Sequence[Word], floor: Floor, talk: Floor, crowd: Floor) -> list[Word]:
+def _labelled(words: Sequence[Word], floor: Floor, talk: Floor, crowd: Floor | None) -> list[Word]:
     labels = _without_flicker(words, [floor.label(w.start, w.end) for w in words], floor, talk)
     return _marked(
         [
@@ -123,8 +124,8 @@ def _labelled(words: Sequence[Word], floor: Floor, talk: Floor, crowd: Floor) ->
     )
 
 
-def _marked(words: list[Word], crowd: Floor) -> list[Word]:
-    for i, word in enumerate(words):
+def _marked(words: list[Word], crowd: Floor | None) -> list[Word]:
+    for i, word in enumerate(words if crowd else ()):
         shared = crowd.heard(word.start, word.end)
         if shared and shared[""] >= min(CROWDED_S, CROWDED * (word.end - word.start)):
             words[i] = replace(word, overlap=True)
@@ -141,6 +142,8 @@ def _without_flicker(words: Sequence[Word], labels: list[str | None], floor: Flo
     if last < 2:
         return calm
     for i, label in enumerate(labels):
+        if i and label == calm[i - 1]:
+            continue
         before, behind = (i - 1, i + 1) if 0 < i < last else (1, 2) if i == 0 else (last - 2, last - 1)
         around = calm[before]
         if label is None or label == around or around is None or labels[behind] != around:
@@ -172,8 +175,9 @@ def _cut(segment: Segment, words: Sequence[Word]) -> Iterator[Segment]:
             runs.append([word])
     texts = [segment.text] if len(runs) == 1 else _texts(runs, segment.text)
     for run, text in zip(runs, texts, strict=True):
-        found = replace(segment, text=text, words=tuple(run), label=run[0].label, overlap=any(w.overlap for w in run))
-        yield found if len(runs) == 1 else replace(found, start=run[0].start, end=run[-1].end)
+        start, end = (segment.start, segment.end) if len(runs) == 1 else (run[0].start, run[-1].end)
+        both = any(w.overlap for w in run)
+        yield replace(segment, start=start, end=end, text=text, words=tuple(run), label=run[0].label, overlap=both)
 
 
 def _texts(runs: Sequence[Sequence[Word]], original: str) -> list[str]:

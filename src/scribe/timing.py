@@ -39,8 +39,8 @@ def pauses(samples: Array, rate: int, start: float) -> list[Span]:
     count = len(samples) // size
     if not count:
         return []
-    power = np.square(samples[: count * size].reshape(count, size), dtype=np.float64).mean(axis=1)
-    level = 10 * np.log10(power + 1e-12)
+    frames = samples[: count * size].reshape(count, size)
+    level = 10 * np.log10(np.einsum("ij,ij->i", frames, frames) / size + 1e-12)
     low, high = np.percentile(level, [LOWEST, LOUD])
     if high - low < LEAST_DB:
         return []
@@ -52,13 +52,13 @@ def pauses(samples: Array, rate: int, start: float) -> list[Span]:
 def settled(times: Mapping[int, Letter], words: Iterable[Sequence[int]], quiet: Sequence[Span]) -> dict[int, Letter]:
     """The letters' times, by place in the text, held inside what their word really spans. `words`: each one's places."""
     found = dict(times)
-    for places in words:
-        own = [p for p in places if p in times]
-        if own:
-            start, end = bounded([times[p] for p in own], quiet)
-            for p in own:
-                begin, stop, score = times[p]
-                found[p] = min(max(begin, start), end), min(max(stop, start), end), score
+    for own in words:
+        start, end = bounded([times[p] for p in own], quiet)
+        if (start, end) == (times[own[0]][0], times[own[-1]][1]):
+            continue
+        for p in own:
+            begin, stop, score = times[p]
+            found[p] = min(max(begin, start), end), min(max(stop, start), end), score
     return found
 
 
@@ -69,6 +69,8 @@ def bounded(letters: Sequence[Letter], quiet: Sequence[Span]) -> Span:
     without such a part, and without a letter that the aligner knows, the longest.
     """
     start, end = letters[0][0], letters[-1][1]
+    if end - start <= PAUSE_S:
+        return start, end
     heard = any(score is not None for _, _, score in letters)
     breaks = [(a, b) for a, b in quiet if min(b, end) - max(a, start) > PAUSE_S]
     if heard:
