@@ -7,13 +7,14 @@ PY := $(VENV)/bin/python
 COMPILE := $(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.10 --no-header --no-emit-index-url
 INSTALL := $(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes --compile-bytecode
 
-.PHONY: help demo test test-browser lint bench fuzz soak lab image-test lock clean
+.PHONY: help demo test test-browser lint bench bench-gpu fuzz soak lab image-test lock clean
 help:
 	@echo "make demo   run the main job on the sample conversation (AUDIO=my.mp3 WHISPERX_MODEL=small for your own)"
 	@echo "make test   run the tests, offline, on the demo models"
 	@echo "make test-browser   drive the transcript page in a headless Chromium (installs chromium by apt)"
 	@echo "make lint   check the style"
 	@echo "make bench  measure the worker against stock WhisperX, part by part (PART=align for one)"
+	@echo "make bench-gpu   seconds of a GPU for an hour of audio, by stage (needs one; REHEARSE=1 without)"
 	@echo "make fuzz   decode damaged recordings by the thousand (5 minutes; FILES=500 SEED=2)"
 	@echo "make soak   two hundred mixed jobs with faults through one worker (6 minutes; JOBS=50)"
 	@echo "make lab    score the demo models on synthetic conversations (installs espeak-ng by apt)"
@@ -57,6 +58,9 @@ lint: $(VENV)/.lint
 
 bench: $(VENV)/.dev
 	$(PY) tests/bench/run.py $(PART)
+
+bench-gpu: $(VENV)/.dev
+	$(PY) tests/bench/gpu.py $(if $(REHEARSE),--rehearse)
 
 fuzz: $(VENV)/.dev
 	$(PY) tests/fuzz/run.py --files $(or $(FILES),3000) --seed $(or $(SEED),1)

@@ -42,6 +42,10 @@ class Waveform:
         self.audio = audio
         self.shape = (1, len(audio))
 
+    @property
+    def T(self) -> Audio | Excerpt:  # noqa: N802 (a tensor's name; pyannote's telemetry, where it is on, takes its length)
+        return self.audio
+
     def __getitem__(self, key: tuple[slice, slice]) -> Any:
         """(1, samples) torch.float32 of that window."""
         import torch
