@@ -328,7 +328,10 @@ def test_progress_ends_before_the_answer(make: Callable[..., Handler], job: dict
     events: list[Any] = []
     answered(make(sink=events.append), job)
     seen = len(events)
-    assert events[0]["stage"] == "fetch"
+    # The newest only: on a busy machine one stage may be over before the one before it was delivered.
+    stages = [e["stage"] for e in events]
+    assert stages == sorted(stages, key=["fetch", "decode", "transcribe", "publish"].index)
+    assert stages
     assert [e["percent"] for e in events] == sorted(e["percent"] for e in events)
     time.sleep(0.05)
     assert len(events) == seen
