@@ -13,6 +13,7 @@ from pipeline import asked, excerpt, models, recording, voice
 
 from predict import Prediction, Predictor
 from scribe import companion as companion_room
+from scribe import machine
 from scribe.aligner import Aligner
 from scribe.audio import Audio
 from scribe.companion import Companion
@@ -435,6 +436,7 @@ def test_on_the_cpu_the_second_thread_takes_half_and_leaves_the_first_its_number
     [
         ("cpu", 0, 3, False),
         ("cpu", 0, 4, True),
+        ("cuda", 0, 64, False),
         ("cuda", LEAST_FREE - 1, 64, False),
         ("cuda", LEAST_FREE, 1, True),
     ],
@@ -442,8 +444,8 @@ def test_on_the_cpu_the_second_thread_takes_half_and_leaves_the_first_its_number
 def test_there_is_room_beside_by_free_memory_or_by_cores(
     monkeypatch: pytest.MonkeyPatch, device: str, free: int, cores: int, room: bool
 ) -> None:
-    monkeypatch.setattr("scribe.lane._free_memory", lambda: free)
-    monkeypatch.setattr("scribe.lane.usable_cores", lambda: cores)
+    monkeypatch.setattr(machine, "free_gpu_memory", lambda: free or None)
+    monkeypatch.setattr(machine, "usable_cores", lambda: cores)
     assert Lane(device).has_room() is room
     assert Lane(device, "on").has_room()
     assert not Lane(device, "off").has_room()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from .machine import usable_cores
+from . import machine
 
 Overlap = Literal["auto", "off", "on"]
 
-# Free beside the loaded speech model: its batches take some 5 GB, and pyannote was seen to take 9.5 GB on long files. Who
-# has less runs one after the other; who has enough and yet runs out of it, too, after the second thread gave way.
-LEAST_FREE = 10 * 1024**3
+# Of the 9.5 GB that the speech model's batches leave for pyannote, what the aligner leaves. Who has less runs one after the
+# other; and so does, after the second thread gave way, who has enough and yet runs out of it.
+LEAST_FREE = 6_000_000_000
 # With fewer, two threads only take turns.
 LEAST_CORES = 4
 
@@ -30,7 +31,7 @@ class Lane:
         """Whether a second thread is worth while now, beside the models that are loaded."""
         if self._overlap != "auto":
             return self._overlap == "on"
-        return _free_memory() >= LEAST_FREE if self._device == "cuda" else usable_cores() >= LEAST_CORES
+        return _free_memory() >= LEAST_FREE if self._device == "cuda" else machine.usable_cores() >= LEAST_CORES
 
     @contextlib.contextmanager
     def second(self) -> Iterator[None]:
@@ -65,7 +66,9 @@ class Lane:
 
 
 def _free_memory() -> int:
-    """Bytes of GPU memory that torch could still get, or holds unused."""
-    import torch
-
-    return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
+    """Bytes of GPU memory that are free, or that torch holds unused. Imports nothing: torch is for the second thread."""
+    free = machine.free_gpu_memory() or 0
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return free

@@ -148,7 +148,7 @@ class Settings(BaseSettings):
 
     overlap: Literal["auto", "off"] = Field(
         "auto",
-        description="Separate the speakers while the speech is recognized: `auto` where 10 GB of GPU memory are free, or "
+        description="Separate the speakers while the speech is recognized: `auto` where 6 GB of GPU memory are free, or "
         "on 4 CPU cores; `off` never. Same transcript, and `PARITY=1` switches it off.",
     )
 

@@ -53,7 +53,12 @@ def _row(audio: Audio, threads: int, cores: int) -> Row:
         f"{cores} cores; baseline: this worker, one after the other; {same}; diarization is {100 * share:.0f} % of the two,"
         f" {100 * both.effective['diarized_beside_s'] / times[1][-1]:.0f} % of the job ran beside; nothing follows for a GPU"
     )
-    return Row(f"job of {audio.seconds:.0f} s with speakers, diarization beside, {threads} threads", times[1], times[0], note=note)
+    return Row(
+        f"job of {audio.seconds:.0f} s with speakers, diarization beside, {threads} threads",
+        times[1],
+        times[0],
+        note=note,
+    )
 
 
 def _texts(prediction: Prediction) -> list[tuple[str, str | None]]:
