@@ -20,6 +20,7 @@ from costs import MODELS, costs
 from job_schema import job_schema
 from scribe.errors import WorkerError
 from scribe.job import JobInput
+from scribe.notice import CODES
 from scribe.result import JobResult
 from scribe.settings import Settings
 
@@ -97,6 +98,16 @@ def errors_table() -> str:
         for error in leaves(WorkerError)
     ]
     return table(("code", "cause", "remedy", "retryable"), rows)
+
+
+def warnings_table() -> str:
+    """Every code of a warning that is not an error's."""
+    return table(("code", "meaning"), [(f"`{code}`", meaning) for code, meaning in CODES.items()])
+
+
+def bench_table() -> str:
+    """The benchmark's results as they were kept; `make bench` makes them anew."""
+    return (ROOT / "tests" / "bench" / "results" / "bench.md").read_text("utf-8").strip()
 
 
 def costs_table() -> str:
@@ -199,6 +210,8 @@ TABLES = {
     "settings": settings_table,
     "errors": errors_table,
     "costs": costs_table,
+    "warnings": warnings_table,
+    "bench": bench_table,
 }
 
 

@@ -12,8 +12,9 @@ import pytest
 import docs
 from job_schema import job_schema
 from scribe import settings
-from scribe.errors import WorkerError
+from scribe.errors import DeadlineReached, WorkerError
 from scribe.job import JobInput
+from scribe.notice import CODES
 
 JOBS = sorted(p for p in (docs.ROOT / "samples" / "jobs").glob("*.json") if p.name != "schema.json")
 VARIABLE = re.compile(r"^# ([A-Z_0-9]+)=(.*)$", re.MULTILINE)
@@ -48,6 +49,12 @@ def test_every_error_has_a_code_of_its_own_a_cause_and_a_remedy() -> None:
     errors = list(docs.leaves(WorkerError))
     assert len({error.code for error in errors}) == len(errors) > 20
     assert all(error.__doc__ and error.remedy for error in errors)
+
+
+def test_every_code_of_a_warning_is_told() -> None:
+    source = "".join(file.read_text("utf-8") for file in (docs.ROOT / "src").rglob("*.py"))
+    used = set(re.findall(r"[nN]otice\(\s*\"([a-z_]+)\"", source))
+    assert used | {DeadlineReached.code} == set(CODES)
 
 
 def test_the_template_names_every_variable_once() -> None:

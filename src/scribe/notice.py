@@ -21,6 +21,22 @@ class Notice:
         return asdict(self)
 
 
+# Beside these, a stage that was skipped is told by its error's code, or as <stage>_failed.
+CODES = {
+    "batch_reduced": "batches were too large for the GPU's memory; smaller ones did the work",
+    "deadline_reached": "`deadline_s` passed: what was finished until then is the answer, `partial: true`",
+    "diarization_implied": "an option needs the speakers separated, and that was switched on",
+    "no_speakers": "nobody's voice could be told apart: segments have no speaker",
+    "no_speech": "voice activity detection heard nobody: there is no text",
+    "one_channel": "`channels: split` of a recording that has one",
+    "option_ignored": "an option did nothing, and why",
+    "option_reduced": "an option acted with a smaller value, or cut to what the model takes",
+    "presign_failed": "an artifact is stored and its link could not be signed; the key is in the answer",
+    "sample_unusable": "a voice sample could not be fetched or decoded, or holds too little speech; the others count",
+    "speaker_count": "not as many speakers were found as `num_speakers`, `min_speakers` or `max_speakers` ask for",
+    "speech_without_text": "seconds that sound like speech in which nothing was recognized, also not on a second look",
+    "suspect_text": "some of the text may be invented; those segments say why in `suspect`",
+}
 OF_RECOGNITION = frozenset(
     (
         "language task model quality batch_size beam_size patience length_penalty repetition_penalty "
