@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -13,10 +14,14 @@ from hypothesis import strategies as st
 from pipeline import models, recording, sound, truth
 
 from scribe.aligner import Aligner
+from scribe.assignment import assign_speakers
 from scribe.audio import SAMPLE_RATE, Audio
+from scribe.formats import TextOptions, render_all
+from scribe.formats.cues import cues
+from scribe.formats.text import columns
 from scribe.spelling import character_words, open_letters, word_numbers
 from scribe.timing import EDGE_S, LETTER_S, PAUSE_S, STRAYS, Letter, bounded, in_order, pauses
-from scribe.transcript import Segment, Span, Word
+from scribe.transcript import Segment, Span, Transcript, Turn, Word
 from scribe.viterbi import LetterSpan, letter_spans
 
 pytestmark = pytest.mark.xdist_group("models")
@@ -283,3 +288,33 @@ def test_without_spaces_a_word_is_a_character_with_what_clings_to_it(text: str, 
         for _, own in itertools.groupby(zip(numbers, text, strict=True), key=lambda x: x[0])
     ]
     assert [w for w in found if w.strip()] == words.split()
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("he", "שלום לכולם, היום נדבר על 5 דברים. מה שלומך?"),
+        ("zh", "今天天气好，我们是2024年的中国人。你好吗？" * 3),
+        ("th", "สวัสดีครับ วันนี้เราจะไปเที่ยวเกาะ 3 วัน" * 3),
+    ],
+)
+def test_every_script_comes_through_aligner_turns_and_formats_as_it_was_written(language: str, text: str) -> None:
+    audio = sound("scripts", np.random.default_rng(0).standard_normal(12 * SAMPLE_RATE) * 0.1)
+    words = prepared(language, ALIGNERS[language]).align(
+        [Segment(0.0, 12.0, f" {text}")], audio, "nearest", False, lambda fraction: None
+    )
+    said = assign_speakers(words, [Turn(0, 5, "A"), Turn(5, 12, "B")])
+    assert {s.label for s in said} == {"A", "B"}
+    plain = "".join(text.split())
+    assert "".join("".join(s.text.split()) for s in said) == plain
+    assert all("".join(w.text for w in s.words) == "".join(s.text.split()) for s in said)
+    transcript = Transcript(language, 12.0, tuple(said))
+    for line in (line for cue in cues(transcript, TextOptions(), labelled=False) for line in cue.lines):
+        shown = "".join(" " * (piece.space and n > 0) + piece.text for n, piece in enumerate(line))
+        assert shown in text
+        assert columns(shown) <= 42
+    for name, data in render_all(transcript, ["srt", "vtt", "txt", "html"], TextOptions()).items():
+        shown = re.sub(r"<style.*?</style>|<script.*?</script>|<[^>]+>", "", data.decode(), flags=re.DOTALL)
+        for stamp in (r"[\d:,.]+ --> [\d:,.]+", r"\d\d:\d\d:\d\d", r"(?m)^\d+$", r"(?m)^[AB]:", r"\[\] [AB]:"):
+            shown = re.sub(stamp, "", shown)
+        assert plain in re.sub(r"[\sAB]", "", shown), name
