@@ -38,7 +38,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
     return pieces
 
 
-# Chunks are 5 s, a block of silero 16 s, a batch of windows 20 s.
+# Chunks are 5 s, a block of silero 16 s, a batch of windows 20 s; one of the two is diarized in blocks of 40 s.
 NAMING = {"speaker_verification": True, "speaker_samples": [{"url": "http://h/anna.flac"}]}
 JOB = {"chunk_size": 5, "language": "en", "align_output": True, "diarization": True, **NAMING}
 
@@ -48,6 +48,9 @@ def test_no_stage_reads_the_whole_recording_at_once(
     method: str, taken: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scribe.vad.BLOCK_WINDOWS", 500)
+    if method == "pyannote":
+        monkeypatch.setattr("scribe.diarizer.LONG_S", 30.0)
+        monkeypatch.setattr("scribe.diarizer.layout", functools.partial(layout, block_s=40.0, overlap_s=20.0))
     (talk,) = recording("conversation.mp3")
     samples = [voice("Anna"), voice("Mark")]
     found = predicted([talk], JOB | {"vad_method": method}, samples)

@@ -1,0 +1,73 @@
+"""Windows read from the disk a batch at a time: what pyannote's own loop gives over the recording in one tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from bench.shapes import segmentation
+from pipeline import recording
+
+from scribe.audio import SAMPLE_RATE, Audio
+from scribe.sliding import Excerpt, Waveform, grid_seconds, suits, window_count, window_scores
+
+pytestmark = pytest.mark.xdist_group("models")
+
+
+@pytest.fixture(scope="module")
+def inference() -> Any:
+    """Community-1's segmentation with random weights, a batch of three windows."""
+    import torch
+    from pyannote.audio import Inference
+
+    torch.manual_seed(0)
+    return Inference(segmentation("cpu"), duration=10.0, step=1.0, skip_aggregation=True, batch_size=3)
+
+
+@pytest.mark.parametrize("samples", [1, 4 * SAMPLE_RATE, 10 * SAMPLE_RATE, 13 * SAMPLE_RATE, 14 * SAMPLE_RATE + 7])
+def test_the_scores_are_pyannotes_to_the_last_bit(inference: Any, samples: int) -> None:
+    import torch
+
+    audio = Audio(recording("conversation.mp3")[0].path, samples)
+    seen: list[tuple[int, int]] = []
+    found, cut = window_scores(inference, audio, lambda done, total: seen.append((done, total)))
+    theirs = inference({"waveform": torch.from_numpy(audio[:]).unsqueeze(0), "sample_rate": SAMPLE_RATE})
+    assert found.shape == theirs.data.shape
+    assert found.tobytes() == theirs.data.tobytes()
+    assert window_count(inference, samples) == (len(found), cut)
+    assert seen[0] == (0, len(found))
+    assert seen[-1] == (len(found), len(found))
+
+
+def test_an_excerpt_on_the_grid_has_the_windows_of_the_whole(inference: Any) -> None:
+    """Its first window is the recording's 28th; the frames, 270 samples each, lie where they lay."""
+    assert grid_seconds(inference) == 27.0
+    talk = recording("conversation.mp3")[0]
+    excerpt = Excerpt(talk, 27 * SAMPLE_RATE, 39 * SAMPLE_RATE)
+    assert len(excerpt) == 12 * SAMPLE_RATE
+    assert (excerpt[100:300] == talk[27 * SAMPLE_RATE + 100 : 27 * SAMPLE_RATE + 300]).all()
+    assert len(excerpt[11 * SAMPLE_RATE : 20 * SAMPLE_RATE]) == SAMPLE_RATE
+    found, _ = window_scores(inference, excerpt, lambda *_: None)
+    alone, _ = window_scores(inference, Excerpt(talk, 28 * SAMPLE_RATE, 38 * SAMPLE_RATE), lambda *_: None)
+    np.testing.assert_allclose(found[1], alone[0], atol=1e-5)
+
+
+def test_a_waveform_is_cropped_as_a_tensor_is(inference: Any) -> None:
+    import torch
+    from pyannote.core import Segment
+
+    talk = recording("conversation.mp3")[0]
+    file = {"waveform": torch.from_numpy(talk[:]).unsqueeze(0), "sample_rate": SAMPLE_RATE}
+    for start, end in ((3.1, 8.7), (talk.seconds - 2, talk.seconds + 8), (0.0, 1.0)):
+        crops = [
+            inference.model.audio.crop({**file, "waveform": wave}, Segment(start, end), mode="pad")[0]
+            for wave in (Waveform(talk), file["waveform"])
+        ]
+        assert torch.equal(*crops)
+
+
+def test_a_network_of_another_rate_keeps_pyannotes_own_way(inference: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert suits(inference)
+    monkeypatch.setattr(inference.model.audio, "sample_rate", 8000)
+    assert not suits(inference)
