@@ -25,6 +25,7 @@ from scribe.lane import LEAST_FREE, Lane
 from scribe.log import job_id
 from scribe.models import Models
 from scribe.progress import Progress
+from scribe.shelf import Shelf
 from scribe.stages import Stages
 
 pytestmark = pytest.mark.xdist_group("models")
@@ -466,6 +467,15 @@ def test_memory_that_an_idle_second_thread_cannot_give_is_not_promised(monkeypat
         companion.begin(until_told)  # type: ignore[arg-type]
         assert [stages.give_way(), stages.give_way()] == [True, False]
         assert companion.result() is None
+
+
+def test_models_compute_in_float32_from_the_first_job_on_and_not_from_pyannotes_first_run() -> None:
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    assert Shelf().get("aligner", lambda: 5) == 5
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.mark.gpu

@@ -27,6 +27,7 @@ class Shelf:
             if key not in self._models:
                 began = time.monotonic()
                 self._models[key] = load()
+                keep_float32()
                 log.info("[Predict] loaded %s in %.1f s", key, time.monotonic() - began)
             return self._models[key]
 
@@ -43,6 +44,18 @@ class Shelf:
         """The keys of what is loaded."""
         with self._lock:
             return list(self._models)
+
+
+def keep_float32() -> None:
+    """Switch torch's TensorFloat-32 off, where torch is loaded.
+
+    pyannote does so for the whole process whenever it runs: what else runs then, or later, would answer in other digits
+    than before it.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def release_memory() -> None:
