@@ -32,9 +32,12 @@ CODES = {
     "option_ignored": "an option did nothing, and why",
     "option_reduced": "an option acted with a smaller value, or cut to what the model takes",
     "presign_failed": "an artifact is stored and its link could not be signed; the key is in the answer",
-    "sample_unusable": "a voice sample could not be fetched or decoded, or holds too little speech; the others count",
+    "result_truncated": "the answer was too large and its inline part became the preview; the artifacts are whole",
+    "sample_unusable": "a voice sample could not be fetched or decoded; the others count",
+    "sample_without_speech": "a voice sample holds too little speech to make a voice print of",
     "speaker_count": "not as many speakers were found as `num_speakers`, `min_speakers` or `max_speakers` ask for",
     "speech_without_text": "seconds that sound like speech in which nothing was recognized, also not on a second look",
+    "storage_not_configured": "formats were asked for and the worker has no storage: the answer holds the text alone",
     "suspect_text": "some of the text may be invented; those segments say why in `suspect`",
 }
 OF_RECOGNITION = frozenset(
