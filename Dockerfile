@@ -60,7 +60,7 @@ RUN mkdir -p models/vad \
 # What changes daily comes last: a few megabytes to send.
 COPY samples/ samples/
 COPY builder/demo_models/ builder/demo_models/
-COPY builder/cuda_libraries.py builder/
+COPY builder/cuda_libraries.py builder/calibrate.py builder/calibration.py builder/
 COPY tests/test_worker_local.py tests/
 COPY tests/contract/ tests/contract/
 COPY src/ src/

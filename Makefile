@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 COMPILE := $(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.10 --no-header --no-emit-index-url
 INSTALL := $(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes --compile-bytecode
 
-.PHONY: help demo test test-browser lint bench bench-gpu fuzz soak lab image-test lock clean
+.PHONY: help demo test test-browser lint bench bench-gpu fuzz soak lab calibrate image-test lock clean
 help:
 	@echo "make demo   run the main job on the sample conversation (AUDIO=my.mp3 WHISPERX_MODEL=small for your own)"
 	@echo "make test   run the tests, offline, on the demo models"
@@ -17,7 +17,8 @@ help:
 	@echo "make bench-gpu   seconds of a GPU for an hour of audio, by stage (needs one; REHEARSE=1 without)"
 	@echo "make fuzz   decode damaged recordings by the thousand (5 minutes; FILES=500 SEED=2)"
 	@echo "make soak   two hundred mixed jobs with faults through one worker (6 minutes; JOBS=50)"
-	@echo "make lab    score the demo models on synthetic conversations (installs espeak-ng by apt)"
+	@echo "make lab    the worker beside bare WhisperX, on synthetic conversations (installs espeak-ng by apt; 8 minutes)"
+	@echo "make calibrate VOICES=folder   threshold and margin of the speaker names, on recordings of your own"
 	@echo "make image-test   build the image and start it, without a registry (as root; LIGHT=1 without the ML packages)"
 	@echo "make lock   resolve builder/requirements*.in anew"
 	@echo "make clean  remove the environment and what was made"
@@ -71,6 +72,11 @@ soak: $(VENV)/.dev
 lab: $(VENV)/.dev
 	@ldconfig -p 2>/dev/null | grep -q libespeak-ng || { echo "Installing espeak-ng by apt (the speech synthesizer, 4 MB)."; apt-get update -qq; apt-get install -y -qq espeak-ng; }
 	$(PY) tests/lab/run.py
+	$(PY) builder/docs.py
+
+calibrate: $(VENV)/.worker
+	@test -n "$(VOICES)" || { echo "make calibrate VOICES=folder, with a sub-folder of recordings for each person"; exit 2; }
+	$(PY) builder/calibrate.py "$(VOICES)"
 
 image-test:
 	@command -v buildah >/dev/null && command -v podman >/dev/null && command -v debootstrap >/dev/null || { \

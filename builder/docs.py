@@ -1,7 +1,8 @@
 """What is written about the worker, made from the worker: `python builder/docs.py` rewrites what it owns.
 
 README's tables (between their markers), `.env.template` and `samples/jobs/schema.json` come from the fields of
-JobInput and Settings, from the answer's keys and from the error tree. A test fails when they are stale.
+JobInput and Settings, from the answer's keys, from the error tree and from what `make lab` measured. A test fails when
+they are stale.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from lab.table import summary
 
 from costs import MODELS, costs
 from job_schema import job_schema
@@ -115,6 +119,11 @@ def costs_table() -> str:
     return table(("GPU", "pool", "memory", "price", *(f"`{model}`" for model in MODELS)), costs())
 
 
+def lab_table() -> str:
+    """Bare WhisperX and the worker, as `make lab` last measured them."""
+    return summary(json.loads((ROOT / "tests" / "lab" / "results" / "lab.json").read_text("utf-8")))
+
+
 def env_template() -> str:
     """Every variable commented out, with its meaning and default."""
     lines = ["# Made by builder/docs.py from src/scribe/settings.py. Copy to .env and uncomment what you change."]
@@ -212,6 +221,7 @@ TABLES = {
     "costs": costs_table,
     "warnings": warnings_table,
     "bench": bench_table,
+    "lab": lab_table,
 }
 
 

@@ -327,6 +327,7 @@ def test_debug_tells_the_effective_options_and_no_others(clip: Audio) -> None:
         "max_speakers": None,
         "speaker_threshold": 0.3,
         "speaker_margin": 0.2,
+        "speaker_calibrated": False,
         "speaker_scores": scores,
     }
     (speaker,) = found.transcript.speakers

@@ -272,7 +272,7 @@ def test_the_batch_suits_the_device_unless_the_job_names_one() -> None:
 def test_voice_activity_is_the_sets_unless_the_job_says_otherwise() -> None:
     job = {"audio_file": "http://h/a"}
     how = listening(JobInput.parse(job), models())
-    assert (how.vad_method, how.vad_onset, how.vad_offset, how.chunk_size) == ("silero", 0.5, 0.363, 15)
+    assert (how.vad_method, how.vad_onset, how.vad_offset, how.chunk_size) == ("silero", 0.5, 0.35, 15)
     own = {"vad_method": "pyannote", "vad_onset": 0.6, "vad_offset": 0.2, "chunk_size": 9}
     asked = listening(JobInput.parse({**job, **own}), models())
     assert {name: getattr(asked, name) for name in own} == own

@@ -99,14 +99,15 @@ class Build:
         convert(self._work / "whisper_trained", self._work / "whisper_untrained", self._set / "whisper")
 
     def naming(self) -> None:
-        from demo_models.naming import likeness
+        from calibrate import calibrate
+        from demo_models.naming import TALK_S, make_voices
 
-        found = likeness(self._set / "ecapa", Espeak())
-        for seconds, cosines in found.items():
-            print(f"  {seconds:4.1f} s of talk: {json.dumps(cosines.figures())}")
+        make_voices(self._work / "voices", Espeak())
         file = self._set / "model_set.json"
         models = json.loads(file.read_text(encoding="utf-8"))
-        models["speaker"]["threshold"] = found[min(found)].threshold()  # the shortest talk is the hardest to name
+        os.environ["MODEL_SET"] = models["name"]
+        found = calibrate(self._work / "voices", self._set, TALK_S)
+        models["speaker"] |= {"threshold": found["threshold"], "margin": found["margin"]}
         file.write_text(json.dumps(models, indent=2) + "\n", encoding="utf-8")
 
     def samples(self) -> None:

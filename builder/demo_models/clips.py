@@ -9,7 +9,7 @@ import numpy as np
 
 from demo_models.augment import decibels, noise
 from demo_models.conversation import converse
-from demo_models.espeak import RATE, Espeak
+from demo_models.espeak import RATE, Espeak, Voice
 from demo_models.voices import DEVELOPMENT, TEST, random_voices
 
 SPLITS = {"development": (DEVELOPMENT, 16, 8101), "test": (TEST, 24, 9202)}
@@ -27,7 +27,8 @@ class Clip:
     """float32 mono, 16 kHz."""
     truth: dict = field(repr=False)
     """duration, turns, words: see Conversation.truth."""
-    voices: tuple[str, ...]
+    people: tuple[Voice, ...]
+    """In the order of NAMES."""
 
 
 def make_clips(split: str, espeak: Espeak) -> list[Clip]:
@@ -46,7 +47,7 @@ def make_clips(split: str, espeak: Espeak) -> list[Clip]:
                 f"{split}-{number:02d}",
                 np.clip(audio, -1, 1),
                 conversation.truth(),
-                tuple(voice.voice for voice in voices),
+                tuple(voices),
             )
         )
     return clips

@@ -87,6 +87,7 @@ class Namer:
         self.effective = {
             "speaker_threshold": threshold,
             "speaker_margin": margin,
+            "speaker_calibrated": model.calibrated and self._job.speaker_threshold is None,
             "speaker_scores": {label: dict(m.scores) for label, m in found.items()},
         }
         return found

@@ -71,6 +71,15 @@ class Settings(BaseSettings):
     speaker_model: str | None = Field(
         None, description="SpeechBrain ECAPA encoder, a repository (also `name@revision`) or a folder."
     )
+    speaker_threshold: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="Least cosine of a name, as `builder/calibrate.py` found it; else the model set's.",
+    )
+    speaker_margin: float | None = Field(
+        None, ge=0, le=2, description="Least lead over the second-best name, from the same place; else the model set's."
+    )
     vad_model_path: Path | None = Field(
         None,
         description="Weights of the pyannote voice activity model; without it those in whisperX's wheel.",

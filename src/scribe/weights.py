@@ -60,7 +60,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerModel:
-    """The speaker encoder with the threshold and margin that were measured on it (cosines)."""
+    """The speaker encoder with its threshold and margin (cosines); `calibrated`: they were measured, on it."""
 
     location: Location
     threshold: float
@@ -86,9 +86,16 @@ class ModelSet:
     @property
     def speaker(self) -> SpeakerModel:
         """Looked up anew each time, like the others: a model that was brought here meanwhile has its revision."""
-        speaker = self._set["speaker"]
-        place = self._chosen(self._settings.speaker_model, speaker["source"])
-        return SpeakerModel(place, *(speaker[key] for key in ("threshold", "margin", "min_seconds", "calibrated")))
+        speaker, settings = self._set["speaker"], self._settings
+        threshold, margin = settings.speaker_threshold, settings.speaker_margin
+        return SpeakerModel(
+            self._chosen(settings.speaker_model, speaker["source"]),
+            speaker["threshold"] if threshold is None else threshold,
+            speaker["margin"] if margin is None else margin,
+            speaker["min_seconds"],
+            # What was measured on one encoder says nothing about another.
+            threshold is not None or (speaker["calibrated"] and not settings.speaker_model),
+        )
 
     @property
     def diarization(self) -> Location:

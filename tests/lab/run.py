@@ -1,91 +1,166 @@
-"""make lab: WER, word starts, diarization error and speaker counts of a model set, on held-out voices and sentences.
+"""make lab: bare WhisperX, the worker and the worker in parity mode, side by side on the same weights and recordings.
 
-python tests/lab/run.py [--set models/demo/model_set.json] [--split test|development] [--threads 2] [--out out/lab]
+python tests/lab/run.py [--set models/demo/model_set.json] [--split test|development] [--clips 24] [--out tests/lab/results]
 
-Needs libespeak-ng. The speech is made on the spot from fixed seeds; the figures are printed and written as text and JSON.
-A system is a function (audio, model set file) -> {segments, turns}: another one is measured by adding it to SYSTEMS.
+Needs libespeak-ng. The speech is made on the spot from fixed seeds, of voices and sentences that no training saw.
+Writes lab.json, lab.md and lab.png; builder/docs.py puts the table into the README.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
+import platform
 import sys
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "builder"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("builder", "tests", "src")]
+RESULTS = ROOT / "tests" / "lab" / "results"
 
-from lab.scores import HEADER, Score, pool, row, score  # noqa: E402
-from lab.stock import stock  # noqa: E402
+from lab.forms import score_forms, segments  # noqa: E402
+from lab.material import Recording, conversations, nobody_speaks, with_pauses  # noqa: E402
+from lab.scores import Score, pool, score  # noqa: E402
+from lab.stock import Stock  # noqa: E402
+from lab.table import FORMS, NOBODY, PAUSES, TALK, plot, summary, table  # noqa: E402
+from lab.worker import Worker, enrolled, models_of, recording  # noqa: E402
 
-from demo_models.clips import SPLITS, Clip, make_clips, pooled_seconds  # noqa: E402
-from demo_models.espeak import Espeak  # noqa: E402
+from demo_models.clips import SPLITS  # noqa: E402
+from demo_models.espeak import RATE, Espeak  # noqa: E402
 
-System = Callable[..., dict]
-SYSTEMS: dict[str, System] = {"stock": stock}
-
-
-def measure(system: System, clips: list[Clip], model_set: Path) -> tuple[list[Score], list[str]]:
-    """One score and one printed line a clip."""
-    scores, lines = [], []
-    for clip in clips:
-        answer = system(clip.audio, model_set)
-        scores.append(score(clip.truth, answer))
-        found = len({turn["speaker"] for turn in answer["turns"]})
-        lines.append(row(clip.name, scores[-1], f"{found} of {len(clip.voices)}"))
-        print(lines[-1], flush=True)
-    return scores, lines
+DETECTORS = ("silero", "pyannote")
+"""Both listen where nobody speaks: the set's own, and the one that WhisperX takes unless it is told otherwise."""
 
 
-def summary(scores: list[Score]) -> dict:
-    """The pooled figures, by their names in the model card."""
-    pooled = pool(scores)
-    return {
-        "clips": pooled.clips,
-        "words": pooled.words,
-        "word_error_rate": round(pooled.word_error_rate, 4),
-        "word_start_error_ms": {
-            "mean": round(1000 * pooled.start_error(), 1),
-            "median": round(1000 * pooled.start_error(50), 1),
-            "p95": round(1000 * pooled.start_error(95), 1),
-        },
-        "diarization_error_rate": round(pooled.diarization_error_rate, 4),
-        "right_number_of_speakers": pooled.right_counts,
-    }
+class Lab:
+    """The systems, and what they scored: scores[system][material] is a list, one score a recording."""
+
+    def __init__(self, model_set: Path) -> None:
+        shared, exact = models_of(model_set, parity=False), models_of(model_set, parity=True)
+        self._models = shared
+        self._stock = Stock(shared)
+        self._workers = {"worker": Worker(shared), "parity": Worker(exact)}
+        self.scores: dict[str, dict[str, list[Score]]] = defaultdict(lambda: defaultdict(list))
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    def conversation(self, one: Recording) -> None:
+        """Everything that a job can ask for, and the aligners alone on other ways to write the text."""
+        audio = recording(one.name, one.audio)
+        voices = {name: recording(f"{one.name}-{name}", samples) for name, samples in one.enrolled.items()}
+        prints = enrolled(self._models, voices)
+        self._add(TALK, one, "stock", lambda: self._stock(audio, prints))
+        for name, worker in self._workers.items():
+            self._add(TALK, one, name, lambda w=worker: w(audio, voices))
+        asked, samples = segments(one.truth), audio[:]
+        self.scores["stock"][FORMS].append(score_forms(one.truth, self._stock.aligned(asked, samples)))
+        for name, worker in self._workers.items():
+            self.scores[name][FORMS].append(score_forms(one.truth, worker.aligned(asked, audio)))
+
+    def words_only(self, material: str, one: Recording, vad: str | None = None) -> None:
+        """Recognition and alignment."""
+        audio = recording(one.name, one.audio)
+        self._add(material, one, "stock", lambda: {"segments": self._stock.recognized(audio[:], vad), "turns": []})
+        for name, worker in self._workers.items():
+            self._add(material, one, name, lambda w=worker: w(audio, {}, diarization=False, vad_method=vad))
+
+    def _add(self, material: str, one: Recording, system: str, answer: Callable[[], dict]) -> None:
+        began = time.perf_counter()
+        found = answer()
+        self.seconds[system] += time.perf_counter() - began
+        known = one.enrolled if one.enrolled else None
+        self.scores[system][material].append(score(one.truth, found, known))
+
+    def losses(self, names: dict[str, list[str]]) -> list[dict]:
+        """Single recordings in which the worker has more word errors or invented words than stock."""
+        found = []
+        for material, clips in names.items():
+            pairs = zip(clips, self.scores["stock"][material], self.scores["worker"][material], strict=True)
+            for name, stock, worker in pairs:
+                if worker.word_errors > stock.word_errors or worker.invented > stock.invented:
+                    counts = {"word_errors": [stock.word_errors, worker.word_errors], "words": stock.words}
+                    found.append({"recording": name, **counts, "invented": [stock.invented, worker.invented]})
+        return found
+
+
+def machine() -> str:
+    """Where and when the figures were made."""
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{time.strftime('%Y-%m-%d')}, {model}, Python {platform.python_version()}"
+
+
+def line(name: str, scores: dict[str, dict[str, list[Score]]], material: str) -> str:
+    """The last recording's figures, stock / worker / parity."""
+    last = [scores[system][material][-1] for system in ("stock", "worker", "parity")]
+
+    def three(told: Callable[[Score], str]) -> str:
+        return " / ".join(told(one) for one in last)
+
+    parts = [f"{name:26}", f"WER {three(lambda s: f'{100 * s.word_error_rate:.1f}')} %" if last[0].words else ""]
+    parts.append(f"invented {three(lambda s: str(s.invented))}")
+    if material == TALK:
+        parts.append(f"DER {three(lambda s: f'{100 * s.diarization_error_rate:.1f}')} %")
+        parts.append(f"named {three(lambda s: str(s.named_right))} of {last[0].people}")
+    return "  ".join(filter(None, parts))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--set", type=Path, default=ROOT / "models" / "demo" / "model_set.json")
     parser.add_argument("--split", choices=sorted(SPLITS), default="test")
+    parser.add_argument("--clips", type=int, default=99, help="only the first so many of each kind, to try something")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=ROOT / "out" / "lab")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    model_set = options.set.resolve()
-    punkt = model_set.parent / json.loads(model_set.read_text(encoding="utf-8"))["nltk_data"]
-    os.environ |= {"HF_HUB_OFFLINE": "1", "PYANNOTE_METRICS_ENABLED": "0", "NLTK_DATA": str(punkt)}
+    os.environ |= {"HF_HUB_OFFLINE": "1", "PYANNOTE_METRICS_ENABLED": "0", "TOKENIZERS_PARALLELISM": "false"}
     warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
     import torch
 
     torch.set_num_threads(options.threads)
-    clips = make_clips(options.split, Espeak())
+    began = time.monotonic()
+    espeak, most = Espeak(), options.clips
+    talk, paused = conversations(options.split, espeak)[:most], with_pauses(options.split, espeak)[:most]
+    silent = nobody_speaks()[:most]
+    material = {TALK: talk, PAUSES: paused, NOBODY: silent}
+    minutes = {name: round(sum(len(one.audio) for one in clips) / RATE / 60, 1) for name, clips in material.items()}
+    print(f"{minutes} minutes of sound, made in {time.monotonic() - began:.0f} s; stock / worker / parity:", flush=True)
+    lab = Lab(options.set.resolve())
+    for one in talk:
+        lab.conversation(one)
+        print(f"{time.monotonic() - began:4.0f} s  {line(one.name, lab.scores, TALK)}", flush=True)
+    for one in paused:
+        lab.words_only(PAUSES, one)
+        print(f"{time.monotonic() - began:4.0f} s  {line(one.name, lab.scores, PAUSES)}", flush=True)
+    for vad in DETECTORS:
+        for one in silent:
+            lab.words_only(NOBODY, one, vad)
+            print(f"{time.monotonic() - began:4.0f} s  {line(f'{one.name}, {vad}', lab.scores, NOBODY)}", flush=True)
+    names = {name: [one.name for one in clips] for name, clips in material.items()}
+    names[NOBODY] = [f"{one.name}, {vad}" for vad in DETECTORS for one in silent]
+    rows = table(lab.scores)
+    result = {
+        "made": machine(),
+        "set": options.set.parent.name,
+        "split": options.split,
+        "recordings": {name: len(clips) for name, clips in names.items()},
+        "minutes": minutes | {NOBODY: minutes[NOBODY] * len(DETECTORS)},
+        "words": pool(lab.scores["stock"][TALK]).words,
+        "seconds": {system: round(spent, 1) for system, spent in lab.seconds.items()},
+        "rows": rows,
+        "losses": lab.losses(names),
+    }
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, system in SYSTEMS.items():
-        title = f"{name}, {model_set.parent.name} set, {options.split} split: {len(clips)} clips, {pooled_seconds(clips) / 60:.1f} minutes"
-        print(f"{title}\n{HEADER}", flush=True)
-        began = time.monotonic()
-        scores, lines = measure(system, clips, model_set)
-        figures = summary(scores) | {"seconds": round(time.monotonic() - began, 1)}
-        lines.append(row("pooled", pool(scores), f"{figures['right_number_of_speakers']} of {len(clips)} clips right"))
-        print(f"{lines[-1]}\n{json.dumps(figures)}", flush=True)
-        stem = options.out / f"{name}-{options.split}"
-        stem.with_suffix(".txt").write_text("\n".join([title, HEADER, *lines]) + "\n", encoding="utf-8")
-        stem.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    (options.out / "lab.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (options.out / "lab.md").write_text(summary(result) + "\n", encoding="utf-8")
+    plot(rows, options.out / "lab.png")
+    print(f"{summary(result)}\n\n{time.monotonic() - began:.0f} s in all; written to {options.out}")
 
 
 if __name__ == "__main__":

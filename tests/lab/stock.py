@@ -1,55 +1,80 @@
-"""Bare whisperX and pyannote on a model set: what the worker's own pipeline is compared with."""
+"""Bare WhisperX on a model set: its transcription, alignment, diarization and assignment of speakers, by their own functions.
+
+What it lacks is the plain thing that people do: a speaker is given the name of the nearest enrolled voice, by the same
+embeddings that the worker compares, without a threshold.
+"""
 
 from __future__ import annotations
 
-import json
-from functools import lru_cache
-from pathlib import Path
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+
+from scribe.models import Models
+from scribe.transcript import Turn, alone
+from speaker_processing import Vector, cosine
 
 BATCH = 4
 
 
-def stock(audio: np.ndarray, model_set: Path) -> dict:
-    """float32 mono at 16 kHz -> {segments, turns}. Models are loaded once a process.
+class Stock:
+    """Models are loaded once, a recognizer for each voice detector on first use."""
 
-    `model_set` is the file that names the models; its voice detector is silero, since pyannote's needs no comparison here.
-    """
-    import torch
-    import whisperx
+    def __init__(self, models: Models) -> None:
+        import nltk
+        import whisperx
+        from whisperx.diarize import DiarizationPipeline
 
-    settings, whisper, (aligner, metadata), diarization = _models(model_set)
-    answer = whisper.transcribe(audio, batch_size=BATCH, chunk_size=settings["chunk_size"])
-    segments = (
-        whisperx.align(answer["segments"], aligner, metadata, audio, "cpu")["segments"] if answer["segments"] else []
-    )
-    output = diarization({"waveform": torch.from_numpy(audio)[None], "sample_rate": 16000})
-    turns = [
-        {"start": turn.start, "end": turn.end, "speaker": label}
-        for turn, _, label in output.speaker_diarization.itertracks(yield_label=True)
-    ]
-    return {"segments": segments, "turns": turns}
+        nltk.data.path.insert(0, str(models.places.nltk_data))  # whisperX would download it
+        self._places, self._encoder = models.places, models.encoder()
+        self._whispers: dict[str, Any] = {}
+        self._aligner = whisperx.load_align_model("en", "cpu", model_name=models.places.aligner("en").source)
+        self._diarizer = DiarizationPipeline(models.places.diarization.source)
 
+    def recognized(self, audio: np.ndarray, vad: str | None = None) -> list[dict[str, Any]]:
+        """float32 mono at 16 kHz -> segments with words. `vad`: silero or pyannote, the set's own by default."""
+        chunk = self._places.chunk_size
+        found = self._whisper(vad or self._places.vad_method).transcribe(audio, batch_size=BATCH, chunk_size=chunk)
+        return self.aligned(found["segments"], audio)
 
-@lru_cache(maxsize=1)
-def _models(model_set: Path):
-    import whisperx
-    from pyannote.audio import Pipeline
+    def _whisper(self, vad: str) -> Any:
+        import whisperx
 
-    settings = json.loads(model_set.read_text(encoding="utf-8"))
-    folder = model_set.parent
-    chunk = settings["chunk_size"]
-    whisper = whisperx.load_model(
-        str(folder / settings["whisper"]),
-        "cpu",
-        compute_type="int8",
-        language="en",
-        vad_model=_silero(settings["vad_onset"], chunk),
-        vad_options={"chunk_size": chunk},
-    )
-    aligner = whisperx.load_align_model("en", "cpu", model_name=str(folder / settings["aligners"]["en"]))
-    return settings, whisper, aligner, Pipeline.from_pretrained(str(folder / settings["diarization"]))
+        if vad not in self._whispers:
+            places = self._places
+            heard = {"chunk_size": places.chunk_size, "vad_onset": places.vad_onset, "vad_offset": places.vad_offset}
+            own = {"vad_model": _silero(places.vad_onset, places.chunk_size)} if vad == "silero" else {}
+            with contextlib.redirect_stdout(None):
+                self._whispers[vad] = whisperx.load_model(
+                    places.speech().source, "cpu", compute_type="int8", language="en", vad_options=heard, **own
+                )
+        return self._whispers[vad]
+
+    def aligned(self, segments: Sequence[Mapping[str, Any]], audio: np.ndarray) -> list[dict[str, Any]]:
+        import whisperx
+
+        return whisperx.align(segments, *self._aligner, audio, "cpu")["segments"] if segments else []
+
+    def __call__(self, audio, enrolled: Mapping[str, Vector]) -> dict[str, Any]:
+        """An Audio -> {segments, turns, names}."""
+        from whisperx.diarize import assign_word_speakers
+
+        samples = audio[:]
+        result = {"segments": self.recognized(samples)}
+        found = self._diarizer(samples)
+        turns = [Turn(start, end, label) for start, end, label in found[["start", "end", "speaker"]].values]
+        names = {}
+        for label, spans in alone(turns).items():
+            voice = self._encoder.voice(audio, spans)
+            if voice is not None and enrolled:
+                names[label] = max(enrolled, key=lambda name, v=voice: cosine(v.vector, enrolled[name]))
+        return {
+            "segments": assign_word_speakers(found, result)["segments"],
+            "turns": [{"start": turn.start, "end": turn.end, "speaker": turn.label} for turn in turns],
+            "names": names,
+        }
 
 
 def _silero(onset: float, chunk_size: float):

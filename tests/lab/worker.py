@@ -1,0 +1,95 @@
+"""The worker's own pipeline as the laboratory asks it: what a job would get, and the turns behind it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pipeline import ADDRESS, asked, sound
+
+from predict import Predictor, VoiceSample
+from scribe.audio import Audio
+from scribe.formats import json as whisperx_json
+from scribe.formats.options import TextOptions
+from scribe.models import Models
+from scribe.progress import Progress
+from scribe.settings import Settings
+from scribe.transcript import Segment, Transcript, Turn
+from scribe.weights import ModelSet
+from speaker_processing import Vector
+
+ASKED = {"language": "en", "align_output": True, "diarization": True}
+
+
+class Worker:
+    """`models` with or without parity."""
+
+    def __init__(self, models: Models) -> None:
+        self._models, self._predictor = models, Predictor(models)
+        self._turns: list[Turn] = []
+        diarizer = models.diarizer()
+        diarize = diarizer.diarize
+
+        def remembered(*arguments, **options):
+            found = diarize(*arguments, **options)
+            self._turns = list(found.turns)
+            return found
+
+        diarizer.diarize = remembered
+
+    def __call__(self, audio: Audio, voices: Mapping[str, Audio], **options: Any) -> dict[str, Any]:
+        """{segments, turns, names}: the transcript as it is delivered, its words' and segments' speakers by label."""
+        self._turns = []
+        samples = [VoiceSample(name, voice) for name, voice in voices.items()]
+        named = [{"url": ADDRESS, "name": name} for name in voices]
+        job = asked(**ASKED | {"speaker_verification": bool(named), "speaker_samples": named} | options)
+        with Progress(lambda event: None, ["transcribe", "align", "diarize", "name"]) as progress:
+            found = self._predictor.run((audio,), job, samples, progress, lambda: None)
+        told = json.loads(whisperx_json.render(found.transcript, TextOptions()))
+        for segment in told["segments"]:
+            segment["speaker"] = segment.get("speaker_label")
+            for word in segment.get("words", ()):
+                word["speaker"] = word.get("speaker_label", segment["speaker"]) if "speaker" in word else None
+        return {
+            "segments": told["segments"],
+            "turns": [{"start": t.start, "end": t.end, "speaker": t.label} for t in self._turns],
+            "names": {s["label"]: s["name"] for s in told["speakers"]},
+            "warnings": [notice.code for notice in found.notices],
+        }
+
+    def aligned(self, segments: Sequence[Mapping[str, Any]], audio: Audio) -> list[dict[str, Any]]:
+        """The aligner alone, over given segments: {start, end, text} -> segments with words."""
+        given = [Segment(s["start"], s["end"], s["text"]) for s in segments]
+        found = self._models.aligner("en").align(given, audio, "nearest", False, lambda fraction: None)
+        return whisperx_json.to_dict(Transcript("en", audio.seconds, tuple(found)))["segments"]
+
+
+def models_of(model_set: Path, parity: bool) -> Models:
+    """The models of a set's file on the CPU, wherever it lies."""
+
+    class Elsewhere(Settings):
+        @property
+        def model_set_file(self) -> Path:
+            return model_set
+
+    return Models(ModelSet(Elsewhere(_env_file=None, whisperx_device="cpu")), "cpu", parity=parity)
+
+
+def enrolled(models: Models, voices: Mapping[str, Audio]) -> dict[str, Vector]:
+    """The voice prints by name, as the worker makes them of samples."""
+    detector, encoder = models.detector("silero"), models.encoder()
+    found = {}
+    for name, audio in voices.items():
+        chunks = detector.chunks(audio, onset=0.5, offset=0.35, chunk_size=30)
+        voice = encoder.enrolled(audio, [span for chunk in chunks for span in chunk.speech])
+        if voice is not None:
+            found[name] = voice.vector
+    return found
+
+
+def recording(name: str, samples: np.ndarray) -> Audio:
+    """float32 samples on disk, as the worker has what it decoded: all systems hear these 16-bit samples."""
+    return sound(name.replace(" ", "-"), samples)
