@@ -71,6 +71,38 @@ def test_doubtful_text_is_decoded_again_with_a_beam_then_sampled_and_marked(
     assert "0:00:00" in found.notices[0].message
 
 
+def test_of_many_doubtful_chunks_only_the_likelier_quarter_is_sampled(clip: Audio, calls: list[dict[str, Any]]) -> None:
+    options = {**PLAIN, "log_prob_threshold": 0, "chunk_size": 2, "batch_size": 32, "beam_size": 5}
+    found = predicted([clip], options)
+    chunks = calls[0]["chunks"]
+    assert chunks >= 8
+    assert {call["chunks"] for call in calls if "sampling_temperature" in call} == {chunks // 4}
+    assert all(s.suspect for s in found.transcript.segments)
+
+
+def test_the_same_sentence_in_one_chunk_after_the_other_is_marked_unless_a_second_look_hears_another(
+    clip: Audio, decoder: Callable[..., None]
+) -> None:
+    tokens = (
+        models()
+        .engine(models().places.speech())
+        ._model.hf_tokenizer.encode(" Please order the ticket.", add_special_tokens=False)
+    )
+
+    class Echo:
+        sequences_ids = (tokens.ids,)
+        scores = (-0.2,)
+        no_speech_prob = 0.0
+
+    def parrot(real: Callable[..., Any], features: Any, prompts: list[list[int]], **options: Any) -> Any:
+        return [Echo] * len(prompts)
+
+    decoder(parrot)
+    found = predicted([clip], {**PLAIN, "chunk_size": 3})
+    assert len(found.transcript.segments) >= 3
+    assert {s.suspect for s in found.transcript.segments} == {("repeated",)}
+
+
 def test_a_second_look_begins_at_the_jobs_temperature(clip: Audio, calls: list[dict[str, Any]]) -> None:
     predicted([clip], {**PLAIN, "log_prob_threshold": 0, "temperature": 0.7})
     assert [call.get("sampling_temperature", 0) for call in calls] == [0, 0, 0.7, 0.9]

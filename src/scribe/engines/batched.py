@@ -28,6 +28,9 @@ TOKENS_PER_S, TOKENS_ANYWAY = 10, 24
 # Sampled texts of which the likeliest is taken, and the step of the temperature, as in Whisper's own fallback.
 BEST_OF, TEMPERATURE_STEP = 5, 0.2
 CAREFUL_BEAM = 5
+# Of a group's chunks, how many are sampled: each may take five temperatures, and a recording of music would be doubtful
+# from end to end. The likelier ones are tried, the others are marked as they are.
+SAMPLED_SHARE = 0.25
 SEED = 20
 
 
@@ -75,14 +78,13 @@ class BatchedEngine(WhisperEngine):
             # The same search once more would say the same, except where it was cut.
             same = look == replace(first, limited=False)
             again = [n for n in sorted(suspects) if not same or "cut" in suspects[n]]
+            if look.temperature:
+                likelier = sorted(again, key=lambda n: -found[n].avg_logprob)
+                again = sorted(likelier[: max(1, int(SAMPLED_SHARE * len(chunks)))])
             for decoded in decode(again, look, max(1, batch // BEST_OF) if look.temperature else batch):
                 tick(1.0)
                 for number, text in decoded.items():
-                    reasons = doubts(text, voiced_seconds(chunks[number]), limits)
-                    if not reasons or better(text, found[number], reasons, suspects[number]):
-                        found[number], suspects[number] = text, reasons
-                    if not reasons:
-                        del suspects[number]
+                    self._weigh(number, text, chunks[number], found, suspects, limits)
         if suspects:
             log.info("of %d chunks, %d are doubtful after a second look", len(chunks), len(suspects))
         return [
@@ -96,6 +98,25 @@ class BatchedEngine(WhisperEngine):
             for n in range(len(chunks))
             if found[n].text.strip() and not silent(found[n], limits)
         ]
+
+    @staticmethod
+    def _weigh(
+        number: int,
+        text: Decoded,
+        chunk: Chunk,
+        found: dict[int, Decoded],
+        suspects: dict[int, tuple[str, ...]],
+        limits: Limits,
+    ) -> None:
+        """Let a new text of a doubtful chunk take the old one's place where it is better; it may clear the doubt."""
+        reasons = doubts(text, voiced_seconds(chunk), limits)
+        if text.text == found[number].text and "repeated" in suspects[number]:
+            reasons += ("repeated",)
+        if not reasons:
+            found[number] = text
+            del suspects[number]
+        elif better(text, found[number], reasons, suspects[number]):
+            found[number], suspects[number] = text, reasons
 
     @staticmethod
     def _doubted(found: dict[int, Decoded], chunks: Sequence[Chunk], limits: Limits) -> dict[int, tuple[str, ...]]:
