@@ -220,6 +220,7 @@ def test_pauses_are_the_quiet_stretches_and_none_are_found_in_steady_noise() -> 
     found = pauses(noise * level, SAMPLE_RATE, 10.0)
     assert [t for span in found for t in span] == pytest.approx([11.0, 12.0, 12.125, 14.0], abs=0.03)
     assert pauses(noise * 0.1, SAMPLE_RATE, 0.0) == []
+    assert pauses(noise * np.repeat([0.2, 0.1, 0.2, 0.1], SAMPLE_RATE), SAMPLE_RATE, 0.0) == [], "6 dB is no silence"
     assert pauses(noise[:10], SAMPLE_RATE, 0.0) == pauses(noise[:0], SAMPLE_RATE, 0.0) == []
 
 
