@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -170,3 +172,21 @@ class TestWithTheRealLoaders:
             pytest.skip("there is a GPU")
         with pytest.raises(InvalidSettings, match="WHISPERX_DEVICE"):
             Models(ModelSet(configured()), "cuda")
+
+
+def test_torch_that_another_thread_is_importing_is_waited_for() -> None:
+    """Imports run beside recognition, and half of torch has no backends: a job failed once in a few starts."""
+    program = (
+        "import sys, threading, time\n"
+        "from scribe.shelf import keep_float32, release_memory\n"
+        "assert 'torch' not in sys.modules\n"
+        "keep_float32()\n"
+        "threading.Thread(target=__import__, args=('torch',)).start()\n"
+        "while 'torch' not in sys.modules: time.sleep(0)\n"
+        "assert not hasattr(sys.modules['torch'], 'backends')\n"
+        "keep_float32()\n"
+        "release_memory()\n"
+        "assert not sys.modules['torch'].backends.cudnn.allow_tf32\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT / "src", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

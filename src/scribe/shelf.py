@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
 import sys
 import threading
@@ -52,7 +53,7 @@ def keep_float32() -> None:
     pyannote does so for the whole process whenever it runs: what else runs then, or later, would answer in other digits
     than before it.
     """
-    torch = sys.modules.get("torch")
+    torch = _torch()
     if torch is not None:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
@@ -61,6 +62,12 @@ def keep_float32() -> None:
 def release_memory() -> None:
     """Collect garbage first, then empty torch's cache: the other order frees nothing that is still referenced."""
     gc.collect()
-    torch = sys.modules.get("torch")
+    torch = _torch()
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _torch() -> Any:
+    """torch where somebody imports it, and whole: another thread may be at it, and what lies in sys.modules then is half
+    of it. The import waits until it is done."""
+    return importlib.import_module("torch") if "torch" in sys.modules else None
