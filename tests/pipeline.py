@@ -110,10 +110,11 @@ def predicted(
     voices: Sequence[VoiceSample] = (),
     check: Callable[[], None] = lambda: None,
     sink: Callable[[Event], None] = lambda event: None,
+    by: Predictor | None = None,
 ) -> Prediction:
     """One pass of the demo models over a recording."""
     with Progress(sink, ["transcribe", "align", "diarize", "name"], interval_s=0.0) as progress:
-        return predictor().run(channels, asked(**options), voices, progress, check)
+        return (by or predictor()).run(channels, asked(**options), voices, progress, check)
 
 
 class _Door:

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 from lab.scores import match_words, plain
-from pipeline import excerpt, predicted, recording, truth, voice
+from pipeline import excerpt, predicted, recording, stock_models, truth, voice
 
-from predict import Prediction
+from predict import Prediction, Predictor
 from scribe.formats.json import to_dict
 from scribe.progress import Event
 from scribe.transcript import Word
 
 pytestmark = pytest.mark.xdist_group("models")
+QUICK = {"language": "en", "quality": "fast"}
 
 
 def spoken(stem: str) -> list[dict[str, Any]]:
@@ -126,9 +127,37 @@ def test_a_word_during_which_two_speak_is_marked_and_stays_with_its_sentence() -
     assert sum(s.overlap for s in found.transcript.segments) == 1
 
 
+def test_in_parity_mode_words_times_and_speakers_are_those_of_whisperx() -> None:
+    """Its own functions, on the same models' segments and turns: no word moved, no segment cut, nobody named anew."""
+    import pandas as pd
+    from whisperx import align
+    from whisperx.diarize import assign_word_speakers
+
+    stock, clip = stock_models(), excerpt("parity", recording("call.flac")[0], 36.0, 44.0)
+    heard, whole = (
+        predicted([clip], QUICK | more, by=Predictor(stock)).transcript.segments
+        for more in ({}, {"align_output": True, "diarization": True})
+    )
+    told = [{"start": s.start, "end": s.end, "text": s.text, "avg_logprob": s.avg_logprob} for s in heard]
+    one = stock.aligner("en")
+    expected = align(told, one._model, one._metadata, clip[:], "cpu")
+    turns = stock.diarizer().diarize(clip, lambda fraction: None).turns
+    frame = pd.DataFrame([{"start": t.start, "end": t.end, "speaker": t.label} for t in turns])
+    theirs = assign_word_speakers(frame, expected)["segments"]
+    assert len(turns) > 2
+    assert [(s.text, s.start, s.end, s.label) for s in whole] == [
+        (s["text"], round(s["start"], 3), round(s["end"], 3), s.get("speaker")) for s in theirs
+    ]
+    assert [(w.text, w.start, w.end, w.label, w.interpolated, w.overlap) for s in whole for w in s.words] == [
+        (w["word"], round(w["start"], 3), round(w["end"], 3), w.get("speaker"), False, False)
+        for s in theirs
+        for w in s["words"]
+    ]
+
+
 def test_one_speaker_is_a_valid_answer() -> None:
     clip = excerpt("anna", recording("conversation.mp3")[0], 0.0, 8.4)
-    found = predicted([clip], {"diarization": True, "language": "en", "quality": "fast"})
+    found = predicted([clip], QUICK | {"diarization": True})
     assert [s.label for s in found.transcript.speakers] == ["SPEAKER_00"]
     assert {s.label for s in found.transcript.segments} == {"SPEAKER_00"}
     assert not found.notices
