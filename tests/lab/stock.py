@@ -7,6 +7,7 @@ embeddings that the worker compares, without a threshold.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ BATCH = 4
 
 
 class Stock:
-    """Models are loaded once, a recognizer for each voice detector on first use."""
+    """Models are loaded once; a recognizer for each voice detector, and the diarizer, on first use."""
 
     def __init__(self, models: Models) -> None:
         import nltk
@@ -31,7 +32,7 @@ class Stock:
         self._places, self._encoder = models.places, models.encoder()
         self._whispers: dict[str, Any] = {}
         self._aligner = whisperx.load_align_model("en", "cpu", model_name=models.places.aligner("en").source)
-        self._diarizer = DiarizationPipeline(models.places.diarization.source)
+        self._diarizer = functools.cache(lambda: DiarizationPipeline(models.places.diarization.source))
 
     def recognized(self, audio: np.ndarray, vad: str | None = None) -> list[dict[str, Any]]:
         """float32 mono at 16 kHz -> segments with words. `vad`: silero or pyannote, the set's own by default."""
@@ -63,7 +64,7 @@ class Stock:
 
         samples = audio[:]
         result = {"segments": self.recognized(samples)}
-        found = self._diarizer(samples)
+        found = self._diarizer()(samples)
         turns = [Turn(start, end, label) for start, end, label in found[["start", "end", "speaker"]].values]
         names = {}
         for label, spans in alone(turns).items():
