@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +15,7 @@ from pipeline import asked, excerpt, models, recording, voice
 
 from predict import Prediction, Predictor
 from scribe import companion as companion_room
-from scribe import machine
+from scribe import lane, machine
 from scribe.aligner import Aligner
 from scribe.audio import Audio
 from scribe.companion import Companion
@@ -430,6 +432,12 @@ def test_on_the_cpu_the_second_thread_takes_half_and_leaves_the_first_its_number
         assert later == [4]
     finally:
         torch.set_num_threads(before)
+
+
+def test_free_memory_is_told_while_another_thread_imports_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
+    monkeypatch.setattr(machine, "free_gpu_memory", lambda: 7)
+    assert lane._free_memory() == 7
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ def _free_memory() -> int:
     """Bytes of GPU memory that are free, or that torch holds unused. Imports nothing: torch is for the second thread."""
     free = machine.free_gpu_memory() or 0
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
+    # Another thread may still be importing it, and half of torch has no memory.
+    if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
         free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     return free
