@@ -460,6 +460,23 @@ def test_there_is_room_beside_by_free_memory_or_by_cores(
     assert not Lane(device, "off").has_room()
 
 
+def test_room_is_measured_while_another_thread_is_still_importing_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
+    monkeypatch.setattr(machine, "free_gpu_memory", lambda: LEAST_FREE)
+    assert Lane("cuda").has_room()
+
+
+def test_memory_that_torch_holds_unused_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(machine, "free_gpu_memory", lambda: LEAST_FREE - 10)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 30)
+    for used, room in ((20, True), (21, False)):
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda used=used: used)
+        assert Lane("cuda").has_room() is room
+
+
 def test_memory_that_an_idle_second_thread_cannot_give_is_not_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else an engine that tries the same batch again would do so for ever."""
     monkeypatch.setattr(companion_room, "release_memory", lambda: None)
