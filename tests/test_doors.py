@@ -311,7 +311,7 @@ def test_debug_tells_the_effective_options_and_no_others(clip: Audio) -> None:
     job = JobInput.parse({"audio_file": ADDRESS, **asked})
     recognition = {
         field: getattr(thing, field)
-        for thing in (listening(job, models()), speech_options(job, engine().batch_size))
+        for thing in (listening(job, models()), speech_options(job, models().places, engine().batch_size))
         for field in thing.__slots__
     }
     scores = found.effective["speaker_scores"]

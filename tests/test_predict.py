@@ -265,8 +265,8 @@ def test_a_stored_transcript_without_embeddings_keeps_its_names_and_says_why() -
 
 def test_the_batch_suits_the_device_unless_the_job_names_one() -> None:
     job = {"audio_file": "http://h/a"}
-    assert speech_options(JobInput.parse(job), 16).batch_size == 16
-    assert speech_options(JobInput.parse({**job, "batch_size": 7}), 16).batch_size == 7
+    assert speech_options(JobInput.parse(job), models().places, 16).batch_size == 16
+    assert speech_options(JobInput.parse({**job, "batch_size": 7}), models().places, 16).batch_size == 7
 
 
 def test_voice_activity_is_the_sets_unless_the_job_says_otherwise() -> None:

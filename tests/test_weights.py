@@ -241,6 +241,7 @@ def test_every_model_set_is_complete() -> None:
             "vad_offset",
             "vad_pause",
             "chunk_size",
+            "log_prob_threshold",
             "nltk_data",
             "code",
         }

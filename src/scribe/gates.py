@@ -11,10 +11,10 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Characters for each second of speech. The fastest talkers reach 25 in English; scripts of syllables need fewer.
-FASTEST = 40.0
+# Characters for each second of speech. Fast talkers reach 25 in English; scripts of syllables need fewer.
+FASTEST = 30.0
 # Characters that even the shortest exclamation may have.
-SHORT_TEXT = 12
+SHORT_TEXT = 8
 # One word, or a few, again and again: six times in a row is a loop, four times is a song or a stammer.
 LOOPS = 6
 _LOOP = re.compile(r"(.{2,80}?)\1{" + str(LOOPS - 1) + r",}", re.DOTALL)

@@ -79,7 +79,10 @@ class JobInput(Strict):
         None, gt=0, le=10, description="a text that compresses better repeats itself and is looked at again; null: 2.4"
     )
     log_prob_threshold: float | None = Field(
-        None, ge=-10, le=0, description="a text of a lower average log probability is looked at again; null: -1"
+        None,
+        ge=-10,
+        le=0,
+        description="a text of a lower average log probability is looked at again; null takes the model set's",
     )
     no_speech_threshold: float | None = Field(
         None, ge=0, le=1, description="above it, and below log_prob_threshold, a chunk is taken for silence; null: 0.6"

@@ -17,6 +17,7 @@ from .models import Models
 from .notice import DETECTION, GATES
 from .stages import Stages
 from .transcript import Chunk, Segment
+from .weights import ModelSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def recognize(
             # In this order: while the weights are read, what pyannote's detector stands on is imported.
             engine = stages.with_room(lambda: models.engine(place), make_room)
             detector = models.detector(how.vad_method)
-        options, known = _honoured(job, speech_options(job, engine.batch_size), engine, stages)
+        options, known = _honoured(job, speech_options(job, models.places, engine.batch_size), engine, stages)
         named = {"model": place.name, "device": models.device, "compute_type": models.compute_type}
         effective = named | asdict(how) | asdict(options)
         chunks: list[list[Chunk]] = []
@@ -100,9 +101,10 @@ def recognize(
     return Recognized(language, probability, heard, effective, place.identity)
 
 
-def speech_options(job: JobInput, batch_size: int) -> SpeechOptions:
-    """What reaches the engine: the job's values, and `batch_size` where it names none."""
-    gates = {name: getattr(job, name) for name in GATES}
+def speech_options(job: JobInput, places: ModelSet, batch_size: int) -> SpeechOptions:
+    """What reaches the engine: the job's values, else those of the model set, and `batch_size` where it names none."""
+    asked = {name: getattr(job, name) for name in GATES}
+    gates = {"log_prob_threshold": places.log_prob_threshold} | {k: v for k, v in asked.items() if v is not None}
     return SpeechOptions(
         task=job.task,
         batch_size=job.batch_size or batch_size,
@@ -114,7 +116,7 @@ def speech_options(job: JobInput, batch_size: int) -> SpeechOptions:
         initial_prompt=(job.initial_prompt or "").strip() or None,
         hotwords=(job.hotwords or "").strip() or None,
         suppress_numerals=job.suppress_numerals,
-        **{name: value for name, value in gates.items() if value is not None},
+        **gates,
     )
 
 

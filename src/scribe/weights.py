@@ -81,6 +81,7 @@ class ModelSet:
         self.vad_offset: float = self._set["vad_offset"]
         self.vad_pause: float = self._set["vad_pause"]
         self.chunk_size: int = self._set["chunk_size"]
+        self.log_prob_threshold: float = self._set["log_prob_threshold"]
         self.nltk_data = (self._folder / self._set["nltk_data"]).resolve()
 
     @property
