@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from scribe.gates import LOOPS, Decoded, Limits, compression_ratio, doubts, echoes, loops, silent
+from scribe.gates import LOOPS, Decoded, Limits, doubts, echoes, loops, silent
 
 LIMITS = Limits()
 SAID = "The orange garden is near the hotel and Laura found five cities there on Tuesday."
@@ -48,18 +48,16 @@ def test_the_jobs_thresholds_decide() -> None:
     assert not silent(found, Limits(log_prob=-1.0, no_speech=0.6))
 
 
-@given(st.text(alphabet="abcdefg ", min_size=2, max_size=30).filter(lambda t: len(set(t.split() or [""])) > 0))
+@given(st.text(alphabet="abcdefg ", min_size=2, max_size=30))
 def test_the_same_again_and_again_is_a_loop_wherever_it_stands(part: str) -> None:
     plain = " ".join(part.split()) + " "
-    if len(set(plain)) > 2:
-        assert loops("Well, " + plain * LOOPS + "that is it.")
+    assume(len(set(plain)) > 2)
+    assert loops("Well, " + plain * LOOPS + "that is it.")
 
 
-@given(st.lists(st.sampled_from("alpha beta gamma delta epsilon zeta eta theta".split()), max_size=60, unique_by=id))
-def test_no_text_takes_long_to_judge_and_fewer_repetitions_are_no_loop(words: list[str]) -> None:
-    text = " ".join(f"{word}{n}" for n, word in enumerate(words))
-    assert not loops(text)
-    assert compression_ratio(text) < 10
+@given(st.lists(st.text("abcdefgh", min_size=1, max_size=9), max_size=150))
+def test_words_that_do_not_come_again_are_no_loop_however_many(words: list[str]) -> None:
+    assert not loops(" ".join(f"{word}{n}" for n, word in enumerate(words)))
 
 
 def test_an_equal_text_in_three_chunks_in_a_row_is_an_echo_and_a_short_one_is_not() -> None:
@@ -67,6 +65,7 @@ def test_an_equal_text_in_three_chunks_in_a_row_is_an_echo_and_a_short_one_is_no
     assert echoes([SAID, SAID, "b", SAID]) == set()
     assert echoes(["Yes.", "Yes.", "Yes.", "Yes."]) == set()
     assert echoes([]) == set()
+    assert echoes(["Thank you for watching.", "thank you for watching!", "Thank you, for watching"]) == {0, 1, 2}
 
 
 def test_a_fast_talker_is_believed() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from .transcript import Chunk, Segment
 
@@ -11,6 +13,8 @@ from .transcript import Chunk, Segment
 SHORTEST_S = 0.5
 # Given to a chunk on both sides when it is listened to once more: its first or last sound may have been cut off.
 PAD_S = 0.3
+# What Whisper hears at once.
+WINDOW_S = 30.0
 
 
 def voiced_seconds(chunk: Chunk) -> float:
@@ -19,27 +23,24 @@ def voiced_seconds(chunk: Chunk) -> float:
 
 
 def passed_over(chunks: Sequence[Chunk], segments: Sequence[Segment]) -> list[Chunk]:
-    """The chunks, in time order, with SHORTEST_S of speech or more in which no segment begins."""
-    starts = sorted(s.start for s in segments)
-    found, place = [], 0
-    for chunk in chunks:
-        # A segment's times are rounded to milliseconds.
-        while place < len(starts) and starts[place] < chunk.start - 0.001:
-            place += 1
-        told = place < len(starts) and starts[place] < chunk.end
-        if not told and voiced_seconds(chunk) >= SHORTEST_S:
-            found.append(chunk)
-    return found
+    """The chunks with SHORTEST_S of speech or more that no segment reaches into."""
+    ordered = sorted(segments, key=lambda s: s.start)
+    starts = [s.start for s in ordered]
+    ends = [0.0, *accumulate((s.end for s in ordered), max)]  # the latest of the first n
+    told = (ends[bisect_left(starts, chunk.end)] > chunk.start for chunk in chunks)
+    return [c for c, known in zip(chunks, told, strict=True) if not known and voiced_seconds(c) >= SHORTEST_S]
 
 
 def padded(missed: Sequence[Chunk], chunks: Sequence[Chunk], duration_s: float) -> list[Chunk]:
-    """`missed`, some of `chunks`, each wider by PAD_S on both sides where no neighbour and no end of the recording is."""
+    """`missed`, some of `chunks`, each wider by PAD_S on both sides where no neighbour and no end of the recording is, and
+    as far as the recognizer's window reaches."""
     numbers = {chunk.start: n for n, chunk in enumerate(chunks)}
     found = []
     for chunk in missed:
         n = numbers[chunk.start]
         before = chunks[n - 1].end if n else 0.0
         after = chunks[n + 1].start if n + 1 < len(chunks) else duration_s
-        start, end = max(before, chunk.start - PAD_S), min(after, chunk.end + PAD_S)
+        pad = min(PAD_S, max(0.0, WINDOW_S - (chunk.end - chunk.start)) / 2)
+        start, end = max(before, chunk.start - pad), min(after, chunk.end + pad)
         found.append(replace(chunk, start=min(start, chunk.start), end=max(end, chunk.end)))
     return found

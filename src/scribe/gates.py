@@ -72,18 +72,22 @@ def compression_ratio(text: str) -> float:
 
 def loops(text: str) -> bool:
     """Whether the same 2 to 80 characters follow one another LOOPS times or more, blanks and case aside."""
-    plain = re.sub(r"[\W_]+", " ", text.lower()).strip() + " "
-    return any(len(set(found[1])) > 1 for found in _LOOP.finditer(plain))
+    return any(len(set(found[1])) > 1 for found in _LOOP.finditer(_plain(text) + " "))
 
 
 def echoes(texts: Sequence[str]) -> set[int]:
-    """The numbers of the texts that stand in a row of ECHOES equal ones or more; short ones may come again."""
+    """The numbers of the texts that stand in a row of ECHOES equal ones or more, marks and case aside; short ones may."""
     found: set[int] = set()
-    first = 0
-    for number in range(1, len(texts) + 1):
-        if number < len(texts) and texts[number] == texts[first]:
+    plain, first = [_plain(text) for text in texts], 0
+    for number in range(1, len(plain) + 1):
+        if number < len(plain) and plain[number] == plain[first]:
             continue
-        if number - first >= ECHOES and len(texts[first]) >= ECHO_CHARACTERS:
+        if number - first >= ECHOES and len(plain[first]) >= ECHO_CHARACTERS:
             found.update(range(first, number))
         first = number
     return found
+
+
+def _plain(text: str) -> str:
+    """Small letters and figures, one blank between words."""
+    return re.sub(r"[\W_]+", " ", text.lower()).strip()

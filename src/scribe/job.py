@@ -57,7 +57,7 @@ class JobInput(Strict):
     )
     quality: Literal["fast", "balanced", "best"] = Field("balanced", description="preset of beam_size: 1, 5, 10")
     batch_size: int | None = Field(
-        None, ge=1, le=128, description="chunks decoded at once; null: 16 on a GPU, 4 on a CPU"
+        None, ge=1, le=128, description="chunks decoded at once; null: by free memory, 16 on a GPU of 24 GB, 4 on a CPU"
     )
     beam_size: int | None = Field(None, ge=1, le=10, description="null takes the quality's")
     patience: float = Field(1.0, gt=0, le=2, description="beam search goes on until this many times the beam has ended")
@@ -73,7 +73,7 @@ class JobInput(Strict):
         None,
         ge=0,
         le=1,
-        description="where the second look at a doubtful chunk begins to sample, then up by 0.2; null: 0",
+        description="where the second look at a doubtful chunk begins to sample, then up by 0.2; null: 0.2",
     )
     compression_ratio_threshold: float | None = Field(
         None, gt=0, le=10, description="a text that compresses better repeats itself and is looked at again; null: 2.4"

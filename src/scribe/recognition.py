@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any
 from .audio import Audio
 from .coverage import padded, passed_over, voiced_seconds
 from .engines import Engine, SpeechOptions
-from .errors import DeadlineReached
+from .errors import DeadlineReached, GpuOutOfMemory
 from .formats.times import clock
 from .job import JobInput
 from .models import Models
@@ -18,6 +19,8 @@ from .notice import DETECTION, GATES
 from .stages import Stages
 from .transcript import Chunk, Segment
 from .weights import ModelSet
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,7 @@ def _honoured(job: JobInput, asked: SpeechOptions, engine: Engine, stages: Stage
         if getattr(options, name) != getattr(asked, name):
             stages.notice("option_reduced", "transcribe", f"{name} is too long for the model and was cut")
     for name in () if engine.gated else GATES:
-        if getattr(job, name):
+        if getattr(job, name) is not None:
             message = f"{name} does nothing in parity with whisperX, whose batched decoding has no gates"
             stages.notice("option_ignored", "transcribe", message)
     if engine.multilingual:
@@ -202,8 +205,8 @@ def _heard_again(
     try:
         if chunks:
             stages.with_room(look, make_room)
-    except DeadlineReached:
-        stages.partial = True
+    except (DeadlineReached, GpuOutOfMemory) as error:
+        log.warning("speech without text was not listened to again: %s", error)
     return [segment for segment in found if not segment.suspect]
 
 

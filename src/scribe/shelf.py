@@ -53,8 +53,9 @@ def keep_float32() -> None:
     pyannote does so for the whole process whenever it runs: what else runs then, or later, would answer in other digits
     than before it.
     """
-    torch = _torch()
-    if torch is not None:
+    torch = sys.modules.get("torch")
+    # One that is still being imported in another thread is for a model to come, whose loading waits for it.
+    if torch is not None and not getattr(torch.__spec__, "_initializing", False):
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
 

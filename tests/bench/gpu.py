@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import sys
 import tempfile
@@ -44,6 +45,11 @@ class Stage:
     roofline: float | None = None
 
 
+def named(known: str, card: str) -> bool:
+    """Whether one of the names in `known` is this card's, as words: an L40S is no L4."""
+    return any(re.search(rf"\b{re.escape(name)}\b", card) for name in known.split(", "))
+
+
 class Card:
     """The device under test: waits for it, and knows how much of its memory was taken."""
 
@@ -52,7 +58,7 @@ class Card:
 
         self.device = "cpu" if rehearse else "cuda"
         self.name = "rehearsal on the CPU" if rehearse else torch.cuda.get_device_name(0)
-        self.known = next((gpu for gpu in GPUS if any(part in self.name for part in gpu.name.split(", "))), None)
+        self.known = next((gpu for gpu in GPUS if named(gpu.name, self.name)), None)
 
     def timed(self, work: Callable[[], Any]) -> tuple[float, float | None]:
         """(median seconds of `work`, GB that it took at most), after one run that is not counted."""

@@ -15,7 +15,9 @@ import numpy as np
 
 from ..audio import Audio
 from ..coverage import voiced_seconds
+from ..errors import DeadlineReached, GpuOutOfMemory
 from ..gates import Decoded, Limits, doubts, echoes, silent
+from ..gpu_fault import gpu_failure
 from ..transcript import Chunk, Segment
 from . import SpeechOptions
 from .whisper import WINDOW_S, WhisperEngine
@@ -29,9 +31,8 @@ TOKENS_PER_S, TOKENS_ANYWAY = 10, 24
 BEST_OF, TEMPERATURE_STEP = 5, 0.2
 CAREFUL_BEAM = 5
 # Of a group's chunks, how many are sampled: each may take five temperatures, and a recording of music would be doubtful
-# from end to end. The likelier ones are tried, the others are marked as they are.
-SAMPLED_SHARE = 0.25
-SEED = 20
+# from end to end. Those with the most speech are tried, the others are marked as they are.
+SAMPLED_SHARE, SAMPLED_AT_LEAST = 0.25, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +74,24 @@ class BatchedEngine(WhisperEngine):
         for decoded in decode(order, first, batch):
             found |= decoded
             tick(len(found) / len(chunks))
-        suspects = self._doubted(found, chunks, limits)
+        silence = {n for n in found if silent(found[n], limits)}
+        suspects = self._doubted(found, chunks, limits, silence)
         for look in others:
-            # The same search once more would say the same, except where it was cut.
-            same = look == replace(first, limited=False)
-            again = [n for n in sorted(suspects) if not same or "cut" in suspects[n]]
-            if look.temperature:
-                likelier = sorted(again, key=lambda n: -found[n].avg_logprob)
-                again = sorted(likelier[: max(1, int(SAMPLED_SHARE * len(chunks)))])
-            for decoded in decode(again, look, max(1, batch // BEST_OF) if look.temperature else batch):
-                tick(1.0)
-                for number, text in decoded.items():
-                    self._weigh(number, text, chunks[number], found, suspects, limits)
+            again = self._worth(look, first, suspects, chunks)
+            # As many rows as the first look had: what the memory held then, it holds again.
+            size = max(1, batch * first.beam_size // max(look.beam_size, BEST_OF))
+            try:
+                for decoded in decode(again, look, size):
+                    tick(1.0)
+                    for number, text in decoded.items():
+                        self._weigh(number, text, chunks[number], found, suspects, limits)
+            except DeadlineReached:
+                break  # the first look's texts are the job's, marked as they are
+            except RuntimeError as error:
+                if not isinstance(gpu_failure(error), GpuOutOfMemory):
+                    raise
+                log.warning("out of GPU memory in a second look: %d doubtful chunks stay as they are", len(suspects))
+                break
         if suspects:
             log.info("of %d chunks, %d are doubtful after a second look", len(chunks), len(suspects))
         return [
@@ -96,8 +103,20 @@ class BatchedEngine(WhisperEngine):
                 suspect=suspects.get(n, ()),
             )
             for n in range(len(chunks))
-            if found[n].text.strip() and not silent(found[n], limits)
+            if found[n].text.strip() and n not in silence
         ]
+
+    @staticmethod
+    def _worth(look: Look, first: Look, suspects: dict[int, tuple[str, ...]], chunks: Sequence[Chunk]) -> list[int]:
+        """The doubtful chunks that this look may help."""
+        if not look.temperature:
+            # The same search once more would say the same, except where it was cut.
+            same = look == replace(first, limited=False)
+            return [n for n in sorted(suspects) if not same or "cut" in suspects[n]]
+        # What fills all tokens fills them sampled too.
+        helped = [n for n in suspects if set(suspects[n]) != {"cut"}]
+        longest = sorted(helped, key=lambda n: -voiced_seconds(chunks[n]))
+        return sorted(longest[: max(SAMPLED_AT_LEAST, int(SAMPLED_SHARE * len(chunks)))])
 
     @staticmethod
     def _weigh(
@@ -109,6 +128,8 @@ class BatchedEngine(WhisperEngine):
         limits: Limits,
     ) -> None:
         """Let a new text of a doubtful chunk take the old one's place where it is better; it may clear the doubt."""
+        if not text.text.strip():
+            return  # a doubtful sentence can be a true one; silence is for the first look to tell
         reasons = doubts(text, voiced_seconds(chunk), limits)
         if text.text == found[number].text and "repeated" in suspects[number]:
             reasons += ("repeated",)
@@ -119,14 +140,16 @@ class BatchedEngine(WhisperEngine):
             found[number], suspects[number] = text, reasons
 
     @staticmethod
-    def _doubted(found: dict[int, Decoded], chunks: Sequence[Chunk], limits: Limits) -> dict[int, tuple[str, ...]]:
+    def _doubted(
+        found: dict[int, Decoded], chunks: Sequence[Chunk], limits: Limits, silence: set[int]
+    ) -> dict[int, tuple[str, ...]]:
         """{number of a chunk that deserves a second look: the reasons}; what Whisper takes for silence does not."""
         echoed = echoes([found[n].text.strip() for n in range(len(chunks))])
         reasons = {
             n: doubts(found[n], voiced_seconds(chunks[n]), limits) + (("repeated",) if n in echoed else ())
             for n in found
         }
-        return {n: why for n, why in reasons.items() if why and not silent(found[n], limits)}
+        return {n: why for n, why in reasons.items() if why and n not in silence}
 
     def _decoded(
         self,
@@ -139,13 +162,10 @@ class BatchedEngine(WhisperEngine):
         batch: int,
     ) -> Iterator[dict[int, Decoded]]:
         """{number of the chunk: its text}, a batch at a time; the features of the next are made while one is decoded."""
-        import ctranslate2
-
         prompt = self._prompt(tokenizer, options, look)
         suppressed = [-1, *(self._numerals if options.suppress_numerals else ())]
         search: dict[str, Any] = {"beam_size": look.beam_size, "patience": options.patience}
         if look.temperature:
-            ctranslate2.set_random_seed(SEED)
             search = {"beam_size": 1, "num_hypotheses": BEST_OF, "sampling_topk": 0}
             search["sampling_temperature"] = look.temperature
         batches = [numbers[n : n + batch] for n in range(0, len(numbers), batch)]
