@@ -383,6 +383,8 @@ def test_channels_are_labelled_named_cleaned_and_merged_in_time_order() -> None:
 
 def test_a_deadline_in_the_middle_of_recognition_keeps_the_batches_before_it(clip: Audio) -> None:
     options = {"language": "en", "quality": "fast", "chunk_size": 2, "batch_size": 1}
+    # A sentence cut in two is doubted, and what a second look finds is sampled: another text every time.
+    options["log_prob_threshold"] = -10
     whole = [s.text for s in predicted([clip], options).transcript.segments]
     assert len(whole) > 4
     seen: list[int] = []

@@ -34,6 +34,7 @@ WARNED: dict[str, set[str]] = {
     "faster_whisper": {"translation", "best_of", "condition_on_previous_text", "enable_vad", "suppress_tokens"}
     | {"temperature_increment_on_fallback"},
     "kod": {"huggingface_access_token"},
+    "subtitles": {"interpolate_method"},
     "voices": {"speaker_verification"},
 }
 ARTIFACTS = {

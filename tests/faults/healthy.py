@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import functools
 import io
 import json
 import socket
 import ssl
-import sys
 import threading
 import uuid
 import wave
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,7 @@ def assert_worker_healthy(handler: Handler, jobs: Path) -> None:
     for _ in range(2):
         assert left_in(jobs) == []
         assert THREADS_OF_A_JOB.isdisjoint(thread.name for thread in threading.enumerate())
-        assert decoders() == []
+        assert list(decoders_of("self")) == []
         answer = answered(handler, {"id": f"good-{uuid.uuid4().hex}", "input": {"audio_base64": base64_of(wav(0.25))}})
         assert "error" not in answer, answer
 
@@ -140,13 +140,19 @@ def left_in(jobs: Path) -> list[Path]:
     return sorted(path for path in jobs.rglob("*") if path.parent != jobs or path.is_file())
 
 
-def decoders() -> list[int]:
-    """Children of this process that decode; none where /proc is not to be had."""
-    if sys.platform != "linux":
-        return []
-    tasks = Path("/proc/self/task").iterdir()
-    pids = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-    return [pid for pid in pids if b"scribe.decoder" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+def decoders_of(pid: int | str) -> Iterator[int]:
+    """The children of a process that decode; none where /proc is not to be had."""
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        for child in _read(task / "children").split():
+            if b"scribe.decoder" in _read(Path(f"/proc/{int(child)}/cmdline")):
+                yield int(child)
+
+
+def _read(path: Path) -> bytes:
+    """What /proc says of a thread or a process; nothing when it has ended since it was listed."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return path.read_bytes()
+    return b""
 
 
 def wav(seconds: float, hertz: float = 440.0) -> bytes:

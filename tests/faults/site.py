@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from contract.worker import WorkerProcess
 from loopback import Loopback, page
 from test_outbox import Steered
 
-from .healthy import left_in, wav
+from .healthy import decoders_of, left_in, wav
 
 ENTRY = Path(__file__).with_name("standin_worker.py")
 BOUNDARIES = ("fetch", "decode", "transcribe", "diarize", "upload")
@@ -154,15 +154,6 @@ class Site:
             at.set()
             go.wait(PATIENCE)
         connection.sendall(page(wav(1.0), Content_Type="audio/wav"))
-
-
-def decoders_of(pid: int) -> Iterator[int]:
-    """The decoder processes of a worker."""
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                if b"scribe.decoder" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    yield int(child)
 
 
 def alive(pid: int) -> bool:

@@ -24,8 +24,8 @@ from test_audio import write
 from test_delivery import Shelf
 from test_outbox import spoken
 
-from .healthy import PredictorStandIn, Worker, base64_of, wav
-from .site import BOUNDARIES, Site, alive, decoders_of
+from .healthy import PredictorStandIn, Worker, base64_of, decoders_of, wav
+from .site import BOUNDARIES, Site, alive
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc are looked at as Linux has them")
 
