@@ -156,13 +156,14 @@ def _words(text: str, places: range, numbers: Sequence[int], times: Mapping[int,
         by_number.setdefault(numbers[place], []).append(place)
     words = []
     for own in by_number.values():
-        word: dict[str, Any] = {"word": "".join(text[p] for p in own).strip()}
+        word: dict[str, Any] = {"word": text[own[0] : own[-1] + 1].strip()}
         if not word["word"]:
             continue
         timed = [times[p] for p in own if p in times and text[p] != " "]
         if timed:
-            word["start"], word["end"] = min(t[0] for t in timed), max(t[1] for t in timed)
-            scores = [t[2] for t in timed if t[2] is not None]
+            starts, ends, heard = zip(*timed, strict=True)
+            word["start"], word["end"] = min(starts), max(ends)
+            scores = [score for score in heard if score is not None]
             if scores:
                 word["score"] = round(1000 * sum(scores) / len(scores)) / 1000
         words.append(word)

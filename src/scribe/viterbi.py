@@ -87,16 +87,16 @@ def _decisions(
     row = np.full((len(batch), count + 1), -np.inf, np.float32)
     stayed, entered = np.empty_like(enter[0]), np.empty_like(enter[0])
     moves, last = np.empty(enter.shape, bool), np.empty((frames + 1, len(batch)), np.float32)
-    numbers = np.arange(len(batch))
-    last[0] = row[numbers, ends]
-    before, now = row[:, :-1], row[:, 1:]
-    for frame in range(frames):
-        row[:, 0] = silence[frame]
-        np.add(now, stay[frame], out=stayed)
-        np.add(before, enter[frame], out=entered)
-        np.greater(entered, stayed, out=moves[frame])
+    at_end = np.arange(len(batch)) * (count + 1) + ends
+    last[0] = row.take(at_end)
+    first, before, now = row[:, 0], row[:, :-1], row[:, 1:]
+    for quiet, held, heard, moved, reached in zip(silence[:-1], stay, enter, moves, last[1:], strict=True):
+        first[:] = quiet
+        np.add(now, held, out=stayed)
+        np.add(before, heard, out=entered)
+        np.greater(entered, stayed, out=moved)
         np.maximum(stayed, entered, out=now)
-        last[frame + 1] = row[numbers, ends]
+        row.take(at_end, out=reached, mode="clip")  # any other mode would copy once more
     return moves, last
 
 
@@ -127,4 +127,4 @@ def _spans(emission: Array, letters: Array, blank: int, first: int, steps: Array
     starts = np.flatnonzero(np.diff(letter, prepend=-1))
     ends = np.append(starts[1:], len(steps))
     means = np.add.reduceat(score, starts) / (ends - starts)
-    return [LetterSpan(int(first + a), int(first + b), float(m)) for a, b, m in zip(starts, ends, means, strict=True)]
+    return list(map(LetterSpan, (first + starts).tolist(), (first + ends).tolist(), means.tolist()))
