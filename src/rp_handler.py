@@ -155,7 +155,7 @@ class Handler:
                 {"problems": [{"key": "model", "problem": "is not allowed on this endpoint"}]},
             )
         delivery = self._outbox.delivery(
-            task, str(job.get("id", "local")), fingerprint(job.get("input"), places.identities())
+            task, str(job.get("id", "local")), fingerprint(job.get("input"), places.identities(task.model))
         )
         if (committed := delivery.recall()) is not None:
             log.info("delivered before: answered from the storage")

@@ -18,7 +18,7 @@ from scribe.audio import Audio
 from scribe.diarizer import MOST_SPEAKERS
 from scribe.engines.batched import BatchedEngine
 from scribe.engines.whisper import GROUP_BATCHES, WhisperEngine
-from scribe.errors import DeadlineReached, StageFailed
+from scribe.errors import DeadlineReached, InvalidInput, StageFailed
 from scribe.job import JobInput
 from scribe.recognition import listening, speech_options
 from speaker_processing import VoiceSample
@@ -210,6 +210,30 @@ def test_an_english_only_model_says_that_it_takes_neither_language_nor_translati
     prompts = {tuple(p) for several, _ in door.generated for p in several}
     assert all(token("de") not in p and token("translate") not in p for p in prompts)
     assert predicted([clip], PLAIN).notices == ()
+
+
+class OlderTokenizer:
+    """Whisper's before version 3, which has no Cantonese, over the demo model's."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def token_to_id(self, text: str) -> int | None:
+        return None if text == "<|yue|>" else self._real.token_to_id(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def test_a_language_that_the_model_does_not_know_is_refused_and_another_one_is_not(
+    clip: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert predicted([clip], {**PLAIN, "language": "yue"}).transcript.language == "yue"
+    model = engine()._model
+    monkeypatch.setattr(model, "hf_tokenizer", OlderTokenizer(model.hf_tokenizer))
+    with pytest.raises(InvalidInput, match="language: 'yue' is not among this model's languages"):
+        predicted([clip], {**PLAIN, "language": "yue"})
+    assert predicted([clip], PLAIN).transcript.segments
 
 
 @pytest.mark.parametrize("method", ["silero", "pyannote"])

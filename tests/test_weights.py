@@ -180,7 +180,9 @@ def test_the_operators_single_models_override_the_set(tmp_path: Path) -> None:
 def test_identities_name_every_model_that_shapes_a_result(tmp_path: Path) -> None:
     assert set(ModelSet(configured()).identities()) >= {"transcribe", "diarize", "name"}
     cached = snapshot(tmp_path / "hf" / "hub", "Systran/faster-whisper-large-v3")
-    assert real(tmp_path, whisperx_model="large-v3").identities()["transcribe"] == f"large-v3@{cached.name[:12]}"
+    places = real(tmp_path, whisperx_model="large-v3", allowed_models=["small"])
+    assert places.identities()["transcribe"] == f"large-v3@{cached.name[:12]}"
+    assert places.identities("small")["transcribe"] == "small"
 
 
 def test_a_pinned_model_has_its_identity_before_it_is_here(tmp_path: Path) -> None:

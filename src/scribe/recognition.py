@@ -11,7 +11,7 @@ from typing import Any
 from .audio import Audio
 from .coverage import padded, passed_over, voiced_seconds
 from .engines import Engine, SpeechOptions
-from .errors import DeadlineReached, GpuOutOfMemory
+from .errors import DeadlineReached, GpuOutOfMemory, InvalidInput
 from .formats.times import clock
 from .job import JobInput
 from .models import Models
@@ -147,6 +147,9 @@ def _honoured(job: JobInput, asked: SpeechOptions, engine: Engine, stages: Stage
             message = f"{name} does nothing in parity with whisperX, whose batched decoding has no gates"
             stages.notice("option_ignored", "transcribe", message)
     if engine.multilingual:
+        if job.language is not None and not engine.knows(job.language):
+            problem = {"key": "language", "problem": f"'{job.language}' is not among this model's languages"}
+            raise InvalidInput(f"language: {problem['problem']}; large-v3 and turbo know all", {"problems": [problem]})
         return options, job.language
     if job.language not in (None, "en"):
         stages.notice("option_ignored", "transcribe", "language does nothing: this model writes English only")

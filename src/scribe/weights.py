@@ -139,10 +139,11 @@ class ModelSet:
         """False for a language that this set's aligners do not cover. An empty list means whisperX's own choice for all."""
         return bool(self._settings.align_model) or not self._set["aligners"] or language in self._set["aligners"]
 
-    def identities(self) -> dict[str, str]:
-        """{stage: name@revision}; part of a result's fingerprint, so known without loading anything."""
+    def identities(self, asked: str | None = None) -> dict[str, str]:
+        """{stage: name@revision} for a job that asks for a speech model, or for none; part of a result's fingerprint, so
+        known without loading anything."""
         return {
-            "transcribe": self.speech().identity,
+            "transcribe": self.speech(asked).identity,
             "diarize": self.diarization.identity,
             "name": self.speaker.location.identity,
             "align": " ".join(place.identity for place in self.aligners().values()),

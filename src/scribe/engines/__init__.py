@@ -43,6 +43,9 @@ class Engine(Protocol):
     @property
     def multilingual(self) -> bool: ...
 
+    def knows(self, language: str) -> bool:
+        """Whether a multilingual model can be told to write this language: yue came with large-v3."""
+
     def fitted(self, options: SpeechOptions) -> SpeechOptions:
         """The options with initial_prompt and hotwords cut to what goes before a chunk and leaves room for its text."""
 

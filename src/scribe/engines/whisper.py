@@ -47,6 +47,9 @@ class WhisperEngine:
     def multilingual(self) -> bool:
         return bool(self._model.model.is_multilingual)
 
+    def knows(self, language: str) -> bool:
+        return self._model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
+
     def fitted(self, options: SpeechOptions) -> SpeechOptions:
         """Whisper's window holds 448 tokens, prompt and text together; faster-whisper cuts the prompt and the hotwords to
         half of it each, and the two together then fail, or leave no room to write. They share one half here."""
