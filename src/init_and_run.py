@@ -109,7 +109,8 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
         print_mounts()
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     device, compute_type = settings.whisperx_device, settings.whisperx_compute_type
-    models = Models(places, device, compute_type, token, settings.vad_model_path, settings.parity)
+    half = settings.diarization_precision == "half"
+    models = Models(places, device, compute_type, token, settings.vad_model_path, parity=settings.parity, half=half)
     models.warm(settings.warmup)
     # Off the platform two workers may share a folder too, and each must only ever sweep its own.
     workspaces = Workspaces(settings.jobs_dir, settings.runpod_pod_id or f"{os.uname().nodename}-{os.getpid()}")

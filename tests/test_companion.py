@@ -15,7 +15,7 @@ from pipeline import asked, excerpt, models, recording, voice
 
 from predict import Prediction, Predictor
 from scribe import companion as companion_room
-from scribe import lane, machine
+from scribe import machine
 from scribe.aligner import Aligner
 from scribe.audio import Audio
 from scribe.companion import Companion
@@ -437,7 +437,7 @@ def test_on_the_cpu_the_second_thread_takes_half_and_leaves_the_first_its_number
 def test_free_memory_is_told_while_another_thread_imports_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
     monkeypatch.setattr(machine, "free_gpu_memory", lambda: 7)
-    assert lane._free_memory() == 7
+    assert machine.spare_gpu_memory() == 7
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
-from pipeline import excerpt, models, recording, truth
+from lab.scores import score
+from pipeline import configured, excerpt, models, recording, truth
 
+from scribe import diarizer
 from scribe.assignment import Floor
 from scribe.audio import Audio
-from scribe.diarizer import Diarization
+from scribe.diarizer import BATCHES, Diarization, Diarizer, comfortable_batches
 from scribe.errors import Cancelled
+from scribe.models import Models
+from scribe.weights import ModelSet
 
 pytestmark = pytest.mark.xdist_group("models")
 
@@ -79,3 +86,63 @@ def test_a_stop_comes_through_and_leaves_the_diarizer_usable(found: Diarization,
     with pytest.raises(Cancelled):
         models().diarizer().diarize(clip, stop)
     assert models().diarizer().diarize(clip, lambda fraction: None).turns == found.turns
+
+
+def error_rate(found: Diarization) -> float:
+    turns = [{"start": t.start, "end": t.end, "speaker": t.label} for t in found.turns]
+    return score(truth("conversation"), {"segments": [], "turns": turns}).diarization_error_rate
+
+
+def test_half_precision_changes_the_voices_and_not_who_they_are() -> None:
+    audio = recording("conversation.mp3")[0]
+    half = Models(ModelSet(configured()), "cpu", half=True).diarizer()
+    heard: list[np.ndarray] = []
+    for one in (models().diarizer(), half):
+        embeddings = one._pipeline.get_embeddings
+
+        def remembered(*given: Any, real: Callable[..., Any] = embeddings, **options: Any) -> Any:
+            heard.append(real(*given, **options))
+            return heard[-1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(one._pipeline, "get_embeddings", remembered)
+            assert error_rate(one.diarize(audio, lambda fraction: None)) < 0.06
+    full, rough = heard
+    assert full.dtype == rough.dtype
+    alike = (full * rough).sum(-1) / np.linalg.norm(full, axis=-1) / np.linalg.norm(rough, axis=-1)
+    assert 0.99 < np.nanmin(alike) < 1, "less alike than it should be, or not computed in 16 bits"
+
+
+def test_in_parity_the_precision_is_left_alone() -> None:
+    source = str(ModelSet(configured()).diarization.path)
+    network = Diarizer(source, "cpu", None, parity=True, half=True)._pipeline._embedding.model_
+    assert all("forward" not in vars(layer) for layer in network.modules())
+
+
+def test_batches_follow_the_free_memory_and_stay_where_it_is_unknown() -> None:
+    assert comfortable_batches(0, [32, 32]) == [32, 32]
+    assert comfortable_batches(6_000_000_000, [32, 32]) == [128, 32]
+    assert comfortable_batches(80_000_000_000, [32, 32]) == [256, 128]
+    assert comfortable_batches(1, [32, 32]) == [1, 1]
+
+
+def test_on_a_gpu_the_batches_fit_its_memory_halve_when_they_do_not_and_are_the_models_own_afterwards(
+    clip: Audio, found: Diarization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = models().diarizer()
+    own, used = [getattr(one._pipeline, name) for name in BATCHES], []
+    segmentations = one._pipeline.get_segmentations
+
+    def crowded(*given: Any, **options: Any) -> Any:
+        used.append([getattr(one._pipeline, name) for name in BATCHES])
+        if len(used) == 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return segmentations(*given, **options)
+
+    monkeypatch.setattr(one, "_device", "cuda")
+    monkeypatch.setattr(one._pipeline, "get_segmentations", crowded)
+    monkeypatch.setattr(diarizer, "spare_gpu_memory", lambda: 6_000_000_000)
+    turns = one.diarize(clip, lambda fraction: None).turns
+    assert used == [[128, 32], [64, 16]]
+    assert [getattr(one._pipeline, name) for name in BATCHES] == own
+    assert [t.label for t in turns] == [t.label for t in found.turns]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline import excerpt, models, recording
 
 from scribe.diarizer import Diarization, Diarizer
-from scribe.embeddings import bounded_training, speaker_masks, stacked_embeddings
+from scribe.embeddings import bounded_training, in_half, speaker_masks, stacked_embeddings
 
 pytestmark = pytest.mark.xdist_group("models")
 
@@ -57,6 +57,19 @@ def test_a_window_s_speakers_get_the_embeddings_that_pyannote_gives_them(pipelin
     np.testing.assert_allclose(found, stock, atol=1e-5, rtol=1e-4)
     assert seen[0][0] == 0
     assert seen[-1][0] == seen[-1][1]
+
+
+def test_in_half_precision_a_resnet_gives_nearly_the_same_embeddings(pipeline: Any) -> None:
+    import torch
+
+    network = pipeline._embedding.model_
+    waveforms = torch.from_numpy(excerpt("embeddings", recording("conversation.mp3")[0], 0.0, 4.0)[:])[None, None]
+    rough = SimpleNamespace(_embedding=SimpleNamespace(model_=copy.deepcopy(network)))
+    in_half(rough, "cpu")
+    with torch.inference_mode():
+        full, half = network(waveforms), rough._embedding.model_(waveforms)
+    assert half.dtype == torch.float32
+    assert 0.999 < torch.nn.functional.cosine_similarity(full, half).item() < 1.0
 
 
 def test_a_network_that_cannot_take_several_masks_keeps_pyannotes_way() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -31,7 +30,11 @@ class Lane:
         """Whether a second thread is worth while now, beside the models that are loaded."""
         if self._overlap != "auto":
             return self._overlap == "on"
-        return _free_memory() >= LEAST_FREE if self._device == "cuda" else machine.usable_cores() >= LEAST_CORES
+        return (
+            machine.spare_gpu_memory() >= LEAST_FREE
+            if self._device == "cuda"
+            else machine.usable_cores() >= LEAST_CORES
+        )
 
     @contextlib.contextmanager
     def second(self) -> Iterator[None]:
@@ -63,13 +66,3 @@ class Lane:
                     self._stream.synchronize()
                 raise
             self._stream.synchronize()
-
-
-def _free_memory() -> int:
-    """Bytes of GPU memory that are free, or that torch holds unused. Imports nothing: torch is for the second thread."""
-    free = machine.free_gpu_memory() or 0
-    torch = sys.modules.get("torch")
-    # Another thread may still be importing it, and half of torch has no memory.
-    if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
-        free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    return free

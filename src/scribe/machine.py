@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import sys
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +97,16 @@ def free_gpu_memory(number: int = 0, open_library: Callable[[str], ctypes.CDLL] 
         return None
 
 
+def spare_gpu_memory() -> int:
+    """Bytes of GPU memory that are free, or that torch holds unused; 0 where nobody knows. Imports nothing itself."""
+    free = free_gpu_memory() or 0
+    torch = sys.modules.get("torch")
+    # Another thread may still be importing it, and half of torch has no memory.
+    if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
+        free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return free
+
+
 def wheel_libraries() -> dict[str, Path]:
     """{file name: path} of every CUDA library that the installed nvidia wheels carry."""
     folder = Path(sysconfig.get_paths()["purelib"]) / "nvidia"
@@ -121,7 +132,6 @@ def missing_libraries(
 def peak_memory_mb() -> float:
     """The worker's peak resident memory in MB, models and earlier jobs included."""
     import resource
-    import sys
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1)

@@ -38,9 +38,11 @@ class Models:
         token: str | None = None,
         vad_weights: Path | None = None,
         parity: bool = False,
+        half: bool = False,
     ) -> None:
         self.places = places
         self.parity = parity
+        self._half = half
         self.device = resolve_device(device)
         self.compute_type = resolve_compute_type(compute_type, self.device)
         self._token = token
@@ -121,7 +123,7 @@ class Models:
         self._foresight.wait()
         with loading("diarization model", place.name):
             return self._shelf.get(
-                "diarize", lambda: Diarizer(self._here(place), self.device, self._token, self.parity)
+                "diarize", lambda: Diarizer(self._here(place), self.device, self._token, self.parity, self._half)
             )
 
     def encoder(self) -> SpeakerEncoder:

@@ -92,6 +92,10 @@ class Settings(BaseSettings):
         False,
         description="Every stage exactly as WhisperX and pyannote run it: slower, for comparing with them.",
     )
+    diarization_precision: Literal["full", "half"] = Field(
+        "full",
+        description="`half` tells voices apart in 16 bits: quicker; `make lab` prints what it costs.",
+    )
     warmup: CommaList = Field(
         ("asr",),
         description="What to load before the first job, comma-separated: asr, align, diarization, speakers; or `none`.",

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-from faults.healthy import decoders  # noqa: E402
+from faults.healthy import decoders_of  # noqa: E402
 from test_audio import tone, write, write_video, write_wav  # noqa: E402
 
 from fuzz.mutate import damaged  # noqa: E402
@@ -93,7 +93,7 @@ def fuzz(count: int, seed: int, folder: Path, keep: Path | None = None, every: i
             channel.unlink()
             if outcome != "sound":
                 found.broken.append(f"file {number}: decoded sound is left after {outcome}")
-        if decoders():
+        if list(decoders_of("self")):
             found.broken.append(f"file {number}: a decoder is left")
         if keep and found.broken and found.broken[-1].startswith(f"file {number}:"):
             keep.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import resource
 import time
 from typing import Any
@@ -15,7 +16,7 @@ from pyannote.core import SlidingWindow, SlidingWindowFeature
 from bench.row import Row, in_turns
 from bench.shapes import embedding
 from scribe.diarizer import Diarizer
-from scribe.embeddings import stacked_embeddings
+from scribe.embeddings import in_half, stacked_embeddings
 
 WINDOWS, FRAMES, SPEAKERS = 4, 589, 3
 TEN_HOURS = 40_000
@@ -48,6 +49,18 @@ def _embedding() -> list[Row]:
         )
         note = f"largest difference {np.abs(a - b).max():.1g}"
         rows.append(Row(f"embedding stage, ResNet34, {what}", times[1], times[0], 2.9, note=note))
+    in_half(halved := copy.deepcopy(pipeline), "cpu")
+    quicker = stacked_embeddings(halved)
+    assert quicker is not None
+    rough = quicker(file, windows, True)
+    alike = (b * rough).sum(-1) / np.linalg.norm(b, axis=-1) / np.linalg.norm(rough, axis=-1)
+    stock, half = in_turns(
+        lambda: SpeakerDiarization.get_embeddings(pipeline, file, windows, True),
+        lambda: quicker(file, windows, True),
+        repeats=3,
+    )
+    note = f"off unless DIARIZATION_PRECISION=half; bfloat16 here; least cosine to full precision {alike.min():.4f}"
+    rows.append(Row("the same in half precision", half, stock, note=note))
     return rows
 
 
