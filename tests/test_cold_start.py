@@ -74,6 +74,13 @@ def test_a_job_that_only_wants_text_imports_no_heavy_module(tmp_path: Path) -> N
     assert "ctranslate2" in found["DONE"]
 
 
+def test_whisperxs_detector_imports_torch_and_nothing_of_pyannote(tmp_path: Path) -> None:
+    found = imported(tmp_path, {"language": "en", "quality": "fast", "vad_method": "pyannote"})
+    needless = {*NOT_FOR_SPEECH, "asteroid_filterbanks", "omegaconf", "torchcodec", "einops"} - {"torch"}
+    assert sorted(found["DONE"] & needless) == []
+    assert "torch" in found["DONE"]
+
+
 def test_a_job_that_wants_words_imports_no_diarizer(tmp_path: Path) -> None:
     found = imported(tmp_path, {"language": "en", "quality": "fast", "align_output": True})
     assert sorted(found["DONE"] & {"pyannote", "speechbrain", "lightning"}) == []

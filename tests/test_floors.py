@@ -16,10 +16,10 @@ FLOORS = {
     "gates coverage",
     1: "net fetch audio storage formats workspace weights progress log "
     "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading shelf hub machine viterbi spelling "
-    "foresight timing "
+    "foresight timing hysteresis "
     "turnstile linking",
     2: "speaker_processing engines aligner stock_alignment diarizer embeddings vad doctor accelerator "
-    "activity sliding lane",
+    "activity sliding lane checkpoint pyannet",
     3: "predict stages models recognition naming delivery intake companion",
     4: "rp_handler platform",
     5: "init_and_run client scribe_client",
@@ -38,7 +38,8 @@ NEIGHBOURS = {
     "weights": {"hub"},
     "aligner": {"stock_alignment"},
     "diarizer": {"embeddings", "activity", "sliding"},
-    "vad": {"sliding"},
+    "pyannet": {"checkpoint", "sliding"},
+    "vad": {"pyannet", "sliding"},
     "doctor": {"accelerator", "engines"},
     "predict": {"stages", "models", "recognition", "naming", "companion"},
     "companion": {"stages"},

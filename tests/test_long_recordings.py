@@ -17,7 +17,7 @@ from scribe.diarizer import Diarizer
 from scribe.errors import GpuOutOfMemory
 from scribe.gpu_fault import gpu_failure
 from scribe.linking import layout
-from scribe.sliding import window_scores
+from scribe.sliding import network_of, window_scores
 from scribe.transcript import Turn
 
 pytestmark = pytest.mark.xdist_group("models")
@@ -129,5 +129,5 @@ def test_a_gpu_that_is_full_is_told_as_such_though_pyannote_hides_it(monkeypatch
 
     monkeypatch.setattr(inference.model, "forward", full)
     with pytest.raises(RuntimeError) as raised:
-        window_scores(inference, recording("conversation.mp3")[0], lambda *_: None)
+        window_scores(network_of(inference), recording("conversation.mp3")[0], lambda *_: None)
     assert isinstance(gpu_failure(raised.value), GpuOutOfMemory)

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pipeline import configured, excerpt, models, recording, truth
 
-from scribe.audio import Audio
+from scribe.audio import SAMPLE_RATE, Audio
 from scribe.errors import Cancelled
+from scribe.hysteresis import speech_spans
 from scribe.models import Models
 from scribe.vad import PyannoteDetector, SpeechDetector, merged, speech_probabilities, stretches
 from scribe.weights import ModelSet
@@ -99,6 +100,10 @@ def test_both_detectors_hear_the_speech_of_a_conversation(detector: SpeechDetect
     assert len(spoken & inside) >= 0.9 * len(spoken)
 
 
+def test_both_detectors_hear_nothing_in_an_empty_recording(detector: SpeechDetector) -> None:
+    assert detector.chunks(Audio(recording("silence.flac")[0].path, 0), 0.5, 0.363, 15) == []
+
+
 def test_both_detectors_hear_nothing_in_silence(detector: SpeechDetector) -> None:
     assert detector.chunks(recording("silence.flac")[0], 0.5, 0.363, 15) == []
 
@@ -157,14 +162,41 @@ def test_chunks_read_in_blocks_are_those_of_one_piece(method: str, seconds: floa
     assert found[0] == found[1]
 
 
-def test_pyannotes_scores_are_its_own_to_the_last_bit() -> None:
-    detector = models().detector("pyannote")
+@pytest.mark.parametrize("samples", [1, SAMPLE_RATE, 5 * SAMPLE_RATE, 507 * SAMPLE_RATE // 16])
+def test_pyannotes_scores_are_its_own_to_the_last_bit(samples: int) -> None:
+    import torch
+
+    detector, own = models().detector("pyannote"), stock().detector("pyannote")
     assert isinstance(detector, PyannoteDetector)
-    audio = excerpt("bits", recording("conversation.mp3")[0], 0.0, 31.7)
-    ours, theirs = detector._scores(audio, lambda f: None), detector._scores_at_once(audio)
-    assert ours.data.tobytes() == theirs.data.tobytes()
-    clocks = [(w.start, w.step, w.duration) for w in (ours.sliding_window, theirs.sliding_window)]
-    assert clocks[0] == clocks[1]
+    assert isinstance(own, PyannoteDetector)
+    assert detector._network is not None
+    audio = Audio(recording("conversation.mp3")[0].path, samples)
+    ours = detector._scores(detector._network, audio, lambda f: None)
+    theirs = own._pipeline({"waveform": torch.from_numpy(audio[:]).unsqueeze(0), "sample_rate": SAMPLE_RATE})
+    assert ours.tobytes() == theirs.data[:, 0].tobytes()
+
+
+@st.composite
+def frame_scores(draw: st.DrawFn) -> np.ndarray:
+    """Runs of frames at few levels, so that they meet the thresholds and each other; some with noise."""
+    levels = st.sampled_from([0.1, 0.363, 0.4, 0.5, 0.51, 0.9])
+    runs = draw(st.lists(st.tuples(levels, st.integers(1, 150)), min_size=1, max_size=10))
+    scores = np.concatenate([np.full(count, value, np.float32) for value, count in runs])
+    noise = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).normal(0, 0.05, len(scores))
+    return scores if draw(st.booleans()) else np.clip(scores + noise, 0, 1).astype(np.float32)
+
+
+@given(frame_scores(), st.sampled_from([(0.5, 0.363), (0.5, 0.5), (0.4, 0.9)]), st.sampled_from([0.1, 0.5, 1, 3]))
+@settings(max_examples=400, deadline=None, derandomize=True)
+def test_spans_are_those_of_whisperx(scores: np.ndarray, limits: tuple[float, float], longest: float) -> None:
+    from pyannote.core import SlidingWindow, SlidingWindowFeature
+    from whisperx.vads.pyannote import Binarize
+
+    frame, step = 991 / SAMPLE_RATE, 270 / SAMPLE_RATE
+    feature = SlidingWindowFeature(scores[:, None], SlidingWindow(frame, step))
+    theirs = Binarize(max_duration=longest, onset=limits[0], offset=limits[1])(feature).get_timeline()
+    ours = speech_spans(scores, frame, step, *limits, longest)
+    assert ours == [(segment.start, segment.end) for segment in theirs]
 
 
 def test_a_stop_comes_between_two_blocks(method: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from .gpu_fault import gpu_failure
 from .linking import Block, joined, layout, linked
 from .machine import spare_gpu_memory
 from .shelf import release_memory
-from .sliding import Excerpt, Waveform, grid_seconds, suits, window_scores
+from .sliding import Excerpt, Waveform, grid_seconds, network_of, suits, window_scores
 from .transcript import Turn
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Diarizer:
             places = [(0.0, audio.seconds)]
             limits = {"num_speakers": num_speakers, "min_speakers": min_speakers, "max_speakers": max_speakers}
         else:
-            places = layout(audio.seconds, grid_seconds(self._pipeline._segmentation))
+            places = layout(audio.seconds, grid_seconds(network_of(self._pipeline._segmentation)))
             limits = {"max_speakers": num_speakers or max_speakers}
         if not self._parity and not limits.get("num_speakers"):
             limits["max_speakers"] = limits["max_speakers"] or MOST_SPEAKERS
@@ -153,7 +153,7 @@ class Diarizer:
 
         inference = self._pipeline._segmentation
         windows, _ = window_scores(
-            inference,
+            network_of(inference),
             file["waveform"].audio,
             lambda done, total: hook("segmentation", None, completed=done, total=total),
         )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 # What the loaders of each stage import; speech itself needs none of it.
 HEAVY = {
-    "pyannote": ("whisperx.vads.pyannote",),
+    "pyannote": ("torch",),
     "align": ("whisperx.alignment",),
     "diarization": ("pyannote.audio",),
     "speakers": ("speechbrain.inference.speaker",),

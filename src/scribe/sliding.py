@@ -1,4 +1,4 @@
-"""A pyannote network over a whole recording, read from the disk one batch of windows at a time.
+"""A network of pyannote's over a whole recording, read from the disk one batch of windows at a time.
 
 pyannote takes a recording as one tensor of float32, 230 MB an hour, and stacks its answers twice. Here only one batch is
 float32 at once; the windows, the batches and so the answers are pyannote's own.
@@ -53,13 +53,53 @@ class Waveform:
         return torch.from_numpy(self.audio[key[1]]).unsqueeze(0)
 
 
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network that hears windows of a recording, each for itself.
+
+    `infer`: (windows, 1, samples) torch.float32 -> (windows, frames, classes) float32. In seconds: `duration` of a window,
+    `step` from one to the next, `frame` that a frame sees, `frame_step` from one frame to the next.
+    """
+
+    infer: Callable[[Any], Array]
+    duration: float
+    step: float
+    frame: float
+    frame_step: float
+    batch: int = 32
+
+    @property
+    def size(self) -> int:
+        """Samples of a window."""
+        return round(self.duration * SAMPLE_RATE)
+
+    @property
+    def hop(self) -> int:
+        """Samples from one window to the next."""
+        return round(self.step * SAMPLE_RATE)
+
+
 def suits(inference: Any) -> bool:
     """Whether the network hears at the worker's rate; for any other pyannote resamples the recording as a whole."""
     return bool(inference.window == "sliding" and inference.model.audio.sample_rate == SAMPLE_RATE)
 
 
+def network_of(inference: Any) -> Network:
+    """The network of a pyannote `Inference` that suits, with its windows and its batches."""
+    field = inference.model.receptive_field
+
+    def infer(windows: Any) -> Array:
+        try:
+            return inference.infer(windows)  # type: ignore[no-any-return]
+        except MemoryError as error:
+            # pyannote hides CUDA's "out of memory", which halves the batch, behind an error that says nothing of the GPU.
+            raise error.__context__ or error from None
+
+    return Network(infer, inference.duration, inference.step, field.duration, field.step, inference.batch_size)
+
+
 def window_scores(
-    inference: Any,
+    network: Network,
     audio: Audio | Excerpt,
     hook: Callable[[int, int], None],
     each: Callable[[Array], Array] = lambda s: s,
@@ -69,11 +109,11 @@ def window_scores(
     As `Inference.slide` of pyannote.audio 4.0 has them before it aggregates, to the last bit. `each` is applied to a
     batch; `hook(completed, total)` is called before the first and after every batch and may raise to stop.
     """
-    total, cut = window_count(inference, len(audio))
+    total, cut = window_count(network, len(audio))
     hook(0, total)
     found: Array | None = None
-    for first, windows in _batches(inference, audio, total, cut):
-        scores = each(_inferred(inference, windows))
+    for first, windows in _batches(network, audio, total, cut):
+        scores = each(network.infer(windows))
         if found is None:
             found = np.empty((total, *scores.shape[1:]), scores.dtype)
         found[first : first + len(scores)] = scores
@@ -82,32 +122,48 @@ def window_scores(
     return found, cut
 
 
-def window_count(inference: Any, samples: int) -> tuple[int, bool]:
+def overlap_add(windows: Array, network: Network, seconds: float | None = None) -> Array:
+    """(windows, frames) float32 -> (frames,) float32: of all windows that hold a frame the mean, under Hamming's weights.
+
+    `seconds`: of the recording, where the last window reaches beyond it. As `Inference.aggregate` of pyannote.audio 4.0
+    has it, its sums in the same order and precision.
+    """
+    count, frames = windows.shape
+    taper = np.hamming(frames)
+
+    def first_frame(start: float) -> int:
+        return round((start + 0.5 * network.frame - 0.5 * network.frame) / network.frame_step)
+
+    total = first_frame(network.duration + (count - 1) * network.step) + 1
+    found, weight = np.zeros((2, total), np.float32)
+    for number, scores in enumerate(windows):
+        start = first_frame(number * network.step)
+        found[start : start + frames] += scores * taper
+        weight[start : start + frames] += taper
+    found /= np.maximum(weight, np.float32(1e-12))
+    return found if seconds is None else found[: math.floor(seconds / network.frame_step) + 1]
+
+
+def window_count(network: Network, samples: int) -> tuple[int, bool]:
     """(windows in all, whether the last one reaches beyond the recording)."""
-    size, step = _sizes(inference)
-    whole = max(0, (samples - size) // step + 1)
-    cut = samples < size or (samples - size) % step > 0
+    size, hop = network.size, network.hop
+    whole = max(0, (samples - size) // hop + 1)
+    cut = samples < size or (samples - size) % hop > 0
     return whole + cut, cut
 
 
-def grid_seconds(inference: Any) -> float:
+def grid_seconds(network: Network) -> float:
     """The least time by which the windows and their frames both come to lie as they lay."""
-    frame = round(inference.model.receptive_field.step * SAMPLE_RATE)
-    return math.lcm(_sizes(inference)[1], frame) / SAMPLE_RATE
+    return math.lcm(network.hop, round(network.frame_step * SAMPLE_RATE)) / SAMPLE_RATE
 
 
-def _sizes(inference: Any) -> tuple[int, int]:
-    """Samples of a window, and from one window to the next."""
-    return inference.model.audio.get_num_samples(inference.duration), round(inference.step * SAMPLE_RATE)
-
-
-def _batches(inference: Any, audio: Audio | Excerpt, total: int, cut: bool) -> Iterator[tuple[int, Any]]:
+def _batches(network: Network, audio: Audio | Excerpt, total: int, cut: bool) -> Iterator[tuple[int, Any]]:
     """(number of the first window, (windows, 1, samples) tensor). A cut window is a batch of its own, as pyannote has it:
     another batch's shape can round another way."""
     import torch
 
-    size, step = _sizes(inference)
-    whole, batch = total - cut, inference.batch_size
+    size, step = network.size, network.hop
+    whole, batch = total - cut, network.batch
     for first in range(0, whole, batch):
         count = min(batch, whole - first)
         samples = torch.from_numpy(audio[first * step : (first + count - 1) * step + size])
@@ -115,11 +171,3 @@ def _batches(inference: Any, audio: Audio | Excerpt, total: int, cut: bool) -> I
     if cut:
         rest = torch.from_numpy(audio[whole * step :])
         yield whole, torch.nn.functional.pad(rest, (0, size - len(rest)))[None, None]
-
-
-def _inferred(inference: Any, windows: Any) -> Array:
-    try:
-        return inference.infer(windows)  # type: ignore[no-any-return]
-    except MemoryError as error:
-        # pyannote hides CUDA's "out of memory", which halves the batch, behind an error that says nothing of the GPU.
-        raise error.__context__ or error from None

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from . import pyannet
 from .audio import SAMPLE_RATE, Audio, nothing
-from .sliding import suits, window_scores
+from .hysteresis import speech_spans
+from .sliding import Network, network_of, overlap_add, suits, window_scores
 from .transcript import Chunk, Span
 
 Tick = Callable[[float | None], None]
@@ -64,48 +66,45 @@ class PyannoteDetector:
     """pyannote's segmentation as whisperX runs it, its scores binarized with hysteresis and cut at the quietest frame.
 
     `pause_s`: no chunk holds a longer one. `parity`: whisperX's own pipeline, over the whole recording in one piece.
+    Weights of another architecture than whisperX's are loaded and run by pyannote.
     """
 
     def __init__(
         self, device: str, weights: Path | None = None, pause_s: float = math.inf, parity: bool = False
     ) -> None:
-        from whisperx.vads.pyannote import load_vad_model
-
-        self._pipeline = load_vad_model(device, model_fp=str(weights) if weights else None)
         self._pause_s = pause_s
-        self._parity = parity or not suits(self._pipeline._segmentation)
+        self._network = None if parity else pyannet.load(weights or pyannet.packaged(), device)
+        if self._network is None:
+            from whisperx.vads.pyannote import load_vad_model
+
+            self._pipeline = load_vad_model(device, model_fp=str(weights) if weights else None)
+            inference = self._pipeline._segmentation
+            if not parity and suits(inference) and inference.warm_up == (0.0, 0.0):
+                self._network = network_of(inference)
 
     def chunks(self, audio: Audio, onset: float, offset: float, chunk_size: float, tick: Tick = nothing) -> list[Chunk]:
+        if self._network is None:
+            speech = self._stock_spans(audio, onset, offset, chunk_size)
+        else:
+            network = self._network
+            scores = self._scores(network, audio, tick)
+            speech = speech_spans(scores, network.frame, network.frame_step, onset, offset, chunk_size)
+        return merged([(start, min(end, audio.seconds)) for start, end in speech], chunk_size, self._pause_s)
+
+    def _stock_spans(self, audio: Audio, onset: float, offset: float, chunk_size: float) -> list[Span]:
+        import torch
         from whisperx.vads.pyannote import Binarize
 
-        scores = self._scores_at_once(audio) if self._parity else self._scores(audio, tick)
+        scores = self._pipeline({"waveform": torch.from_numpy(audio[:]).unsqueeze(0), "sample_rate": SAMPLE_RATE})
         active = Binarize(max_duration=chunk_size, onset=onset, offset=offset)(scores).get_timeline()
-        return merged([(s.start, min(s.end, audio.seconds)) for s in active], chunk_size, self._pause_s)
+        return [(segment.start, segment.end) for segment in active]
 
-    def _scores_at_once(self, audio: Audio) -> Any:
-        import torch
-
-        return self._pipeline({"waveform": torch.from_numpy(audio[:]).unsqueeze(0), "sample_rate": SAMPLE_RATE})
-
-    def _scores(self, audio: Audio, tick: Tick) -> Any:
+    def _scores(self, network: Network, audio: Audio, tick: Tick) -> np.ndarray:
         """A score for every frame, as the pipeline's. Kept for all windows, 8 MB an hour, since each frame is in ten."""
-        from pyannote.core import Segment, SlidingWindow, SlidingWindowFeature
-
-        inference = self._pipeline._segmentation
         windows, cut = window_scores(
-            inference, audio, lambda done, total: tick(done / total), inference.pre_aggregation_hook
+            network, audio, lambda done, total: tick(done / total), lambda scores: scores.max(axis=-1)
         )
-        places = SlidingWindow(start=0.0, duration=inference.duration, step=inference.step)
-        scores = inference.aggregate(
-            SlidingWindowFeature(windows, places),
-            inference.model.receptive_field,
-            warm_up=inference.warm_up,
-            hamming=True,
-            missing=0.0,
-        )
-        if cut:
-            scores.data = scores.crop(Segment(0.0, audio.seconds), mode="loose")
-        return scores
+        return overlap_add(windows, network, audio.seconds if cut else None)
 
 
 def speech_probabilities(audio: Audio, tick: Tick = nothing) -> np.ndarray:
