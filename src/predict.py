@@ -122,7 +122,7 @@ class _Pass:
     def over(self, channels: Sequence[Audio]) -> Prediction:
         job, stages = self._job, self._stages
         duration = max(audio.seconds for audio in channels)
-        self._foresee()
+        self._models.foresee(job)
 
         def speech_found() -> None:
             # Diarization needs no transcript, and recognition no speakers.
@@ -149,18 +149,6 @@ class _Pass:
             self._effective | self._namer.effective,
             stages.partial,
         )
-
-    def _foresee(self) -> None:
-        """Let the imports of later stages begin."""
-        job = self._job
-        diarized = job.wants_diarization and job.channels != "split"
-        needed = {
-            "align": job.align_output or diarized,
-            "diarization": diarized,
-            "speakers": job.speaker_verification or job.return_speaker_embeddings,
-        }
-        method = job.vad_method or self._models.places.vad_method
-        self._models.foresee(method, [stage for stage, wanted in needed.items() if wanted])
 
     def _aligned(self, segments: list[Segment], audio: Audio, language: str | None) -> list[Segment]:
         """The segments with words, or as they are when alignment is not to be had."""

@@ -160,6 +160,9 @@ class Handler:
         if (committed := delivery.recall()) is not None:
             log.info("delivered before: answered from the storage")
             return committed
+        if task.source is None and len(self._runs) <= 1:
+            # While the recording is on its way; with another job at work two threads could meet in a circle of imports.
+            self.models.foresee(task)
         with (
             Progress(self._report(job), planned(task)) as progress,
             self._intake.open(task, progress, check) as gathered,

@@ -87,6 +87,27 @@ def test_a_job_that_wants_words_imports_no_diarizer(tmp_path: Path) -> None:
     assert "torch" in found["DONE"]
 
 
+def test_the_sdk_is_imported_without_a_survey_of_the_processor(tmp_path: Path) -> None:
+    """A second of every start, in which py-cpuinfo asked for the processor's name."""
+    program = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "src")!r})
+seen = []
+sys.addaudithook(lambda event, given: seen.append(given[0]) if event == "subprocess.Popen" else None)
+from scribe.platform import sdk
+assert sdk().serverless.start
+print("SEEN", *seen)
+import cpuinfo
+cpuinfo.get_cpu_info()
+print("ASKED", *seen)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 0, done.stderr
+    told = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+    assert set(told["SEEN"]) <= {"uname"}
+    assert len(told["ASKED"]) > len(told["SEEN"])
+
+
 def test_what_is_foreseen_is_imported_beside_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(HEAVY, "align", ("no_such_module", "tabnanny"))
     monkeypatch.delitem(sys.modules, "tabnanny", raising=False)

@@ -57,8 +57,12 @@ class StandIn:
         self.count = count
         self.partial = False
         self.runs: list[JobInput] = []
+        self.foreseen: list[str | None] = []
         self.models = self
         self.places = ModelSet(configured(allowed_models=("small",)))
+
+    def foresee(self, job: JobInput) -> None:
+        self.foreseen.append(job.audio_file)
 
     def run(self, channels: Any, job: JobInput, voices: Any, progress: Any, check: Callable[[], None]) -> Prediction:
         self.runs.append(job)
@@ -148,6 +152,20 @@ def test_nan_inside_becomes_null_outside(make: Callable[..., Handler], job: dict
     answer = answered(make(), with_input(job, align_output=True, inline="full"))
     assert answer["language_probability"] is None
     assert answer["segments"][0]["words"][1]["score"] is None
+
+
+def test_what_a_job_needs_is_imported_while_its_recording_is_fetched(
+    make: Callable[..., Handler], job: dict[str, Any], files: FileServer
+) -> None:
+    predictor = StandIn()
+    handler = make(predictor)
+    failed(answered(handler, with_input(job, audio_file=f"{files.url}nothing.mp3")), "not_found")
+    assert (predictor.foreseen, predictor.runs) == ([f"{files.url}nothing.mp3"], [])
+    # A transcript that is stored needs no detector; and what is at work imports for itself.
+    failed(answered(handler, {"id": "2", "input": {"source": {"transcript_url": f"{files.url}nothing"}}}), "not_found")
+    handler._runs = dict.fromkeys(("a", "b"))  # type: ignore[arg-type]
+    assert answered(handler, job)["segments_total"] == 3
+    assert len(predictor.foreseen) == 1
 
 
 def test_a_recording_in_the_job_itself_is_taken(make: Callable[..., Handler]) -> None:

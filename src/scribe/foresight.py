@@ -9,7 +9,8 @@ import threading
 from collections.abc import Sequence
 
 # What the loaders of each stage import; speech itself needs none of it.
-HEAVY = {
+HEAVY: dict[str, tuple[str, ...]] = {
+    "silero": (),
     "pyannote": ("torch",),
     "align": ("whisperx.alignment",),
     "diarization": ("pyannote.audio",),

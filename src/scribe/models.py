@@ -17,6 +17,7 @@ from .engines.whisperx import WhisperXEngine
 from .errors import ModelNotFound
 from .foresight import Foresight
 from .hub import bring
+from .job import JobInput
 from .loading import loading
 from .machine import usable_cores
 from .settings import InvalidSettings
@@ -58,7 +59,7 @@ class Models:
 
     def warm(self, stages: Sequence[str]) -> None:
         """Load before the first job what the operator named: asr, align, diarization, speakers."""
-        self.foresee(self.places.vad_method if "asr" in stages else "silero", [s for s in stages if s != "asr"])
+        self._begin([self.places.vad_method if s == "asr" else s for s in stages])
         if "asr" in stages:
             self.engine(self.places.speech())
             self.detector(self.places.vad_method)
@@ -69,10 +70,20 @@ class Models:
         if "speakers" in stages:
             self.encoder()
 
-    def foresee(self, vad_method: str, stages: Sequence[str]) -> None:
-        """Begin to import what the detector and the `stages` (align, diarization, speakers) will need."""
+    def foresee(self, job: JobInput) -> None:
+        """Begin to import, beside whatever is done now, what the job's stages will need."""
+        diarized = job.wants_diarization and job.channels != "split"
+        needed = {
+            job.vad_method or self.places.vad_method: True,
+            "align": job.align_output or diarized,
+            "diarization": diarized,
+            "speakers": job.speaker_verification or job.return_speaker_embeddings,
+        }
+        self._begin([stage for stage, wanted in needed.items() if wanted])
+
+    def _begin(self, stages: Sequence[str]) -> None:
         if not self.parity:
-            self._foresight.begin([vad_method, *stages] if vad_method == "pyannote" else stages)
+            self._foresight.begin(stages)
 
     def engine(self, place: Location) -> WhisperEngine:
         """The speech model; another one that is loaded leaves first, so that never two are in memory."""

@@ -1,7 +1,7 @@
 """RunPod's side of a job: progress posts in order, result posts that survive a cut connection, the loop itself.
 
 Facts about the SDK (runpod 1.12) that this file answers: its result post is tried once on a connection error and then
-dropped, and its `progress_update` starts a thread an event; a second SIGTERM changes nothing.
+dropped, and its `progress_update` starts a thread an event; a second SIGTERM changes nothing; its import takes a second.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,23 @@ def hasty_exit() -> None:
     JobScaler.handle_shutdown = handle_shutdown
 
 
+def sdk() -> Any:
+    """The SDK, imported without its survey of the processor.
+
+    For a line of its debugger that nobody asks for, py-cpuinfo starts a Python of its own: a second of every start. What
+    knows no brand, the SDK takes for an answer.
+    """
+    before = sys.modules.get("cpuinfo")
+    sys.modules["cpuinfo"] = SimpleNamespace(get_cpu_info=dict)  # type: ignore[assignment]
+    try:
+        import runpod
+    finally:
+        del sys.modules["cpuinfo"]
+        if before is not None:
+            sys.modules["cpuinfo"] = before
+    return runpod
+
+
 def serve(handler: Callable[..., Any], concurrency: int, fit: Callable[[], None] | None = None) -> None:
     """Run the SDK's loop until the platform stops the worker.
 
@@ -116,8 +134,7 @@ def serve(handler: Callable[..., Any], concurrency: int, fit: Callable[[], None]
     """
     import asyncio
 
-    import runpod
-
+    runpod = sdk()
     steady_posts()
     sound_batches()
     hasty_exit()

@@ -42,6 +42,9 @@ class PredictorStandIn:
         self.models = self
         self.places = places
 
+    def foresee(self, job: JobInput) -> None:
+        """It imports nothing."""
+
     def run(
         self, channels: Sequence[Audio], job: JobInput, voices: Any, progress: Progress, check: Callable[[], None]
     ) -> Prediction:
