@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from lab.table import summary
+from lab.summary import summary
 
 from costs import MODELS, costs
 from job_schema import job_schema

@@ -18,7 +18,7 @@ import pytest
 import requests
 import srt
 from contract.platform import API_KEY, ENDPOINT, Platform
-from contract.worker import SURROUNDINGS, WorkerProcess
+from contract.worker import SURROUNDINGS, WorkerProcess, demo_environment
 from hypothesis import given
 from hypothesis import strategies as st
 from s3server import S3Server, s3_server  # noqa: F401 (the fixture)
@@ -644,12 +644,7 @@ def test_a_stored_transcript_is_rendered_again_without_its_audio(desk: Desk, sto
 
 def test_the_real_worker_names_the_voices_and_every_file_arrives(desk: Desk, stored: S3Server) -> None:
     host = stored.endpoint.removeprefix("http://")
-    worker = {
-        "MODEL_SET": "demo",
-        "WHISPERX_DEVICE": "cpu",
-        "FETCH_ALLOW_HOSTS": host,
-        "JOBS_DIR": str(desk.folder / "jobs"),
-    }
+    worker = demo_environment(host, desk.folder / "jobs")
     recording = str(SAMPLES / "conversation.mp3")
     voices = [f"--name={name}={SAMPLES / 'voices' / f'{name.lower()}.flac'}" for name in ("Anna", "Mark")]
     with WorkerProcess(desk.platform, worker | storage_env(stored), cwd=desk.folder):

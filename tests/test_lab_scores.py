@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lab.forms import FORMS, HURRIED, score_forms, segments
+from lab.modes import MODES, SHOWN, modes_markdown, modes_table
 from lab.scores import Score, best_pairs, match_words, plain, pool, score
 from lab.table import FORMS as WRITTEN
 from lab.table import NOBODY, PAUSES, ROWS, TALK, cell, markdown, table
@@ -225,6 +226,17 @@ def test_every_row_stands_in_the_table_under_its_material() -> None:
     text = markdown(table(dict.fromkeys(("stock", "worker", "parity"), everywhere(Score(words=1, written=1)))))
     assert [text.count(f"| **{name}** |") for name in (TALK, PAUSES, NOBODY, WRITTEN)] == [1, 1, 1, 1]
     assert len(text.splitlines()) == 2 + 4 + len(ROWS)
+
+
+def test_every_mode_of_the_worker_stands_beside_its_default_with_the_time_that_it_took() -> None:
+    scores = {"worker": everywhere(Score(words=100, word_errors=5))}
+    scores |= dict.fromkeys(MODES, everywhere(Score(words=100, word_errors=6)))
+    rows = modes_table(scores, {"worker": 10.0} | dict.fromkeys(MODES, 5.0))
+    assert [row["what"] for row in rows] == [*SHOWN, "time"]
+    told = modes_markdown(rows).splitlines()
+    assert all(asked in told[0] for asked, _, _ in MODES.values())
+    assert told[2].startswith("| word error rate | 5.0 % (5.0 to 5.0) | 6.0 %")
+    assert told[-1] == "| time | 1.00 |" + " 0.50 |" * len(MODES)
 
 
 def test_the_number_of_speakers_is_right_or_it_is_not() -> None:

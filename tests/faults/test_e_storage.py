@@ -146,6 +146,7 @@ def checked(server: Steered, folder: Path, **changes: str) -> dict[str, Any]:
         "PATH": os.environ["PATH"],
         "MODEL_SET": "demo",
         "WHISPERX_DEVICE": "cpu",
+        "OMP_NUM_THREADS": "1",
         "JOBS_DIR": str(folder / "jobs"),
         "STORAGE_ENDPOINT": server.endpoint,
         "STORAGE_BUCKET": server.bucket,

@@ -26,9 +26,11 @@ RESULTS = ROOT / "tests" / "lab" / "results"
 
 from lab.forms import score_forms, segments  # noqa: E402
 from lab.material import Recording, conversations, nobody_speaks, with_pauses  # noqa: E402
+from lab.modes import MODES, modes_table  # noqa: E402
 from lab.scores import Score, pool, score  # noqa: E402
 from lab.stock import Stock  # noqa: E402
-from lab.table import FORMS, NOBODY, PAUSES, TALK, plot, summary, table  # noqa: E402
+from lab.summary import summary  # noqa: E402
+from lab.table import FORMS, NOBODY, PAUSES, SYSTEMS, TALK, plot, table  # noqa: E402
 from lab.worker import Worker, enrolled, models_of, recording  # noqa: E402
 
 from demo_models.clips import SPLITS  # noqa: E402
@@ -46,8 +48,12 @@ class Lab:
         self._models = shared
         self._stock = Stock(shared)
         self._workers = {"worker": Worker(shared), "parity": Worker(exact)}
+        rough = Worker(models_of(model_set, parity=False, half=True))
+        self._modes = {
+            name: (rough if half else self._workers["worker"], asked) for name, (_, asked, half) in MODES.items()
+        }
         self.scores: dict[str, dict[str, list[Score]]] = defaultdict(lambda: defaultdict(list))
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.seconds: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
 
     def conversation(self, one: Recording) -> None:
         """Everything that a job can ask for, and the aligners alone on other ways to write the text."""
@@ -57,6 +63,8 @@ class Lab:
         self._add(TALK, one, "stock", lambda: self._stock(audio, prints))
         for name, worker in self._workers.items():
             self._add(TALK, one, name, lambda w=worker: w(audio, voices))
+        for name, (worker, options) in self._modes.items():
+            self._add(TALK, one, name, lambda w=worker, o=options: w(audio, voices, **o))
         asked, samples = segments(one.truth), audio[:]
         self.scores["stock"][FORMS].append(score_forms(one.truth, self._stock.aligned(asked, samples)))
         for name, worker in self._workers.items():
@@ -72,7 +80,7 @@ class Lab:
     def _add(self, material: str, one: Recording, system: str, answer: Callable[[], dict]) -> None:
         began = time.perf_counter()
         found = answer()
-        self.seconds[system] += time.perf_counter() - began
+        self.seconds[material][system] += time.perf_counter() - began
         known = one.enrolled if one.enrolled else None
         self.scores[system][material].append(score(one.truth, found, known))
 
@@ -97,7 +105,7 @@ def machine() -> str:
 
 def line(name: str, scores: dict[str, dict[str, list[Score]]], material: str) -> str:
     """The last recording's figures, stock / worker / parity."""
-    last = [scores[system][material][-1] for system in ("stock", "worker", "parity")]
+    last = [scores[system][material][-1] for system in SYSTEMS]
 
     def three(told: Callable[[Score], str]) -> str:
         return " / ".join(told(one) for one in last)
@@ -152,8 +160,9 @@ def main() -> None:
         "recordings": {name: len(clips) for name, clips in names.items()},
         "minutes": minutes | {NOBODY: minutes[NOBODY] * len(DETECTORS)},
         "words": pool(lab.scores["stock"][TALK]).words,
-        "seconds": {system: round(spent, 1) for system, spent in lab.seconds.items()},
+        "seconds": {system: round(sum(s[system] for s in lab.seconds.values()), 1) for system in SYSTEMS},
         "rows": rows,
+        "modes": modes_table(lab.scores, lab.seconds[TALK]),
         "losses": lab.losses(names),
     }
     options.out.mkdir(parents=True, exist_ok=True)

@@ -63,6 +63,7 @@ ROWS = (
     Row(FORMS, "words without a time", lambda s: (s.untimed, s.words), ""),
     Row(FORMS, "word starts, mean error", lambda s: (sum(s.start_errors), len(s.start_errors)), "ms", 1000),
 )
+SYSTEMS = ("stock", "worker", "parity")
 Scores = Mapping[str, Mapping[str, Sequence[Score]]]
 """By system and material."""
 
@@ -71,21 +72,27 @@ def table(scores: Scores) -> list[dict[str, Any]]:
     """One dict a row: material, what, unit, more, figures by system, and the verdict on the worker against stock."""
     rows = []
     for row in ROWS:
-        pairs = {system: np.array([row.of(s) for s in found[row.material]]) for system, found in scores.items()}
+        pairs = {system: _pairs(scores[system][row.material], row) for system in SYSTEMS}
         worse = _difference(pairs["stock"], pairs["worker"], row)
         rows.append(
             {"material": row.material, "what": row.what, "unit": row.unit, "more_is_better": row.more}
-            | {system: _figure(values, row) for system, values in pairs.items()}
+            | {system: figure(scores[system][row.material], row) for system in SYSTEMS}
             | {"verdict": worse}
         )
     return rows
 
 
-def _figure(pairs: np.ndarray, row: Row) -> dict[str, float]:
+def figure(scores: Sequence[Score], row: Row) -> dict[str, float]:
+    """value, low, high (the 95 % interval), sum and of: one row over one system's recordings."""
+    pairs = _pairs(scores, row)
     low, high = np.percentile(_draws(pairs, row), [2.5, 97.5])
     total = pairs.sum(0)
     figures = {"value": _ratio(total, row), "low": low, "high": high, "sum": total[0], "of": total[1]}
     return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def _pairs(scores: Sequence[Score], row: Row) -> np.ndarray:
+    return np.array([row.of(s) for s in scores])
 
 
 def _ratio(total: np.ndarray, row: Row) -> np.ndarray:
@@ -124,24 +131,9 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         if row["material"] != material:
             material = row["material"]
             lines.append(f"| **{material}** | | | | |")
-        cells = [cell(row[system], row["unit"]) for system in ("stock", "worker", "parity")]
+        cells = [cell(row[system], row["unit"]) for system in SYSTEMS]
         lines.append(f"| {row['what']} | {' | '.join(cells)} | {row['verdict']} |")
     return "\n".join(lines)
-
-
-def summary(result: Mapping[str, Any]) -> str:
-    """What was measured, where it was, the table, and the recordings in which the worker loses."""
-    minutes = ", ".join(
-        f"{name} {result['recordings'][name]} ({told:g} min)" for name, told in result["minutes"].items()
-    )
-    lost = "; ".join(
-        f"{one['recording']}, {one['word_errors'][1]} word errors for {one['word_errors'][0]} of {one['words']} words and "
-        f"{one['invented'][1]} invented words for {one['invented'][0]}"
-        for one in result["losses"]
-    )
-    head = f"{result['made']}. Recordings: {minutes}. The conversations hold {result['words']} words."
-    tail = f"Single recordings in which the worker has more wrong or invented words than WhisperX: {lost or 'none'}."
-    return f"{head}\n\n{markdown(result['rows'])}\n\n{tail}"
 
 
 def plot(rows: Sequence[Mapping[str, Any]], file: Path) -> None:

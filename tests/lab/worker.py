@@ -67,15 +67,17 @@ class Worker:
         return whisperx_json.to_dict(Transcript("en", audio.seconds, tuple(found)))["segments"]
 
 
-def models_of(model_set: Path, parity: bool) -> Models:
-    """The models of a set's file on the CPU, wherever it lies."""
+def models_of(model_set: Path, parity: bool, half: bool = False) -> Models:
+    """The models of a set's file on the CPU, wherever it lies, loaded: no mode's time is to hold that of its models."""
 
     class Elsewhere(Settings):
         @property
         def model_set_file(self) -> Path:
             return model_set
 
-    return Models(ModelSet(Elsewhere(_env_file=None, whisperx_device="cpu")), "cpu", parity=parity)
+    models = Models(ModelSet(Elsewhere(_env_file=None, whisperx_device="cpu")), "cpu", parity=parity, half=half)
+    models.warm(("asr", "align", "diarization", "speakers"))
+    return models
 
 
 def enrolled(models: Models, voices: Mapping[str, Audio]) -> dict[str, Vector]:
