@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -120,3 +122,27 @@ def test_what_is_foreseen_is_imported_beside_and_waited_for(monkeypatch: pytest.
     thread = foresight._thread
     foresight.begin(["align"])
     assert foresight._thread is thread
+
+
+def test_a_stage_waits_for_its_own_imports_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The detector hears while the diarizer's packages, seconds of them, are still on their way."""
+    (tmp_path / "slow_package.py").write_text("import builtins\nassert builtins.go_on.wait(60)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tabnanny", raising=False)
+    monkeypatch.setattr(builtins, "go_on", threading.Event(), raising=False)
+    for stage, names in {"pyannote": ("tabnanny",), "diarization": ("slow_package",), "align": ("this_one",)}.items():
+        monkeypatch.setitem(HEAVY, stage, names)
+    foresight = Foresight()
+    foresight.begin(["pyannote", "diarization"])
+    foresight.wait("pyannote")
+    assert "tabnanny" in sys.modules
+    assert foresight._thread is not None
+    assert foresight._thread.is_alive()
+    # What did not come to be foreseen waits for all: it would meet the thread in the same packages.
+    waiting = threading.Thread(target=foresight.wait, args=("align",), daemon=True)
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    builtins.go_on.set()  # type: ignore[attr-defined]
+    waiting.join(60)
+    assert not foresight._thread.is_alive()

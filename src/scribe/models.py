@@ -104,9 +104,11 @@ class Models:
         with loading("voice activity model", method):
             if method == "silero":
                 return self._shelf.get("vad:silero", lambda: SileroDetector(pause_s, self.parity))
-            self._foresight.wait()
+            # Later stages' imports go on beside it.
+            wait = self._foresight.wait
+            wait("pyannote")
             return self._shelf.get(
-                "vad:pyannote", lambda: PyannoteDetector(self.device, self._vad_weights, pause_s, self.parity)
+                "vad:pyannote", lambda: PyannoteDetector(self.device, self._vad_weights, pause_s, self.parity, wait)
             )
 
     def aligner(self, language: str) -> Aligner:

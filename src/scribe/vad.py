@@ -66,15 +66,21 @@ class PyannoteDetector:
     """pyannote's segmentation as whisperX runs it, its scores binarized with hysteresis and cut at the quietest frame.
 
     `pause_s`: no chunk holds a longer one. `parity`: whisperX's own pipeline, over the whole recording in one piece.
-    Weights of another architecture than whisperX's are loaded and run by pyannote.
+    Weights of another architecture than whisperX's are loaded and run by pyannote; `before_imports` is called first.
     """
 
     def __init__(
-        self, device: str, weights: Path | None = None, pause_s: float = math.inf, parity: bool = False
+        self,
+        device: str,
+        weights: Path | None = None,
+        pause_s: float = math.inf,
+        parity: bool = False,
+        before_imports: Callable[[], None] = lambda: None,
     ) -> None:
         self._pause_s = pause_s
         self._network = None if parity else pyannet.load(weights or pyannet.packaged(), device)
         if self._network is None:
+            before_imports()
             from whisperx.vads.pyannote import load_vad_model
 
             self._pipeline = load_vad_model(device, model_fp=str(weights) if weights else None)
