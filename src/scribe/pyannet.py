@@ -167,8 +167,8 @@ def sinc_filters(low_hz: Any, band_hz: Any, window: Any, times: Any) -> Any:
 
     low = LOWEST_HZ + low_hz.abs()
     high = (low + NARROWEST_HZ + band_hz.abs()).clamp(LOWEST_HZ, SAMPLE_RATE / 2)
-    # Of a column, so that the product of matrices has nothing to sum up and rounds but once.
-    below, above, middle = low @ times, high @ times, 2 * (high - low)
+    # Not as a product of matrices, which a GPU may be set to round to TensorFloat-32.
+    below, above, middle = low * times, high * times, 2 * (high - low)
     even = (above.sin() - below.sin()) / (times / 2) * window
     odd = (below.cos() - above.cos()) / (times / 2) * window
     halves = [
