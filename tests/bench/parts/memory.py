@@ -7,6 +7,7 @@ in the shapes of whisperX's voice activity model and of community-1 (a window a 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -86,8 +87,8 @@ def _answer_quickly(talk: Any) -> None:
 
     engine, detector = models().engine(models().places.speech()), models().detector("pyannote")
     engine._model.model = _Recognizer(engine._model.model)
-    inference: Any = detector._pipeline._segmentation  # type: ignore[attr-defined]
-    inference.infer = Remembered(inference.infer)
+    network = detector._network  # type: ignore[attr-defined]
+    detector._network = dataclasses.replace(network, infer=Remembered(network.infer))  # type: ignore[attr-defined]
     aligner: Any = models().aligner("en")
     aligner._model = _by_length(aligner._model)
     _diarize_quickly(models().diarizer())
