@@ -20,7 +20,7 @@ def job_schema() -> str:
         alias: {**properties[key], "description": f"another name of {key}"} for alias, key in foreign.ALIASES.items()
     }
     properties |= {
-        "transcription": {"enum": sorted(foreign.TEXT_OF), "description": "one more inline text field"},
+        "transcription": {"enum": sorted(foreign.TEXTS), "description": "one more inline text field"},
         "translate": {"type": "boolean", "description": "true acts as task: translate"},
         "word_timestamps": {"type": "boolean", "description": "another name of align_output"},
     }

@@ -4,7 +4,7 @@
     python3 src/init_and_run.py --check [--json]   what works on this machine, what does not and what to do about it
 
 Exit codes: 0 stopped by the platform, or all that the configuration needs works; 1 a model or something else that it
-needs cannot be had; 78 invalid settings.
+needs cannot be had; 2 an unknown flag; 78 invalid settings.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from scribe.settings import InvalidSettings, Settings
 log = logging.getLogger("worker")
 
 EXIT_MODEL = 1
+EXIT_USAGE = 2
 EXIT_CONFIG = 78
 
 
@@ -232,6 +233,12 @@ def main() -> int:
     """Start the worker, or check it. Returns only when it cannot start or has checked."""
     if "--check" in sys.argv:
         return check(sys.argv[1:])
+    # The SDK's own are its to read; a mistyped one of ours must not start a worker.
+    flags = [a for a in sys.argv[1:] if a.startswith("-") and not a.startswith(("--rp_", "--test_"))]
+    if flags:
+        asked = flags[0] in ("-h", "--help")
+        print(__doc__ if asked else f"{flags[0]} is not known.\n\n{__doc__}", file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else EXIT_USAGE
     try:
         settings = settings_module.load()
         prepare_environment(settings)

@@ -188,7 +188,7 @@ class _Pass:
         names = [clean_name(name) for name in self._job.channel_names]
         given = {label: name for label, name in zip(labels, names, strict=False) if name}
         if len(names) > len(labels):
-            message = f"channel_names holds {len(names)} names and the recording {len(labels)} channels"
+            message = f"channel_names holds {len(names)} names, and {len(labels)} is the recording's number of channels"
             self._stages.notice("option_ignored", "transcribe", f"{message}: the last names do nothing")
         spoken = {label: [(s.start, s.end) for s in part] for label, part in zip(labels, heard, strict=True)}
         matches: dict[str, Match] = {}

@@ -19,7 +19,7 @@ from typing import Any
 from predict import Prediction, Predictor
 from scribe.delivery import Delivery, Outbox
 from scribe.errors import Cancelled, DeadlineReached, GpuBroken, Internal, InvalidInput, ShuttingDown, WorkerError
-from scribe.formats import FORMATS, TextOptions, render_all
+from scribe.formats import TextOptions, inline_text, render_all
 from scribe.formats import json as json_format
 from scribe.intake import Intake
 from scribe.job import JobInput, Notice, fingerprint
@@ -196,15 +196,11 @@ class Handler:
             bare = replace(transcript, segments=tuple(replace(s, words=()) for s in transcript.segments))
             files |= render_all(bare, ["json"], options)
         artifacts, notices = delivery.upload(files, stopped)
-        if delivery.homeless:
-            notices.append(
-                Notice(
-                    "storage_not_configured",
-                    "publish",
-                    f"{', '.join(delivery.homeless)}: this endpoint has no storage, so there are no artifacts",
-                )
-            )
         inline = task.inline or self._settings.inline_default or ("none" if delivery.formats else "preview")
+        if delivery.homeless or (inline == "none" and not delivery.formats and not task.inline_text):
+            missing = ", ".join(delivery.homeless) or "inline: none"
+            message = f"{missing}: this endpoint has no storage, so there are no artifacts"
+            notices.append(Notice("storage_not_configured", "publish", message))
         debug = task.debug if task.debug is not None else self._settings.debug
         told = {"options": prediction.effective, "peak_memory_mb": peak_memory_mb()} if debug else None
         if told is not None:
@@ -219,7 +215,7 @@ class Handler:
             shape["speakers"],
             inline="full" if unstored else inline,
             unstored=unstored,
-            text=FORMATS[task.inline_text].render(transcript, options) if task.inline_text else None,
+            text=inline_text(task.inline_text, transcript, options) if task.inline_text else None,
             artifacts=artifacts,
             notices=[*prediction.notices, *notices],
             timings={"publish": time.monotonic() - began},

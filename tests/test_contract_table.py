@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scribe.destination import S3Config
 from scribe.errors import InvalidInput
-from scribe.foreign import ALIASES, TEXT_OF, WITHOUT_EFFECT
+from scribe.foreign import ALIASES, TEXTS, WITHOUT_EFFECT
 from scribe.job import JobInput, Source
 from scribe.result import strict
 from scribe.sample import Embedding, SpeakerSample
@@ -148,7 +148,7 @@ def test_an_option_that_another_one_overrides_is_answered_by_one_warning(options
         {"quality": "best"},
         {"quality": "balanced", "beam_size": 3, "patience": 1.5, "length_penalty": 0.9},
         {"language": "en", "language_detection_max_tries": 5},
-        {"formats": ["vtt"], "max_line_width": 30, "highlight_words": True},
+        {"formats": ["vtt"], "max_line_width": 30, "highlight_words": True, "align_output": True},
         {"result_urls": {"srt": URL}, "max_line_count": 1},
         {"transcription": "srt", "max_line_width": 30},
         {"max_line_width": 42},
@@ -205,7 +205,7 @@ embeddings = shaped(Embedding, vector=vectors)
 samples = shaped(SpeakerSample, embedding=embeddings)
 sources = shaped(Source)
 configs = st.one_of(anything, shaped(S3Config))
-urls = st.dictionaries(st.one_of(st.sampled_from(sorted(TEXT_OF) + ["json"]), st.text(max_size=5)), leaves, max_size=4)
+urls = st.dictionaries(st.one_of(st.sampled_from([*TEXTS, "json"]), st.text(max_size=5)), leaves, max_size=4)
 
 
 def answered(raw: object, **more: Any) -> JobInput | None:

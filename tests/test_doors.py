@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from scribe.engines.whisper import GROUP_BATCHES, WhisperEngine
 from scribe.errors import DeadlineReached, InvalidInput, StageFailed
 from scribe.job import JobInput
 from scribe.recognition import listening, speech_options
+from scribe.transcript import Chunk, Segment
 from speaker_processing import VoiceSample
 
 pytestmark = pytest.mark.xdist_group("models")
@@ -140,9 +141,10 @@ def test_prompt_and_hotwords_precede_every_chunk_and_not_only_the_first(clip: Au
     # The demo model does not know what to do with a prompt: a second look, which has none, is not asked for here.
     found = predicted([clip], {**PLAIN, **texts, "log_prob_threshold": -10, "compression_ratio_threshold": 10})
     prompts = [prompt for several, _ in whisper.generated for prompt in several]
-    assert len(prompts) > 2
     before = [token("startofprev"), *tokens(texts["hotwords"]), *tokens(texts["initial_prompt"])]
-    assert all(prompt[: len(before)] == before for prompt in prompts)
+    first = [prompt[: len(before)] == before for prompt in prompts]
+    assert first == sorted(first, reverse=True), "only what got no text is heard again, without them"
+    assert sum(first) > 2
     assert {name: found.effective[name] for name in texts} == texts
     assert found.notices == ()
 
@@ -387,7 +389,7 @@ def test_one_embedding_that_cannot_be_compared_costs_no_other_name(
     found = predicted([clip], options, [old, voice("Anna")])
     assert [s.name for s in found.transcript.speakers] == ["Anna"]
     ((code, message),) = [(n.code, n.message) for n in found.notices if n.stage == "name"]
-    assert code == "invalid_input"
+    assert code == "sample_unusable"
     assert why in message
     with pytest.raises(StageFailed, match="Nina"):
         predicted([clip], {**options, "strict": True}, [old, voice("Anna")])
@@ -402,7 +404,25 @@ def test_channels_are_labelled_named_cleaned_and_merged_in_time_order() -> None:
     assert starts == sorted(starts)
     assert {s.label for s in found.transcript.segments} == {"CHANNEL_1", "CHANNEL_2"}
     assert [n.code for n in found.notices] == ["option_ignored"]
-    assert "3 names and the recording 2 channels" in found.notices[0].message
+    assert "3 names, and 2 is the recording's number of channels" in found.notices[0].message
+
+
+def test_with_a_deadline_every_batch_counts(clip: Audio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one a group of batches is sorted by its chunks' length, and a stop loses all of the group."""
+    groups: list[int] = []
+    real = BatchedEngine._heard
+
+    def counted(self: BatchedEngine, audio: Audio, chunks: Sequence[Chunk], *more: Any) -> list[Segment]:
+        groups.append(len(chunks))
+        return real(self, audio, chunks, *more)
+
+    monkeypatch.setattr(BatchedEngine, "_heard", counted)
+    options = {"language": "en", "quality": "fast", "chunk_size": 2, "batch_size": 2, "log_prob_threshold": -10}
+    whole = [s.text for s in predicted([clip], options).transcript.segments]
+    assert max(groups) > 2
+    groups.clear()
+    assert [s.text for s in predicted([clip], options | {"deadline_s": 3600}).transcript.segments] == whole
+    assert max(groups) == 2
 
 
 def test_a_deadline_in_the_middle_of_recognition_keeps_the_batches_before_it(clip: Audio) -> None:

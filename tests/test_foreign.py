@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from scribe.foreign import ALIASES, TEXT_OF, WITHOUT_EFFECT, translate
+from scribe.foreign import ALIASES, TEXTS, WITHOUT_EFFECT, translate
+from scribe.formats import TextOptions, inline_text
 from scribe.job import JobInput
+from scribe.transcript import Segment, Transcript
 
 URL = "https://example.com/a.mp3"
 
@@ -37,9 +39,14 @@ def test_a_token_in_the_job_is_neither_kept_nor_shown() -> None:
     assert "HF_TOKEN" in job.notices[0].message
 
 
-@pytest.mark.parametrize(("name", "format_name"), TEXT_OF.items())
-def test_transcription_asks_for_one_more_inline_text(name: str, format_name: str) -> None:
-    assert JobInput.parse({"audio": URL, "transcription": name}).inline_text == format_name
+@pytest.mark.parametrize("name", TEXTS)
+def test_transcription_asks_for_one_more_inline_text(name: str) -> None:
+    assert JobInput.parse({"audio": URL, "transcription": name}).inline_text == name
+
+
+def test_plain_text_is_its_sentences_in_a_row_and_formatted_text_one_a_line() -> None:
+    told = Transcript("en", 9.0, (Segment(0.0, 2.0, " One. "), Segment(2.0, 4.0, " Two. ")))
+    assert [inline_text(name, told, TextOptions()) for name in TEXTS[:2]] == ["One. Two.", "One.\nTwo."]
 
 
 @pytest.mark.parametrize("keys", [{"translate": True}, {"task": "translate"}, {"translate": True, "task": "translate"}])
@@ -49,9 +56,13 @@ def test_translate_acts_as_the_task(keys: dict[str, Any]) -> None:
 
 def test_our_own_key_wins_over_theirs_in_any_order() -> None:
     for raw in ({"task": "transcribe", "translate": True}, {"translate": True, "task": "transcribe"}):
-        assert JobInput.parse({"audio": URL, **raw}).task == "transcribe"
+        job = JobInput.parse({"audio": URL, **raw})
+        assert job.task == "transcribe"
+        assert [n.message for n in job.notices] == ["translate does nothing beside task"]
     for raw in ({"align_output": False, "word_timestamps": True}, {"word_timestamps": True, "align_output": False}):
-        assert JobInput.parse({"audio": URL, **raw}).align_output is False
+        job = JobInput.parse({"audio": URL, **raw})
+        assert job.align_output is False
+        assert [n.message for n in job.notices] == ["word_timestamps does nothing beside align_output"]
 
 
 @pytest.mark.parametrize(

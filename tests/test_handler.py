@@ -464,6 +464,15 @@ def test_formats_without_storage_are_a_warning(make: Callable[..., Handler], job
     assert "storage_not_configured" in [w["code"] for w in answer["warnings"]]
 
 
+def test_no_text_inline_and_no_storage_is_a_warning_too(make: Callable[..., Handler], job: dict[str, Any]) -> None:
+    def told(**options: Any) -> list[str]:
+        warnings = answered(make(), with_input(job, inline="none", **options))["warnings"]
+        return [w["message"].split(":")[0] for w in warnings if w["code"] == "storage_not_configured"]
+
+    assert told() == ["inline"]
+    assert told(transcription="srt") == []
+
+
 @pytest.mark.parametrize(
     ("options", "operator", "shown"),
     [({"debug": True}, False, True), ({}, True, True), ({"debug": False}, True, False), ({}, False, False)],

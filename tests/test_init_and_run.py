@@ -57,17 +57,24 @@ def _environment_restored() -> Iterator[None]:
         logging.getLogger(name).setLevel(old)
 
 
-def started(tmp_path: Path, **more: str) -> subprocess.CompletedProcess[str]:
+def started(tmp_path: Path, *flags: str, **more: str) -> subprocess.CompletedProcess[str]:
     """The worker as a process, with nothing of this environment's configuration."""
     env = {name: value for name, value in os.environ.items() if name not in variables()}
     return subprocess.run(
-        [sys.executable, "-u", str(ENTRY)],
+        [sys.executable, "-u", str(ENTRY), *flags],
         cwd=tmp_path,
         capture_output=True,
         encoding="utf-8",
         timeout=120,
         env={**env, "JOBS_DIR": str(tmp_path / "jobs"), **more},
     )
+
+
+@pytest.mark.parametrize(("flag", "code"), [("--chek", 2), ("--help", 0)])
+def test_a_mistyped_flag_starts_no_worker_and_shows_the_usage(tmp_path: Path, flag: str, code: int) -> None:
+    done = started(tmp_path, flag, MODEL_SET="demo")
+    assert (done.returncode, "--check [--json]" in done.stdout + done.stderr) == (code, True)
+    assert ("--chek is not known" in done.stderr) is (code == 2)
 
 
 def test_libraries_are_told_before_they_are_imported(tmp_path: Path) -> None:

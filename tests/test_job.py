@@ -241,6 +241,24 @@ def test_only_a_code_of_the_list_is_a_language(language: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wrong", "hint"), [("EN", "did you mean en?"), ("pt_BR", "did you mean pt?"), ("auto", "null has it detected")]
+)
+def test_a_language_that_is_refused_comes_with_a_way_out(wrong: str, hint: str) -> None:
+    assert problems({"audio_file": URL, "language": wrong})["language"].endswith(hint)
+
+
+def test_subtitles_that_mark_words_without_alignment_are_told_whose_times_those_are() -> None:
+    told = {"audio_file": URL, "formats": ["srt"], "highlight_words": True}
+    assert [n.code for n in JobInput.parse(told).notices] == ["option_reduced"]
+    assert JobInput.parse(told | {"align_output": True}).notices == ()
+
+
+def test_a_refusal_beyond_the_parser_lists_its_problem_too() -> None:
+    refused = InvalidInput("audio_base64 holds no data", {"key": "audio_base64"})
+    assert refused.details == {"problems": [{"key": "audio_base64", "problem": "audio_base64 holds no data"}]}
+
+
+@pytest.mark.parametrize(
     "audio",
     [{}, {"audio_file": None}, {"audio_file": URL, "audio_base64": "AA=="}, {"audio": URL, "audio_base_64": "AA=="}],
 )

@@ -339,6 +339,14 @@ def test_a_redirect_of_an_upload_is_not_followed(desk: Desk, server: Steered) ->
     assert server.requests == []
 
 
+def test_an_address_that_cannot_be_reached_costs_no_other_host_its_result(desk: Desk, server: Steered) -> None:
+    urls = {"srt": "http://nowhere.invalid/x", "vtt": "http://nowhere.invalid/y", "txt": presigned_put(server)}
+    answer = answered(desk.handler(FixedPredictor()), asking(result_urls=urls))
+    assert set(answer["artifacts"]) == {"txt"}
+    assert [w["message"].split()[0] for w in answer["warnings"]] == ["srt", "vtt"]
+    assert [seen.status for seen in server.requests] == [200]
+
+
 def test_what_has_no_address_goes_to_the_workers_storage_and_the_job_is_done_once(desk: Desk, server: Steered) -> None:
     predictor = FixedPredictor()
     job = asking(formats=["json", "srt"], result_urls={"srt": presigned_put(server)})

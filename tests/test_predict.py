@@ -218,7 +218,7 @@ def test_embeddings_come_back_and_name_the_same_voice_in_the_next_job(clip: Audi
 def test_an_embedding_of_another_model_is_a_warning(clip: Audio) -> None:
     known = VoiceSample("Anna", None, (1.0,) * 192, "another@1")
     found = predicted([clip], {**QUICK, **NAMING, "num_speakers": 1}, [known])
-    assert [(n.stage, n.code) for n in found.notices] == [("name", "invalid_input")]
+    assert [(n.stage, n.code) for n in found.notices] == [("name", "sample_unusable")]
     assert [s.name for s in found.transcript.speakers] == [None]
 
 

@@ -213,6 +213,31 @@ def test_a_text_that_its_token_limit_cut_is_decoded_again_without_it(
     assert found.transcript.segments[0].suspect == ()
 
 
+def test_a_lone_full_stop_is_no_text_and_its_speech_is_heard_again(clip: Audio, decoder: Callable[..., None]) -> None:
+    dots = models().engine(models().places.speech())._model.hf_tokenizer.encode(".", add_special_tokens=False)
+
+    class Stop:
+        sequences_ids = (dots.ids,)
+        scores = (-0.1,)
+        no_speech_prob = 0.0
+
+    clip = sound("stops", np.concatenate([np.zeros(3 * SAMPLE_RATE), clip[:]]))
+    expected, seen = text_of(predicted([clip], PLAIN)), []
+
+    def dotted(times: int) -> Callable[..., Any]:
+        def stand_in(real: Callable[..., Any], features: Any, prompts: list[list[int]], **options: Any) -> Any:
+            seen.append(len(prompts))
+            return [Stop] * len(prompts) if len(seen) <= times else real(features, prompts, **options)
+
+        return stand_in
+
+    decoder(dotted(1))
+    assert text_of(predicted([clip], PLAIN)) == expected
+    seen.clear()
+    decoder(dotted(9))
+    assert [n.code for n in predicted([clip], PLAIN).notices] == ["speech_without_text"]
+
+
 def test_looks_go_from_the_jobs_search_to_a_temperature_of_one() -> None:
     assert looks(SpeechOptions(beam_size=8))[:3] == [Look(8, limited=True), Look(8), Look(1, 0.2)]
     assert looks(SpeechOptions(temperature=1.0))[2:] == [Look(1, 1.0)]

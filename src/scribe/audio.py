@@ -230,7 +230,9 @@ def _error_of(report: dict[str, Any], head: bytes, max_seconds: float) -> AudioE
         return DecodeFailed("the file begins like a recording and cannot be opened: it is damaged or cut short")
     if outcome == "too_many_channels":
         count = int(report["channels"])
-        return InvalidInput(f"{count} channels are too many to split; use channels = mix", {"channels": count})
+        return InvalidInput(
+            f"{count} channels are too many to split; use channels = mix", {"key": "channels", "channels": count}
+        )
     if outcome == "too_long":
         return TooLong(f"the recording is longer than {max_seconds:g} seconds", {"max_seconds": max_seconds})
     kind, sentence = _OUTCOMES.get(outcome, (DecodeFailed, "the decoder gave up on this file"))

@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from .errors import UrlBlocked, WorkerError
 from .formats import FORMATS
@@ -63,7 +64,7 @@ class Delivery:
         self.formats = [name for name in wanted if store is not None or name in self._urls]
         # A job whose results all go to the caller's own addresses leaves nothing behind in the worker's storage.
         self._marks = store if any(name not in self._urls for name in self.formats) else None
-        self.homeless = [name for name in task.formats or () if name not in self.formats]
+        self.homeless = [name for name in dict.fromkeys(task.formats or ()) if name not in self.formats]
 
     def recall(self) -> dict[str, Any] | None:
         """The committed answer of the same job, its links presigned anew; None when there is none or it cannot be read."""
@@ -97,18 +98,22 @@ class Delivery:
         """
         artifacts: dict[str, dict[str, Any]] = {}
         notices: list[Notice] = []
-        gone: WorkerError | None = None
+        gone: dict[str, WorkerError] = {}
         for name, data in files.items():
             stopped()
+            host = urlsplit(self._urls[name]).netloc if name in self._urls else ""
             try:
-                if gone is not None:
-                    raise gone
+                if host in gone:
+                    raise gone[host]
                 artifacts[name] = self._put(name, data, notices)
             except WorkerError as error:
                 # A storage that hangs takes its full time limit: once is enough while a finished transcript waits.
-                gone = error if error.details.get("reason") in ("timeout", "unreachable") else None
+                if error.details.get("reason") in ("timeout", "unreachable"):
+                    gone[host] = error
                 again = "; send the job again to store it" if error.retryable else ""
-                notices.append(Notice(error.code, "publish", f"{name} is not stored: {error.message}{again}"))
+                notices.append(
+                    Notice(error.code, "publish", f"{name} is not stored: {error.message.rstrip('.')}{again}")
+                )
         return artifacts, notices
 
     def commit(self, answer: Mapping[str, Any]) -> None:

@@ -49,6 +49,13 @@ class InvalidInput(WorkerError):
     code = "invalid_input"
     remedy = "Correct the named keys; the table of inputs lists types, ranges and defaults."
 
+    def __init__(self, message: str, details: Mapping[str, Any] | None = None, retryable: bool | None = None) -> None:
+        """`details.key` names the culprit where there is one problem and the message tells it."""
+        given = dict(details or {})
+        key = given.pop("key", "input")
+        given.setdefault("problems", [{"key": key, "problem": message}])
+        super().__init__(message, given, retryable)
+
 
 class FetchError(WorkerError):
     """A file that the job names could not be brought here."""

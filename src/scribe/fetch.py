@@ -96,7 +96,7 @@ def decode_base64(text: str, target: Path, max_bytes: int) -> Fetched:
     if size > max_bytes:
         raise TooLarge(f"audio_base64 holds {size} bytes, more than {max_bytes}", {"max_bytes": max_bytes})
     if not size:
-        raise InvalidInput("audio_base64 holds no data")
+        raise InvalidInput("audio_base64 holds no data", {"key": "audio_base64"})
     step = CHUNK_BYTES // 4 * 4
     with _whole(target), target.open("wb") as file:
         for start in range(0, len(packed), step):
@@ -104,7 +104,7 @@ def decode_base64(text: str, target: Path, max_bytes: int) -> Fetched:
             try:
                 file.write(base64.b64decode(piece + "=" * (-len(piece) % 4), validate=True))
             except (binascii.Error, ValueError) as error:
-                raise InvalidInput("audio_base64 is not valid base64") from error
+                raise InvalidInput("audio_base64 is not valid base64", {"key": "audio_base64"}) from error
     return Fetched(target, size, content_type)
 
 

@@ -14,7 +14,8 @@ ALIASES = {
     "audio_base_64": "audio_base64",
     "logprob_threshold": "log_prob_threshold",
 }
-TEXT_OF = {"plain_text": "txt", "formatted_text": "txt", "srt": "srt", "vtt": "vtt"}
+# What FW answers with: its sentences in a row, or one a line; and ours.
+TEXTS = ("plain_text", "formatted_text", "srt", "vtt")
 WITHOUT_EFFECT = {
     "huggingface_access_token": "huggingface_access_token is not used: set HF_TOKEN on the endpoint",
     "translation": "translation does nothing: task translate writes English into the transcript itself",
@@ -27,7 +28,7 @@ WITHOUT_EFFECT = {
 
 
 def translate(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], str | None]:
-    """(input with our keys only, sentences about keys without effect, the inline text format asked for).
+    """(input with our keys only, sentences about keys without effect, the inline text asked for, one of TEXTS).
 
     A key and its alias together stay as they are, so that the check for unknown keys names the alias.
     """
@@ -40,13 +41,18 @@ def translate(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], str | 
             known[target] = value
         elif key in WITHOUT_EFFECT:
             notices.append(WITHOUT_EFFECT[key])
-        elif key == "transcription" and isinstance(value, str) and value in TEXT_OF:
-            inline_text = TEXT_OF[value]
+        elif key == "transcription" and isinstance(value, str) and value in TEXTS:
+            inline_text = value
         elif key == "translate" and isinstance(value, bool):
-            if value:
-                known.setdefault("task", "translate")
+            if value and raw.get("task", "translate") != "translate":
+                notices.append("translate does nothing beside task")
+            elif value:
+                known["task"] = "translate"
         elif key == "word_timestamps" and isinstance(value, bool):
-            known.setdefault("align_output", value)
+            if raw.get("align_output", value) != value:
+                notices.append("word_timestamps does nothing beside align_output")
+            else:
+                known["align_output"] = value
         else:
             known[key] = value
     return known, notices, inline_text

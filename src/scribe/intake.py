@@ -195,7 +195,9 @@ def _stored(file: Path) -> Transcript:
     try:
         shape = json.loads(file.read_bytes())
     except (ValueError, RecursionError):
-        raise InvalidInput("source.transcript_url does not hold a transcript.json") from None
+        raise InvalidInput(
+            "source.transcript_url does not hold a transcript.json", {"key": "source.transcript_url"}
+        ) from None
     return from_dict(shape if isinstance(shape, dict) else {})
 
 

@@ -73,7 +73,7 @@ class JobInput(Strict):
         None,
         ge=0,
         le=1,
-        description="where the second look at a doubtful chunk begins to sample, then up by 0.2; null: 0.2",
+        description="where the second look at a doubtful chunk begins to sample, then up by 0.2; null and 0: 0.2",
     )
     compression_ratio_threshold: float | None = Field(
         None, gt=0, le=10, description="a text that compresses better repeats itself and is looked at again; null: 2.4"
@@ -155,7 +155,9 @@ class JobInput(Strict):
     @classmethod
     def _known_language(cls, value: str | None) -> str | None:
         if value is not None and value not in LANGUAGES:
-            raise ValueError(f"is not one of the {len(LANGUAGES)} codes such as en, de, fr")
+            near = value.strip().lower().replace("_", "-").partition("-")[0]
+            hint = f"did you mean {near}?" if near in LANGUAGES else "null has it detected"
+            raise ValueError(f"is not one of the {len(LANGUAGES)} codes such as en, de, fr; {hint}")
         return value
 
     @classmethod
@@ -207,7 +209,7 @@ class JobInput(Strict):
 
     @property
     def inline_text(self) -> str | None:
-        """The format of the one more inline text field that worker-faster_whisper's `transcription` asks for."""
+        """The kind of the one more inline text field that worker-faster_whisper's `transcription` asks for."""
         return self._inline_text
 
     @property

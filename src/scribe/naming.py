@@ -103,8 +103,10 @@ class Namer:
             self._stages.check()
             if problem := _mismatch(sample, encoder.identity, dimension):
                 if self._job.strict:
-                    raise InvalidInput(problem, {"name": sample.name, "model": encoder.identity})
-                self._stages.notice(InvalidInput.code, "name", problem)
+                    raise InvalidInput(
+                        problem, {"key": "speaker_samples", "name": sample.name, "model": encoder.identity}
+                    )
+                self._stages.notice("sample_unusable", "name", problem)
                 continue
             voice = self._of_sample(sample, encoder)
             if voice is None:

@@ -33,11 +33,11 @@ CODES = {
     "option_reduced": "an option acted with a smaller value, or cut to what the model takes",
     "presign_failed": "an artifact is stored and its link could not be signed; the key is in the answer",
     "result_truncated": "the answer was too large and its inline part became the preview; the artifacts are whole",
-    "sample_unusable": "a voice sample could not be fetched or decoded; the others count",
+    "sample_unusable": "a voice sample could not be fetched, decoded or compared; the others count",
     "sample_without_speech": "a voice sample holds too little speech to make a voice print of",
     "speaker_count": "not as many speakers were found as `num_speakers`, `min_speakers` or `max_speakers` ask for",
     "speech_without_text": "seconds that sound like speech in which nothing was recognized, also not on a second look",
-    "storage_not_configured": "formats were asked for and the worker has no storage: the answer holds the text alone",
+    "storage_not_configured": "formats, or `inline: none`, were asked for and the worker has no storage",
     "suspect_text": "some of the text may be invented; those segments say why in `suspect`",
 }
 OF_RECOGNITION = frozenset(
@@ -81,6 +81,9 @@ def ignored_options(job: JobInput) -> list[Notice]:
             if name in job.model_fields_set and not _is_default(job, name):
                 told.setdefault(name, f"{name} does nothing {why}")
     notices = [Notice("option_ignored", "input", message) for message in told.values()]
+    if job.highlight_words and texts & {"srt", "vtt"} and not (aligned or stored):
+        message = "highlight_words marks words by times that share their segment's evenly: align_output measures them"
+        notices.append(Notice("option_reduced", "input", message))
     if job.speaker_verification and not job.diarization and job.wants_diarization:
         message = "speaker_verification needs the speakers separated: diarization was switched on"
         notices.append(Notice("diarization_implied", "input", message))

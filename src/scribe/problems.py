@@ -25,10 +25,13 @@ def unknown_keys(raw: Mapping[str, Any], known: Collection[str]) -> list[dict[st
 def impossible_combinations(raw: Mapping[str, Any]) -> list[dict[str, str]]:
     """What single keys cannot tell. Reads the raw input, so that it speaks even when other keys are wrong."""
     problems = []
-    if sum(raw.get(key) is not None for key in ("audio_file", "audio_base64", "source")) != 1:
+    given = [key for key in ("audio_file", "audio_base64", "source") if raw.get(key) is not None]
+    if not given:
         problems.append(
             {"key": "audio_file", "problem": "is required, or audio_base64, or source: exactly one of them"}
         )
+    elif len(given) > 1:
+        problems.append({"key": given[0], "problem": f"excludes {' and '.join(given[1:])}: give exactly one of them"})
     low, high = raw.get("min_speakers"), raw.get("max_speakers")
     if raw.get("num_speakers") is not None and (low is not None or high is not None):
         problems.append({"key": "num_speakers", "problem": "excludes min_speakers and max_speakers"})

@@ -89,7 +89,8 @@ def recognize(
             language, probability = engine.detect_language(
                 *voiced, job.language_detection_max_tries, job.language_detection_min_prob, stages.tick
             )
-        heard, batch = _transcribed(engine, channels, chunks, language, options, stages, make_room)
+        hasty = job.deadline_s is not None
+        heard, batch = _transcribed(engine, channels, chunks, language, options, hasty, stages, make_room)
         if engine.gated and not stages.partial:
             for audio, found, part in zip(channels, chunks, heard, strict=True):
                 again = padded(passed_over(found, part), found, audio.seconds)
@@ -106,7 +107,8 @@ def recognize(
 
 def speech_options(job: JobInput, places: ModelSet, batch_size: int) -> SpeechOptions:
     """What reaches the engine: the job's values, else those of the model set, and `batch_size` where it names none."""
-    asked = {name: getattr(job, name) for name in GATES}
+    # Sampling at 0 would be the first look again.
+    asked = {name: getattr(job, name) for name in GATES} | {"temperature": job.temperature or None}
     gates = {"log_prob_threshold": places.log_prob_threshold} | {k: v for k, v in asked.items() if v is not None}
     return SpeechOptions(
         task=job.task,
@@ -164,17 +166,21 @@ def _transcribed(
     chunks: Sequence[Sequence[Chunk]],
     language: str,
     options: SpeechOptions,
+    hasty: bool,
     stages: Stages,
     make_room: Callable[[], bool],
 ) -> tuple[list[list[Segment]], int]:
-    """(segments by channel, the batch size that fitted). A deadline keeps what was recognized before it."""
+    """(segments by channel, the batch size that fitted). A deadline keeps what was recognized before it.
+
+    `hasty`: there is one, and every batch counts.
+    """
     heard: list[list[Segment]] = [[] for _ in channels]
     batch = options.batch_size
 
     def channel(number: int, audio: Audio, found: Sequence[Chunk], fitting: SpeechOptions) -> int:
         part, share = heard[number], stages.share(number, len(channels))
         part.clear()  # of what a first try left
-        return engine.transcribe(audio, found, language, fitting, part.append, share, stages.give_way)
+        return engine.transcribe(audio, found, language, fitting, part.append, share, stages.give_way, hasty)
 
     try:
         for number, (audio, found) in enumerate(zip(channels, chunks, strict=True)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import re
 import time
@@ -48,6 +49,8 @@ class Endpoint:
             raise_on_status=False,
             retry_after_max=60,
         )
+        # Each try again is a line in its log; what came of them all is told by the sentence of this module.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         for scheme in ("http://", "https://"):
             self._client.rp_session.mount(scheme, HTTPAdapter(max_retries=retries))
 

@@ -24,7 +24,7 @@ class SpeechOptions:
     initial_prompt: str | None = None
     hotwords: str | None = None
     suppress_numerals: bool = False
-    temperature: float = 0.0
+    temperature: float = 0.2
     compression_ratio_threshold: float = 2.4
     log_prob_threshold: float = -1.0
     no_speech_threshold: float = 0.6
@@ -68,8 +68,11 @@ class Engine(Protocol):
         emit: Callable[[Segment], None],
         tick: Callable[[float | None], None],
         give_way: Callable[[], bool] = lambda: False,
+        every_batch: bool = False,
     ) -> int:
         """Emit one segment a chunk, in time order, and return the batch size that fitted into memory at last.
+
+        `every_batch`: emit after each, and not after a group of them that is sorted by length; a stop then costs least.
 
         `give_way` is asked before a batch is made smaller: where it freed memory, the same batch is tried again.
 

@@ -194,6 +194,8 @@ class BatchedEngine(WhisperEngine):
         tokens = result.sequences_ids[0]
         total = result.scores[0] * len(tokens) ** options.length_penalty
         text = tokenizer.tokenizer.decode([t for t in tokens if t < tokenizer.eot])
+        # Whisper writes a lone full stop where it has nothing to say, and it must not pass for what was said.
+        text = text if any(map(str.isalnum, text)) else ""
         return Decoded(text, total / (len(tokens) + 1), result.no_speech_prob, cut=len(tokens) >= limit)
 
     def _ahead(
@@ -231,8 +233,7 @@ def looks(options: SpeechOptions) -> list[Look]:
     """The first look at every chunk, and those at a doubtful one: without the prompt, which some chunks echo, and with a
     beam; then sampled from the job's temperature upwards, as in Whisper's own fallback."""
     prompted = bool(options.initial_prompt or options.hotwords)
-    start = options.temperature or TEMPERATURE_STEP
-    steps = [round(start + TEMPERATURE_STEP * n, 2) for n in range(6)]
+    steps = [round(options.temperature + TEMPERATURE_STEP * n, 2) for n in range(6)]
     sampled = [Look(1, t) for t in steps if t <= 1.0]
     return [Look(options.beam_size, 0.0, prompted, True), Look(max(CAREFUL_BEAM, options.beam_size)), *sampled]
 

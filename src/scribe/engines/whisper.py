@@ -94,13 +94,14 @@ class WhisperEngine:
         emit: Callable[[Segment], None],
         tick: Tick,
         give_way: Callable[[], bool] = lambda: False,
+        every_batch: bool = False,
     ) -> int:
         """Works through groups of chunks, so that a stop keeps what is done. Halves the batch when it does not fit.
 
         Raises GpuOutOfMemory when one chunk does not.
         """
         batch, done = options.batch_size, 0
-        most = min(GROUP_CHUNKS, GROUP_BATCHES * batch)
+        most = batch if every_batch else min(GROUP_CHUNKS, GROUP_BATCHES * batch)
         while done < len(chunks):
             group = chunks[done : done + most]
             try:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from ..transcript import Transcript
 from . import html, json, srt, tsv, txt, vtt
 from .options import TextOptions
+from .text import join, one_line
 
-__all__ = ["FORMATS", "Format", "TextOptions", "render_all"]
+__all__ = ["FORMATS", "Format", "TextOptions", "inline_text", "render_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,14 @@ FORMATS: dict[str, Format] = {
     "txt": Format("txt", "text/plain; charset=utf-8", txt.render),
     "html": Format("html", "text/html; charset=utf-8", html.render),
 }
+
+
+def inline_text(name: str, transcript: Transcript, options: TextOptions) -> str:
+    """The text that travels in the answer: plain_text, its sentences in a row; formatted_text, one a line; or a format."""
+    sentences = [one_line(s.text) for s in transcript.segments]
+    if name == "plain_text":
+        return join(sentences)
+    return "\n".join(sentences) if name == "formatted_text" else FORMATS[name].render(transcript, options)
 
 
 def render_all(transcript: Transcript, names: Iterable[str], options: TextOptions) -> dict[str, bytes]:
