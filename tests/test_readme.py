@@ -182,7 +182,11 @@ def test_the_real_answers_have_the_documented_keys_and_types(tmp_path: Path, sto
     assert shape(handed) == shape(by_run)
     for same in ("detected_language", "duration", "segments_total", "truncated", "partial"):
         assert (waited[same], handed[same]) == (by_runsync[same], by_run[same])
-    assert waited["warnings"] == by_runsync["warnings"]
+    assert (waited["warnings"], waited["models"]) == (by_runsync["warnings"], by_runsync["models"])
+    assert handed["models"] == by_run["models"]
+    assert [s["score"] for s in waited["speakers"]] == pytest.approx(
+        [s["score"] for s in by_runsync["speakers"]], abs=0.02
+    )
     assert {s["label"]: s["name"] for s in waited["speakers"]} == {
         s["label"]: s["name"] for s in by_runsync["speakers"]
     }
