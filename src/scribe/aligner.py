@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 # wav2vec2's first frame needs so many samples.
 SHORTEST_SAMPLES = 400
-# Segments whose paths are found together: 20 MB of scores for 30 s each.
-GROUP_SEGMENTS = 8
+# Segments whose paths are found together: 40 MB of scores for 30 s each.
+GROUP_SEGMENTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +138,10 @@ class Aligner:
             yield {"start": segment.start, "end": segment.end, "text": segment.text, "words": words, **known}
             return
         begin, frame = segment.start, (segment.end - segment.start) / len(spelled.emission)
-        times = {
-            place: (round(s.start * frame + begin, 3), round(s.end * frame + begin, 3), round(s.score, 3))
-            for place, s in zip(spelled.places, spans, strict=True)
-        }
+        # A letter ends where the next begins.
+        edges = [round(number * frame + begin, 3) for number in (*(s.start for s in spans), spans[-1].end)]
+        scores = [round(s.score, 3) for s in spans]
+        times = dict(zip(spelled.places, zip(edges, edges[1:], scores, strict=False), strict=True))
         cuts, between = list(self._punkt.span_tokenize(segment.text)), " " if self._spaced else ""
         if self._rules:
             times, cuts = self._trusted(segment.text, times, spelled), between_words(cuts, spelled.numbers)

@@ -28,16 +28,14 @@ def letters_of(text: str, known: Mapping[str, int], spaced: bool) -> tuple[list[
 
     `spaced`: the language writes spaces between its words; between them the model's letter is "|".
     """
-    first, last = len(text) - len(text.lstrip()), len(text.rstrip()) - 1
-    letters, places = [], []
-    for place in range(first, last + 1):
-        letter = text[place].lower()
-        if spaced:
-            letter = letter.replace(" ", "|")
+    first, last = len(text) - len(text.lstrip()), len(text.rstrip())
+    letter_of: dict[str, str] = {}
+    for char in set(text):
+        letter = char.lower().replace(" ", "|") if spaced else char.lower()
         if letter in known or letter not in (" ", "|"):
-            letters.append(letter)
-            places.append(place)
-    return letters, places
+            letter_of[char] = letter
+    places = [place for place in range(first, last) if text[place] in letter_of]
+    return [letter_of[text[place]] for place in places], places
 
 
 def open_letters(text: str, places: Sequence[int], known: Mapping[str, int], numbers: Sequence[int]) -> list[bool]:
@@ -45,14 +43,12 @@ def open_letters(text: str, places: Sequence[int], known: Mapping[str, int], num
 
     In a word without any letter of the model the punctuation counts too ("3.50"); elsewhere it is silent.
     """
-    strange = {p: text[p].lower() not in known for p in places}
-    spoken, heard = set(), set()
-    for p in places:
-        if not strange[p]:
-            heard.add(numbers[p])
-        elif _is_spoken(text[p]):
-            spoken.add(numbers[p])
-    return [strange[p] and text[p] != " " and (_is_spoken(text[p]) or numbers[p] in spoken - heard) for p in places]
+    strange = {char for char in set(text) if char.lower() not in known}
+    spoken = {char for char in strange if _is_spoken(char)}
+    heard = {numbers[p] for p in places if text[p] not in strange}
+    foreign = {numbers[p] for p in places if text[p] in spoken} - heard
+    mute = strange - spoken - {" "}
+    return [text[p] in spoken or (text[p] in mute and numbers[p] in foreign) for p in places]
 
 
 def _is_spoken(char: str) -> bool:

@@ -11,8 +11,7 @@ letter of the text and five of the sound; with blank alone it takes a frame or t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +20,7 @@ Array = np.ndarray[Any, Any]
 AS_GOOD = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class LetterSpan:
+class LetterSpan(NamedTuple):
     """Frames `start` (in) to `end` (out) of one letter; `score` is its mean probability there, 0 to 1."""
 
     start: int
