@@ -50,7 +50,7 @@ class Endpoint:
             retry_after_max=60,
         )
         # Each try again is a line in its log; what came of them all is told by the sentence of this module.
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+        logging.getLogger("urllib3.connectionpool").addFilter(_is_no_retry)
         for scheme in ("http://", "https://"):
             self._client.rp_session.mount(scheme, HTTPAdapter(max_retries=retries))
 
@@ -145,3 +145,7 @@ def _answer(body: Mapping[str, Any]) -> dict[str, Any]:
         found.groups() if (found := re.match(r"([a-z][a-z_]{2,40}): (.+)", told, re.DOTALL)) else ("job_failed", told)
     )
     raise Failure(str(output["code"]) if isinstance(output, dict) and "code" in output else code, sentence[:2000])
+
+
+def _is_no_retry(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Retrying (")

@@ -177,9 +177,10 @@ def test_f4_memory_that_runs_out_halves_the_batch_with_a_warning(worker: Worker,
             raise RuntimeError("CUDA failed with error out of memory")
         return real(features, prompts, **more)
 
-    plain = worker.ask(**QUICK, chunk_size=2)
+    cut = QUICK | {"chunk_size": 2, "log_prob_threshold": -10}  # what a second look samples differs every time
+    plain = worker.ask(**cut)
     inner(above_one)
-    answer = worker.ask(**QUICK, chunk_size=2, batch_size=64)
+    answer = worker.ask(**cut, batch_size=64)
     assert answer["segments"] == plain["segments"]
     assert "batch_reduced" in [w["code"] for w in answer["warnings"]]
     assert max(sizes) > 1
