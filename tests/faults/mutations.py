@@ -129,6 +129,27 @@ MUTATIONS = (
         ("tests/test_second_look.py", "-k", "once_more"),
     ),
     Mutation(
+        "a lone full stop is no text",
+        "src/scribe/engines/batched.py",
+        '        text = text if any(map(str.isalnum, text)) else ""\n',
+        "",
+        ("tests/test_second_look.py", "-k", "full_stop"),
+    ),
+    Mutation(
+        "every batch counts with a deadline",
+        "src/scribe/engines/whisper.py",
+        "most = batch if every_batch else ",
+        "most = ",
+        ("tests/test_doors.py", "-k", "every_batch"),
+    ),
+    Mutation(
+        "a dead address costs no other host",
+        "src/scribe/delivery.py",
+        'host = urlsplit(self._urls[name]).netloc if name in self._urls else ""',
+        'host = ""',
+        ("tests/test_job_storage.py", "-k", "cannot_be_reached"),
+    ),
+    Mutation(
         "doubtful text is marked",
         "src/scribe/engines/batched.py",
         "suspect=suspects.get(n, ())",
