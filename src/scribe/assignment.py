@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from .transcript import Segment, Span, Turn, Word, speaking, words_with_times
+from .transcript import Segment, Span, Turn, Word, lengthen, speaking, words_with_times
 
 # The part of a single word that its own turn must cover to stand amid another's speech.
 COVERED = 0.8
@@ -106,10 +106,7 @@ def crowded(turns: Iterable[Turn]) -> list[Span]:
     found: list[Span] = []
     for left, right, labels in speaking(turns):
         if len(labels) > 1:
-            if found and found[-1][1] == left:
-                found[-1] = (found[-1][0], right)
-            else:
-                found.append((left, right))
+            lengthen(found, left, right)
     return found
 
 

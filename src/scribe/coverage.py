@@ -14,7 +14,7 @@ SHORTEST_S = 0.5
 # Given to a chunk on both sides when it is listened to once more: its first or last sound may have been cut off.
 PAD_S = 0.3
 # What Whisper hears at once.
-WINDOW_S = 30.0
+WINDOW_S = 30
 
 
 def voiced_seconds(chunk: Chunk) -> float:

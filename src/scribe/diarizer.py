@@ -18,7 +18,7 @@ from .embeddings import bounded_training, in_half, stacked_embeddings
 from .errors import GpuOutOfMemory
 from .gpu_fault import gpu_failure
 from .linking import Block, joined, layout, linked
-from .machine import spare_gpu_memory
+from .machine import largest_batch, spare_gpu_memory
 from .shelf import release_memory
 from .sliding import Excerpt, Waveform, grid_seconds, network_of, suits, window_scores
 from .transcript import Turn
@@ -186,11 +186,7 @@ def comfortable_batches(free_bytes: int, before: Sequence[int]) -> list[int]:
     """Windows at once in each network for half of that much GPU memory, powers of two; `before` where it is not known."""
     if not free_bytes:
         return list(before)
-    found = []
-    for size, most in zip(WINDOW_BYTES, MOST_WINDOWS, strict=True):
-        room = max(1, min(most, free_bytes // 2 // size))
-        found.append(1 << (room.bit_length() - 1))
-    return found
+    return [largest_batch(free_bytes // 2, *of) for of in zip(WINDOW_BYTES, MOST_WINDOWS, strict=True)]
 
 
 def _share(tick: Callable[[float | None], None], number: int, count: int) -> Callable[[float | None], None]:

@@ -107,6 +107,11 @@ def spare_gpu_memory() -> int:
     return free
 
 
+def largest_batch(room_bytes: int, each_bytes: int, most: int) -> int:
+    """The largest power of two of things that fit into so much memory, 1 to `most`."""
+    return 1 << (max(1, min(most, room_bytes // each_bytes)).bit_length() - 1)
+
+
 def wheel_libraries() -> dict[str, Path]:
     """{file name: path} of every CUDA library that the installed nvidia wheels carry."""
     folder = Path(sysconfig.get_paths()["purelib"]) / "nvidia"

@@ -150,14 +150,17 @@ def alone(turns: Sequence[Turn]) -> dict[str, list[Span]]:
     """Per label the spans in which nobody else speaks, in order: the clean speech that a voice is known by."""
     spans: dict[str, list[Span]] = {t.label: [] for t in turns}
     for left, right, labels in speaking(turns):
-        if len(labels) != 1:
-            continue
-        own = spans[labels[0]]
-        if own and own[-1][1] == left:
-            own[-1] = (own[-1][0], right)
-        else:
-            own.append((left, right))
+        if len(labels) == 1:
+            lengthen(spans[labels[0]], left, right)
     return spans
+
+
+def lengthen(spans: list[Span], start: float, end: float) -> None:
+    """Add a span behind those in order: one that begins where the last ends makes that one longer."""
+    if spans and spans[-1][1] == start:
+        spans[-1] = (spans[-1][0], end)
+    else:
+        spans.append((start, end))
 
 
 def speaking(turns: Iterable[Turn]) -> Iterator[tuple[float, float, list[str]]]:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..audio import SAMPLE_RATE, Audio
+from ..coverage import WINDOW_S
 from ..errors import GpuOutOfMemory
 from ..gpu_fault import gpu_failure
-from ..machine import free_gpu_memory
+from ..machine import free_gpu_memory, largest_batch
 from ..shelf import release_memory
 from ..transcript import Chunk, Segment
 from . import SpeechOptions
@@ -22,7 +23,6 @@ from . import SpeechOptions
 log = logging.getLogger(__name__)
 Tick = Callable[[float | None], None]
 
-WINDOW_S = 30
 # What a stop can lose, and what is sorted by length: the batches of a group are decoded before any of them is told.
 GROUP_BATCHES = 4
 GROUP_CHUNKS = 128
@@ -152,11 +152,7 @@ def comfortable_batch(free_bytes: int | None) -> int:
     """Chunks at once for that much free GPU memory: a power of two, 16 on a card of 24 GB; 16 where it is unknown."""
     if free_bytes is None:
         return 16
-    room = max(free_bytes - LEFT_BYTES, free_bytes // 2)
-    batch = 1
-    while batch < LARGEST_BATCH and 2 * batch * CHUNK_BYTES <= room:
-        batch *= 2
-    return batch
+    return largest_batch(max(free_bytes - LEFT_BYTES, free_bytes // 2), CHUNK_BYTES, LARGEST_BATCH)
 
 
 def vote(heard: Sequence[dict[str, float]]) -> tuple[str, float]:
