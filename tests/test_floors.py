@@ -17,7 +17,7 @@ FLOORS = {
     1: "net fetch audio storage formats workspace weights progress log "
     "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading shelf hub machine viterbi spelling "
     "foresight timing hysteresis "
-    "turnstile linking",
+    "turnstile linking published punkt",
     2: "speaker_processing engines aligner stock_alignment diarizer embeddings vad doctor accelerator "
     "activity sliding lane checkpoint pyannet",
     3: "predict stages models recognition naming delivery intake companion",
@@ -35,7 +35,8 @@ NEIGHBOURS = {
     "job_storage": {"net", "storage"},
     "s3source": {"net", "storage"},
     "storage": {"storage_fault"},
-    "weights": {"hub"},
+    "weights": {"hub", "punkt"},
+    "punkt": {"published"},
     "aligner": {"stock_alignment"},
     "diarizer": {"embeddings", "activity", "sliding"},
     "pyannet": {"checkpoint", "sliding"},
@@ -164,8 +165,8 @@ def test_only_storage_imports_boto3() -> None:
     assert users_of({"boto3", "botocore", "s3transfer"}) - CLIENT <= {"storage", "storage_fault"}
 
 
-def test_only_net_opens_sockets_and_platform_posts_to_runpod() -> None:
-    assert users_of(SOCKETS) - CLIENT <= {"net", "pinned", "watch", "addresses", "platform"}
+def test_only_net_opens_sockets_and_platform_posts_to_runpod_and_published_downloads_models() -> None:
+    assert users_of(SOCKETS) - CLIENT <= {"net", "pinned", "watch", "addresses", "platform", "published"}
 
 
 def test_only_the_platform_room_knows_runpod() -> None:

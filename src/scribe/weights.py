@@ -12,10 +12,13 @@ import importlib
 import json
 import logging
 import sys
+import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from . import punkt
+from .errors import WorkerError
 from .hub import SPEECH_FILES, repository_folder
 from .settings import ROOT, Settings
 
@@ -83,6 +86,8 @@ class ModelSet:
         self.chunk_size: int = self._set["chunk_size"]
         self.log_prob_threshold: float = self._set["log_prob_threshold"]
         self.nltk_data = (self._folder / self._set["nltk_data"]).resolve()
+        self._punkt_asked = False
+        self._punkt_lock = threading.Lock()
 
     @property
     def speaker(self) -> SpeakerModel:
@@ -129,6 +134,26 @@ class ModelSet:
         if self._settings.align_model:
             return {"any": self._place(self._settings.align_model)}
         return {language: self._place(source) for language, source in self._set["aligners"].items()}
+
+    def punkt(self, language: str) -> Path | None:
+        """A folder for nltk.data.path with the sentence tables of `language` (NLTK's name: `german`), or None.
+
+        The set's own, else the one in the model cache, which is downloaded when it is first needed; never for a set that
+        needs no network. What failed is logged, and not tried again in this process.
+        """
+        cached = self.cache / "nltk_data"
+        with self._punkt_lock:
+            for folder in (self.nltk_data, cached):
+                if punkt.holds(folder, language):
+                    return folder
+            if self._punkt_asked or self.is_local:
+                return None
+            self._punkt_asked = True
+            try:
+                punkt.bring(cached)
+            except (WorkerError, OSError) as error:
+                log.warning("NLTK's sentence tables cannot be had (%s): sentences are split by rules", error)
+        return cached if punkt.holds(cached, language) else None
 
     @property
     def cache(self) -> Path:
