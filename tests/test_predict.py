@@ -239,6 +239,27 @@ def test_the_job_s_threshold_wins_over_the_models(clip: Audio) -> None:
     assert speaker.score is not None
 
 
+@pytest.mark.parametrize(("calibrated", "told"), [(False, ["speaker_uncalibrated"]), (True, [])])
+def test_whoever_is_named_by_an_uncalibrated_threshold_is_warned(
+    calibrated: bool, told: list[str], clip: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(models().places._set["speaker"], "calibrated", calibrated)
+    encoder = models().encoder()
+    heard = encoder.enrolled(recording("voices/anna.flac")[0], [(0.0, 9.0)])
+    assert heard
+    known = Speaker("SPEAKER_00", embedding=Voiceprint(encoder.identity, 9.0, heard.vector))
+    job = JobInput.parse({"source": {"transcript_url": "http://h/t.json"}, **NAMING})
+    with Progress(lambda event: None, []) as progress:
+        stored = Transcript("en", 20.0, (), (known,))
+        renamed = predictor().rename(stored, job, [voice("Anna")], progress, lambda: None)
+    named = predicted([clip], {**QUICK, **NAMING, "num_speakers": 1}, [voice("Anna")])
+    unnamed = predicted([clip], {**QUICK, "diarization": True, "num_speakers": 1})
+    for found in (renamed, named):
+        assert [n.code for n in found.notices] == told
+        assert all("SPEAKER_THRESHOLD" in n.message for n in found.notices)
+    assert not unnamed.notices
+
+
 def test_a_stored_transcript_is_named_anew_without_its_audio() -> None:
     encoder = models().encoder()
     heard = {n: encoder.enrolled(recording(f"voices/{n}.flac")[0], [(0.0, 9.0)]) for n in ("anna", "mark")}

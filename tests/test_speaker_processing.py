@@ -13,6 +13,7 @@ from pipeline import excerpt, models, recording, sound, truth
 
 from scribe.audio import SAMPLE_RATE, Audio
 from scribe.errors import Cancelled
+from scribe.weights import UNCALIBRATED_MARGIN, UNCALIBRATED_THRESHOLD
 from speaker_processing import (
     CACHED_VOICES,
     PIECE_SECONDS,
@@ -95,6 +96,34 @@ def test_the_same_voice_diarized_twice_gets_its_name_once() -> None:
     assert {label: m.name for label, m in found.items()} == {"S0": None, "S1": "Anna"}
     assert "fits better" in (found["S0"].reason or "")
     assert found["S0"].score == pytest.approx(0.981, abs=0.001)
+
+
+STRANGERS = [(0.05, 0.09), (0.12, 0.10), (0.20, 0.10)]
+"""Mean and deviation of a stranger's cosines: anybody, the same room or codec, the same sex on one telephone line."""
+
+
+def share_named(cosines: np.ndarray) -> float:
+    """How many are given the first name: (people, names) cosines, by the pair of an encoder that was not calibrated."""
+    names = {f"N{n}": tuple(axis) for n, axis in enumerate(np.eye(cosines.shape[1]))}
+    threshold, margin = UNCALIBRATED_THRESHOLD, UNCALIBRATED_MARGIN
+    found = [match({"S": Voice(tuple(row), 9.0)}, names, threshold, margin, 1.0)["S"].name for row in cosines]
+    return sum(name is not None for name in found) / len(found)
+
+
+@pytest.mark.parametrize("names", [2, 5, 10])
+@pytest.mark.parametrize(("mean", "deviation"), STRANGERS)
+def test_uncalibrated_less_than_one_stranger_in_twenty_is_named(names: int, mean: float, deviation: float) -> None:
+    drawn = np.random.default_rng(0).normal(mean, deviation, (4000, names))
+    assert share_named(drawn) < 0.05
+
+
+@pytest.mark.parametrize("names", [2, 5, 10])
+@pytest.mark.parametrize(("mean", "deviation"), STRANGERS)
+def test_uncalibrated_who_is_known_is_named(names: int, mean: float, deviation: float) -> None:
+    dice = np.random.default_rng(0)
+    drawn = dice.normal(mean, deviation, (2000, names))
+    drawn[:, 0] = dice.uniform(0.60, 0.85, 2000)
+    assert share_named(drawn) > 0.99
 
 
 def test_a_single_name_needs_no_margin() -> None:

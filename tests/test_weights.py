@@ -218,9 +218,9 @@ def test_a_revision_follows_the_content_and_not_the_place_or_the_dates(tmp_path:
     [
         ({}, (0.79, 0.05, True)),
         ({"speaker_threshold": 0.4, "speaker_margin": 0.2}, (0.4, 0.2, True)),
-        ({"speaker_model": "org/other"}, (0.79, 0.05, False)),
-        ({"speaker_model": "org/other", "speaker_threshold": 0.4}, (0.4, 0.05, True)),
-        ({"model_set": "default"}, (0.25, 0.05, False)),
+        ({"speaker_model": "org/other"}, (0.45, 0.1, False)),
+        ({"speaker_model": "org/other", "speaker_threshold": 0.4}, (0.4, 0.1, True)),
+        ({"model_set": "default"}, (0.45, 0.1, False)),
     ],
 )
 def test_a_threshold_is_calibrated_on_its_own_encoder_or_by_the_operator(set_here: dict, told: tuple) -> None:

@@ -83,7 +83,15 @@ class Namer:
         threshold = model.threshold if self._job.speaker_threshold is None else self._job.speaker_threshold
         margin = model.margin if self._job.speaker_margin is None else self._job.speaker_margin
         dimension = next((len(voice.vector) for voice in own.values() if voice), None)
-        found = match(own, self._enrolled(encoder, dimension), threshold, margin, model.min_seconds)
+        enrolled = self._enrolled(encoder, dimension)
+        found = match(own, enrolled, threshold, margin, model.min_seconds)
+        if enrolled and not model.calibrated:
+            self._stages.notice(
+                "speaker_uncalibrated",
+                "name",
+                f"the threshold of {threshold:g} was not measured on this speaker model, so names may be wrong or missing: "
+                "run builder/calibrate.py (make calibrate) on known voices and set SPEAKER_THRESHOLD and SPEAKER_MARGIN",
+            )
         self.effective = {
             "speaker_threshold": threshold,
             "speaker_margin": margin,

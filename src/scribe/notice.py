@@ -36,6 +36,7 @@ CODES = {
     "sample_unusable": "a voice sample could not be fetched, decoded or compared; the others count",
     "sample_without_speech": "a voice sample holds too little speech to make a voice print of",
     "speaker_count": "not as many speakers were found as `num_speakers`, `min_speakers` or `max_speakers` ask for",
+    "speaker_uncalibrated": "names go by a threshold that nobody measured on this speaker model; `make calibrate` does",
     "speech_without_text": "seconds that sound like speech in which nothing was recognized, also not on a second look",
     "storage_not_configured": "formats, or `inline: none`, were asked for and the worker has no storage",
     "suspect_text": "some of the text may be invented; those segments say why in `suspect`",

@@ -177,6 +177,20 @@ MUTATIONS = (
         "        if False:\n            raise ShuttingDown",
         ("tests/faults/test_f_models.py", "-k", "f5"),
     ),
+    Mutation(
+        "naming: the threshold of an encoder that was not calibrated",
+        "src/scribe/weights.py",
+        "UNCALIBRATED_THRESHOLD, UNCALIBRATED_MARGIN = 0.45, 0.1",
+        "UNCALIBRATED_THRESHOLD, UNCALIBRATED_MARGIN = 0.25, 0.05",
+        ("tests/test_speaker_processing.py", "-k", "uncalibrated"),
+    ),
+    Mutation(
+        "naming: a warning where the threshold was not measured",
+        "src/scribe/naming.py",
+        "if enrolled and not model.calibrated:",
+        "if False:",
+        ("tests/test_predict.py", "-k", "uncalibrated"),
+    ),
 )
 
 
