@@ -76,6 +76,52 @@ def test_a_stopped_job_and_a_broken_gpu_are_never_swallowed(error: BaseException
         stages(strict).attempt("align", "…", raising(error))
 
 
+# As the libraries write them: torch 2.8, CTranslate2 4.8, cuDNN 9.
+WORDS = {
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.6 GiB": "gpu_out_of_memory",
+    "CUDA failed with error out of memory": "gpu_out_of_memory",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`": "gpu_out_of_memory",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED": "gpu_out_of_memory",
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED": "gpu_out_of_memory",
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED": "gpu_out_of_memory",
+    "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`": "gpu_out_of_memory?",
+    "cuBLAS failed with status CUBLAS_STATUS_NOT_INITIALIZED": "gpu_out_of_memory?",
+    "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED": "gpu_out_of_memory?",
+    "GET was unable to find an engine to execute this computation": "gpu_out_of_memory?",
+    "Unable to find a valid cuDNN algorithm to run convolution": "gpu_out_of_memory?",
+    "cuFFT error: CUFFT_INTERNAL_ERROR": "gpu_out_of_memory?",
+    "cusolver error: CUSOLVER_STATUS_INTERNAL_ERROR, when calling `cusolverDnCreate(handle)`": "gpu_out_of_memory?",
+    "NVML_SUCCESS == r INTERNAL ASSERT FAILED at CUDACachingAllocator.cpp": "gpu_out_of_memory?",
+    "std::bad_alloc": "gpu_out_of_memory?",
+    "CUDA error: no kernel image is available for execution on the device": "gpu_unsuited",
+    "CUDA failed with error no kernel image is available for execution on the device": "gpu_unsuited",
+    "CUDA failed with error CUDA driver version is insufficient for CUDA runtime version": "gpu_unsuited",
+    "CUDA error: the provided PTX was compiled with an unsupported toolchain.": "gpu_unsuited",
+    "Library libcublas.so.12 is not found or cannot be loaded": "gpu_unsuited",
+    "Could not load library libcudnn_graph.so.9. Error: libcudnn_graph.so.9": "gpu_unsuited",
+    "CUDA error: device-side assert triggered": "gpu_broken",
+    "CUDA error: an illegal memory access was encountered": "gpu_broken",
+    "CUDA failed with error unspecified launch failure": "gpu_broken",
+    "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED": "gpu_broken",
+    "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`": "gpu_broken",
+    "shapes do not match": "none",
+    "the file libcurl.so is not found": "none",
+}
+
+
+@pytest.mark.parametrize(("words", "code"), WORDS.items())
+def test_cudas_words_say_whether_memory_a_new_process_or_another_gpu_is_needed(words: str, code: str) -> None:
+    failure = gpu_failure(RuntimeError(words))
+    doubtful = isinstance(failure, GpuOutOfMemory) and failure.doubtful
+    assert (failure.code if failure else "none") + "?" * doubtful == code
+
+
+def test_a_gpu_that_no_process_will_mend_is_no_reason_to_try_again() -> None:
+    with pytest.raises(StageFailed) as failed:
+        stages(strict=True).attempt("align", "…", raising(RuntimeError("CUDA error: no kernel image is available")))
+    assert (failed.value.details["code"], failed.value.retryable) == ("gpu_unsuited", False)
+
+
 @pytest.mark.parametrize("words", POISONED)
 def test_a_poisoned_gpu_is_known_by_cudas_words(words: str) -> None:
     error = RuntimeError(f"CUDA error: {words.upper()} encountered")

@@ -5,7 +5,7 @@ WorkerError
 ├── FetchError       url_blocked, not_found, fetch_failed*, fetch_incomplete*, too_large
 ├── AudioError       not_audio, no_audio_stream, empty_audio, too_long, decode_failed
 ├── ModelError       gated_model, model_not_found, weights_corrupt, hub_unreachable*
-├── GpuError         gpu_out_of_memory*, gpu_broken*
+├── GpuError         gpu_out_of_memory*, gpu_broken*, gpu_unsuited
 ├── StorageError     storage_denied, storage_unavailable*, disk_full*
 ├── Stopped          cancelled, shutting_down*
 ├── StageFailed      stage_failed (and DeadlineReached: deadline_reached)
@@ -181,6 +181,17 @@ class GpuOutOfMemory(GpuError):
     retryable = True
     remedy = "Use a GPU with more memory or a smaller model."
 
+    def __init__(
+        self,
+        message: str,
+        details: Mapping[str, Any] | None = None,
+        retryable: bool | None = None,
+        doubtful: bool = False,
+    ) -> None:
+        """`doubtful`: the library's words may also mean that the GPU is broken."""
+        super().__init__(message, details, retryable)
+        self.doubtful = doubtful
+
 
 class GpuBroken(GpuError):
     """The GPU is in a state that only a new process mends; the worker asks to be replaced."""
@@ -188,6 +199,13 @@ class GpuBroken(GpuError):
     code = "gpu_broken"
     retryable = True
     remedy = "Send the job again; another worker will take it."
+
+
+class GpuUnsuited(GpuError):
+    """This kind of GPU, its driver or its CUDA libraries cannot run the worker's packages; no new worker on it will."""
+
+    code = "gpu_unsuited"
+    remedy = "Choose another GPU and CUDA 12.8 or newer for the endpoint; `--check` tells what is missing."
 
 
 class StorageError(WorkerError):

@@ -191,6 +191,20 @@ MUTATIONS = (
         "if False:",
         ("tests/test_predict.py", "-k", "uncalibrated"),
     ),
+    Mutation(
+        "words of a full card that a broken one says too",
+        "src/scribe/gpu_fault.py",
+        "any(sign in words for sign in PERHAPS_OUT_OF_MEMORY)",
+        "False",
+        ("tests/test_stages.py", "-k", "cudas_words"),
+    ),
+    Mutation(
+        "a GPU that no new process will mend",
+        "src/scribe/gpu_fault.py",
+        "any(sign in words for sign in UNSUITED)",
+        "False",
+        ("tests/test_stages.py", "-k", "cudas_words"),
+    ),
 )
 
 
