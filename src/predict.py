@@ -243,8 +243,7 @@ class _Pass:
             stages.notice("no_speakers", "diarize", "no speaker could be told apart: the segments have none")
         low, high = job.num_speakers or job.min_speakers or 0, job.num_speakers or job.max_speakers or math.inf
         if not low <= len(seconds) <= high:
-            wanted = job.num_speakers or f"at least {low}, at most {high}"
-            message = f"{wanted} speakers were asked for and {len(seconds)} could be told apart"
+            message = f"{_wanted_speakers(job)} speakers were asked for and {len(seconds)} could be told apart"
             stages.notice("speaker_count", "diarize", message)
         matches, own = (
             self._namer.matched({label: (audio, spans) for label, spans in alone(found.turns).items()})
@@ -266,3 +265,11 @@ class _Pass:
         if self._models.parity:
             return assigned_as_by_whisperx(segments, found.turns), speakers
         return assign_speakers(segments, found.exclusive, found.turns), speakers
+
+
+def _wanted_speakers(job: JobInput) -> str:
+    """The job's number of speakers, or its range as far as it names one."""
+    if job.num_speakers:
+        return str(job.num_speakers)
+    bounds = {"at least": job.min_speakers, "at most": job.max_speakers}
+    return ", ".join(f"{words} {bound}" for words, bound in bounds.items() if bound)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from scribe import diarizer
 from scribe.assignment import Floor
 from scribe.audio import Audio
 from scribe.diarizer import BATCHES, Diarization, Diarizer, comfortable_batches
+from scribe.embeddings import limit_to_voices
 from scribe.errors import Cancelled
 from scribe.models import Models
 from scribe.weights import ModelSet
@@ -71,6 +73,31 @@ def test_progress_grows_from_0_to_1(found: Diarization, ticks: list[float | None
 def test_one_speaker_when_one_is_asked_for(clip: Audio) -> None:
     found = models().diarizer().diarize(clip, lambda fraction: None, num_speakers=1)
     assert len({t.label for t in found.turns}) == 1
+
+
+@pytest.mark.parametrize("limits", [{"num_speakers": 50}, {"min_speakers": 50}])
+def test_more_speakers_than_there_are_pieces_of_voice_are_as_many_as_can_be_told_apart(
+    clip: Audio, limits: dict[str, int]
+) -> None:
+    few = excerpt("diarizer-few", clip, 0.0, 12.0)
+    found = models().diarizer().diarize(few, lambda fraction: None, **limits)
+    assert 2 <= len({t.label for t in found.turns}) < 50
+
+
+def test_a_sound_that_repeats_itself_exactly_is_not_split_into_more_voices_than_it_has() -> None:
+    rng = np.random.default_rng(3)
+    voices = np.repeat(rng.normal(size=(3, 1, 256)), 5, axis=1)
+    given: list[dict[str, Any]] = []
+
+    class Stock(SimpleNamespace):
+        def __call__(self, embeddings: Any, segmentations: Any = None, **options: Any) -> None:
+            given.append(options)
+
+    clustering = Stock(filter_embeddings=lambda all_of_them, segmentations: (all_of_them.reshape(-1, 256), None, None))
+    limit_to_voices(clustering)
+    clustering(voices, num_clusters=9, min_clusters=9, max_clusters=9)
+    clustering(voices, num_clusters=None, min_clusters=1, max_clusters=np.inf)
+    assert [(o["num_clusters"], o["min_clusters"]) for o in given] == [(3, 3), (None, 1)]
 
 
 def test_silence_has_no_turns() -> None:

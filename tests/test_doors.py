@@ -280,11 +280,22 @@ def test_pyannote_gets_the_jobs_number_of_speakers(
     assert {name: given[name] for name in names} == bounded
 
 
-def test_a_number_of_speakers_that_was_not_found_is_told(clip: Audio) -> None:
-    found = predicted([clip], {**PLAIN, "diarization": True, "min_speakers": 8})
-    told = [n.message for n in found.notices if n.code == "speaker_count"]
-    assert len(told) == (len(found.transcript.speakers) < 8)
-    assert all("at least 8" in message for message in told)
+@pytest.mark.parametrize(
+    ("limits", "wanted"),
+    [
+        ({"num_speakers": 50}, "50 speakers"),
+        ({"min_speakers": 50}, "at least 50 speakers"),
+        ({"min_speakers": 49, "max_speakers": 50}, "at least 49, at most 50 speakers"),
+    ],
+)
+def test_more_speakers_than_can_be_told_apart_are_a_warning_and_no_failure(
+    clip: Audio, limits: dict[str, int], wanted: str
+) -> None:
+    found = predicted([clip], {**PLAIN, "diarization": True, **limits})
+    count = len(found.transcript.speakers)
+    assert 1 <= count < 49
+    told = [n.message for n in found.notices if n.stage == "diarize"]
+    assert told == [f"{wanted} were asked for and {count} could be told apart"]
 
 
 def test_the_language_is_heard_on_the_first_chunks_of_speech_and_the_model_is_loaded_once(

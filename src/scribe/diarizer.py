@@ -14,7 +14,7 @@ from typing import Any
 
 from .activity import reconstruct
 from .audio import SAMPLE_RATE, Audio
-from .embeddings import bounded_training, in_half, stacked_embeddings
+from .embeddings import bounded_training, in_half, limit_to_voices, stacked_embeddings
 from .errors import GpuOutOfMemory
 from .gpu_fault import gpu_failure
 from .linking import Block, joined, layout, linked
@@ -69,6 +69,7 @@ class Diarizer:
             self._pipeline.reconstruct = reconstruct
             self._pipeline.get_embeddings = stacked_embeddings(self._pipeline) or self._pipeline.get_embeddings
             self._pipeline.clustering.filter_embeddings = bounded_training(self._pipeline.clustering)
+            limit_to_voices(self._pipeline.clustering)
             if half:
                 in_half(self._pipeline, device)
 

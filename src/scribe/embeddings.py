@@ -1,4 +1,4 @@
-"""Speaker embeddings of a diarization: every window once for all its speakers, and a bound on what is clustered.
+"""Speaker embeddings of a diarization: every window once for all its speakers, and bounds on what is clustered.
 
 pyannote 4.0 runs its embedding network once for each speaker of a window, on the same audio; only the pooling at its end
 looks at who speaks. The network takes the masks of several speakers together, and gives the same numbers (pyannote issue
@@ -119,3 +119,21 @@ def bounded_training(clustering: Any, most: int = MOST_CLUSTERED) -> Callable[..
         return embeddings[kept], windows[kept], speakers[kept]
 
     return filter_embeddings
+
+
+def limit_to_voices(clustering: Any) -> None:
+    """Ask this clustering for no more speakers than it has different embeddings to tell them apart by.
+
+    Beyond that scikit-learn's KMeans, with which pyannote forces a number of speakers, raises ValueError.
+    """
+
+    class Limited(type(clustering)):  # type: ignore[misc]
+        def __call__(self, embeddings: Array, segmentations: Any = None, **options: Any) -> Any:
+            asked = {name: options.get(name) for name in ("num_clusters", "min_clusters")}
+            if any((number or 1) > 1 for number in asked.values()):
+                voices, *_ = self.filter_embeddings(embeddings, segmentations=segmentations)
+                most = max(1, len(np.unique(voices, axis=0)))
+                options |= {name: number and min(number, most) for name, number in asked.items()}
+            return super().__call__(embeddings, segmentations=segmentations, **options)
+
+    clustering.__class__ = Limited
