@@ -53,6 +53,7 @@ ANSWER = {
     "`real_time_factor`: seconds of work for a second of audio",
     "models": "by stage: name@revision",
     "transcription": "the whole transcript as text, only when `transcription` was asked for",
+    "texts": "by format: the whole file as text; only for text formats that were asked for and have no storage",
     "debug": "effective options and peak memory, only with `debug`",
 }
 FAILURE = {
@@ -76,7 +77,7 @@ def inputs_table() -> str:
 
 def outputs_table() -> str:
     """Every key of an answer and of a failure. Raises ValueError when ANSWER or FAILURE no longer tell what the code does."""
-    answer = JobResult(None, None, 0.0, [], [], text="", debug={}).to_dict(100_000)
+    answer = JobResult(None, None, 0.0, [], [], text="", texts={"srt": ""}, debug={}).to_dict(100_000)
     for told, real in ((ANSWER, answer), (FAILURE, WorkerError("").to_dict())):
         if set(told) != set(real):
             raise ValueError(f"builder/docs.py and the answer differ in {sorted(set(told) ^ set(real))}")

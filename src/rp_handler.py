@@ -21,8 +21,9 @@ from scribe.delivery import Delivery, Outbox
 from scribe.errors import Cancelled, DeadlineReached, GpuBroken, Internal, InvalidInput, ShuttingDown, WorkerError
 from scribe.formats import TextOptions, inline_text, render_all
 from scribe.formats import json as json_format
+from scribe.inline import inline_mode, inline_notices
 from scribe.intake import Intake
-from scribe.job import JobInput, Notice, fingerprint
+from scribe.job import JobInput, fingerprint
 from scribe.log import job_id as current_job
 from scribe.machine import peak_memory_mb
 from scribe.models import Models
@@ -196,11 +197,10 @@ class Handler:
             bare = replace(transcript, segments=tuple(replace(s, words=()) for s in transcript.segments))
             files |= render_all(bare, ["json"], options)
         artifacts, notices = delivery.upload(files, stopped)
-        inline = task.inline or self._settings.inline_default or ("none" if delivery.formats else "preview")
-        if delivery.homeless or (inline == "none" and not delivery.formats and not task.inline_text):
-            missing = ", ".join(delivery.homeless) or "inline: none"
-            message = f"{missing}: this endpoint has no storage, so there are no artifacts"
-            notices.append(Notice("storage_not_configured", "publish", message))
+        stored, homeless = bool(delivery.formats), delivery.homeless
+        inline = inline_mode(task, self._settings.inline_default, stored, homeless)
+        notices += inline_notices(task, inline, stored, homeless, shape["segments"])
+        texts = render_all(transcript, [name for name in homeless if name != "json"], options)
         debug = task.debug if task.debug is not None else self._settings.debug
         told = {"options": prediction.effective, "peak_memory_mb": peak_memory_mb()} if debug else None
         if told is not None:
@@ -216,6 +216,7 @@ class Handler:
             inline="full" if unstored else inline,
             unstored=unstored,
             text=inline_text(task.inline_text, transcript, options) if task.inline_text else None,
+            texts={name: data.decode() for name, data in texts.items()},
             artifacts=artifacts,
             notices=[*prediction.notices, *notices],
             timings={"publish": time.monotonic() - began},

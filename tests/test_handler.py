@@ -458,10 +458,28 @@ def test_artifacts_hold_words_only_when_the_job_wants_them(make: Callable[..., H
         assert bool(stored["segments"][0].get("words")) is wanted
 
 
-def test_formats_without_storage_are_a_warning(make: Callable[..., Handler], job: dict[str, Any]) -> None:
-    answer = answered(make(), with_input(job, formats=["srt"]))
+def test_text_formats_without_storage_travel_in_the_answer(make: Callable[..., Handler], job: dict[str, Any]) -> None:
+    answer = answered(make(), with_input(job, formats=["srt", "html"]))
     assert answer["artifacts"] == {}
+    assert set(answer["texts"]) == {"srt", "html"}
+    assert answer["texts"]["srt"].startswith("1\n00:00:00,000 --> ")
+    assert answer["texts"]["html"].startswith("<!DOCTYPE html>")
     assert "storage_not_configured" in [w["code"] for w in answer["warnings"]]
+
+
+def test_a_json_without_storage_is_the_whole_transcript_inline(
+    make: Callable[..., Handler], job: dict[str, Any]
+) -> None:
+    answer = answered(make(StandIn(count=60)), with_input(job, formats=["json"], align_output=True))
+    assert (len(answer["segments"]), answer["truncated"], "texts" in answer) == (60, False, False)
+    assert all(segment["words"] for segment in answer["segments"])
+
+
+def test_a_preview_without_storage_warns_of_what_is_missing(make: Callable[..., Handler], job: dict[str, Any]) -> None:
+    answer = answered(make(StandIn(count=60)), with_input(job, align_output=True))
+    (warning,) = [w for w in answer["warnings"] if w["code"] == "preview_only"]
+    assert "50 of 60" in warning["message"]
+    assert len(answer["segments"]) == 50
 
 
 def test_no_text_inline_and_no_storage_is_a_warning_too(make: Callable[..., Handler], job: dict[str, Any]) -> None:

@@ -136,6 +136,22 @@ def test_an_answer_within_the_limit_is_not_touched() -> None:
     assert [w["code"] for w in result(60, inline="full").to_dict(exact - 1)["warnings"]] == ["result_truncated"]
 
 
+def test_texts_travel_whole_and_the_largest_is_left_out_first() -> None:
+    texts = {"html": "h" * 9000, "srt": "s" * 3000, "txt": "t" * 1000}
+    whole = result(10, inline="full", texts=texts).to_dict(10**6)
+    assert (whole["texts"], whole["warnings"]) == (texts, [])
+    less = result(10, inline="full", texts=texts).to_dict(size_of(whole) - 1)
+    assert set(less["texts"]) == {"srt", "txt"}
+    assert len(less["segments"]) == 10
+    (warning,) = less["warnings"]
+    assert warning["code"] == "result_truncated"
+    assert "10 of 10 segments are inline; html are left out" in warning["message"]
+    assert result(900, inline="full", texts=texts).to_dict(10_000)["texts"] == {
+        "srt": texts["srt"],
+        "txt": texts["txt"],
+    }
+
+
 @given(
     st.integers(0, 300),
     st.sampled_from(["x", "ü" * 50, "\U0001f600" * 400, '"\\\n' * 60]),
@@ -144,7 +160,9 @@ def test_an_answer_within_the_limit_is_not_touched() -> None:
 )
 @often
 def test_an_answer_is_never_larger_than_it_may_be(count: int, text: str, inline: str, limit: int) -> None:
-    answer = result(count, segments=segments(count, text), inline=inline, text=text * 10).to_dict(limit)
+    answer = result(
+        count, segments=segments(count, text), inline=inline, text=text * 10, texts={"srt": text * 99}
+    ).to_dict(limit)
     assert len(json.dumps(answer, ensure_ascii=False).encode("utf-8")) <= limit
     assert answer["segments_total"] == count
     assert answer["truncated"] is (len(answer["segments"]) < count)

@@ -123,7 +123,10 @@ class JobInput(Strict):
     channels: Literal["mix", "split"] = Field("mix", description="split: each channel is one speaker")
     channel_names: list[str] = Field(default_factory=list, max_length=16, description="names of the channels, in order")
     formats: list[FormatName] | None = Field(
-        None, max_length=6, description="artifacts; null: json with storage, none without"
+        None,
+        max_length=6,
+        description="artifacts; null: json with storage, none without. Without storage text formats come under `texts`, and "
+        "json as `inline: full`",
     )
     inline: Literal["preview", "full", "none"] | None = Field(
         None,

@@ -31,6 +31,7 @@ CODES = {
     "one_channel": "`channels: split` of a recording that has one",
     "option_ignored": "an option did nothing, and why",
     "option_reduced": "an option acted with a smaller value, or cut to what the model takes",
+    "preview_only": "the answer shows the first segments, without words, because there is no storage: send `inline: full`",
     "presign_failed": "an artifact is stored and its link could not be signed; the key is in the answer",
     "result_truncated": "the answer was too large and its inline part became the preview; the artifacts are whole",
     "sample_unusable": "a voice sample could not be fetched, decoded or compared; the others count",
@@ -38,7 +39,8 @@ CODES = {
     "speaker_count": "not as many speakers were found as `num_speakers`, `min_speakers` or `max_speakers` ask for",
     "speaker_uncalibrated": "names go by a threshold that nobody measured on this speaker model; `make calibrate` does",
     "speech_without_text": "seconds that sound like speech in which nothing was recognized, also not on a second look",
-    "storage_not_configured": "formats, or `inline: none`, were asked for and the worker has no storage",
+    "storage_not_configured": "formats, or `inline: none`, were asked for and the worker has no storage; text formats are"
+    " in `texts`",
     "suspect_text": "some of the text may be invented; those segments say why in `suspect`",
 }
 OF_RECOGNITION = frozenset(

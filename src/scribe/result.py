@@ -22,7 +22,8 @@ PREVIEW_SEGMENTS = 50
 class JobResult:
     """A finished job. `segments` are JSON-ready, with words where the job wants them; `inline` says how many travel.
 
-    `unstored`: what should hold the transcript failed, so as much of it travels as fits.
+    `texts`: whole files by format, for which there is no storage. `unstored`: what should hold the transcript failed, so
+    as much of it travels as fits.
     """
 
     language: str | None
@@ -34,6 +35,7 @@ class JobResult:
     inline: str = "preview"
     unstored: bool = False
     text: str | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
     artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notices: list[Notice] = field(default_factory=list)
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -44,19 +46,21 @@ class JobResult:
     def to_dict(self, max_bytes: int) -> dict[str, Any]:
         """The answer, at most `max_bytes` of UTF-8: full, then the preview, then fewer preview segments, then none.
 
-        With `unstored` there come, before the preview, all segments without words, then as many of them as fit.
+        Each is tried with all texts, then without the largest, and so on. With `unstored` there come, before the preview,
+        all segments without words, then as many of them as fit.
         """
-        count = len(self.segments)
+        count, texts = len(self.segments), sorted(self._texts(), key=lambda name: len(self._texts()[name]))
+        fewer = [texts[:number] for number in range(len(texts), -1, -1)]
         attempts = [
-            (self.inline, PREVIEW_SEGMENTS if self.inline == "preview" else count),
-            *([("preview", count), ("preview", self._fitting(max_bytes))] if self.unstored else []),
-            ("preview", PREVIEW_SEGMENTS),
-            ("preview", 10),
-            ("preview", 1),
-            ("none", 0),
+            *((self.inline, PREVIEW_SEGMENTS if self.inline == "preview" else count, kept) for kept in fewer),
+            *([("preview", count, []), ("preview", self._fitting(max_bytes), [])] if self.unstored else []),
+            *(("preview", PREVIEW_SEGMENTS, kept) for kept in fewer),
+            ("preview", 10, []),
+            ("preview", 1, []),
+            ("none", 0, []),
         ]
-        for number, (inline, limit) in enumerate(attempts):
-            answer = self._shaped(inline, limit, shrunk=number > 0)
+        for number, (inline, limit, kept) in enumerate(attempts):
+            answer = self._shaped(inline, limit, kept, shrunk=number > 0)
             if size_of(answer) <= max_bytes:
                 return answer
         answer["speakers"] = [{k: v for k, v in s.items() if k != "embedding"} for s in answer["speakers"]]
@@ -65,29 +69,32 @@ class JobResult:
 
     def _fitting(self, max_bytes: int) -> int:
         """How many segments without words fit; 100 bytes are left for the numbers in the rest of the answer."""
-        room = max_bytes - size_of(self._shaped("none", 0, shrunk=True)) - 100
+        room = max_bytes - size_of(self._shaped("none", 0, [], shrunk=True)) - 100
         sizes = (size_of(strict(s)) + 2 for s in preview(self.segments, len(self.segments)))
         return bisect_right(list(accumulate(sizes)), room)
 
-    def _shaped(self, inline: str, limit: int, shrunk: bool) -> dict[str, Any]:
+    def _texts(self) -> dict[str, str]:
+        """What travels as text: `transcription`, and whole files by format."""
+        return {**({} if self.text is None else {"transcription": self.text}), **self.texts}
+
+    def _truncation(self, inline: str, shown: int, kept: Sequence[str]) -> Notice:
+        """What was left out to keep the answer small, and where the whole is."""
+        lost = [name for name in self._texts() if name not in kept]
+        words = "" if inline == "full" else ", without words"
+        parts = [f"{shown} of {len(self.segments)} segments are inline{words}"]
+        if lost:
+            parts.append(f"{', '.join(lost)} are left out")
+        if self.artifacts:
+            parts.append("the artifacts hold the whole transcript")
+        elif self.unstored:
+            parts.append("send the job again to store the whole transcript")
+        else:
+            parts.append("configure storage to get the whole transcript")
+        return Notice("result_truncated", "publish", f"the answer would exceed RESULT_MAX_BYTES: {'; '.join(parts)}")
+
+    def _shaped(self, inline: str, limit: int, kept: Sequence[str], shrunk: bool) -> dict[str, Any]:
         shown = {"full": self.segments, "preview": preview(self.segments, limit), "none": ()}[inline]
-        notices = list(self.notices)
-        if shrunk:
-            kept = (
-                "the artifacts hold the whole transcript"
-                if self.artifacts
-                else "send the job again to store the whole transcript"
-                if self.unstored
-                else "configure storage to get the whole transcript"
-            )
-            notices.append(
-                Notice(
-                    "result_truncated",
-                    "publish",
-                    f"the answer would exceed RESULT_MAX_BYTES: {len(shown)} of "
-                    f"{len(self.segments)} segments are inline, without words; {kept}",
-                )
-            )
+        notices = [*self.notices, *([self._truncation(inline, len(shown), kept)] if shrunk else [])]
         answer = {
             "schema_version": SCHEMA_VERSION,
             "job_id": self.job_id,
@@ -104,8 +111,10 @@ class JobResult:
             "timings": {k: round(v, 3) for k, v in self.timings.items()},
             "models": dict(self.models),
         }
-        if self.text is not None and not shrunk:
+        if "transcription" in kept:
             answer["transcription"] = self.text
+        if self.texts:
+            answer["texts"] = {name: text for name, text in self.texts.items() if name in kept}
         if self.debug is not None:
             answer["debug"] = dict(self.debug)
         return strict(answer)

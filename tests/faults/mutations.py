@@ -210,6 +210,13 @@ MUTATIONS = (
         "number",
         ("tests/test_diarizer.py", "-k", "more_speakers_than or repeats_itself"),
     ),
+    Mutation(
+        "no preview without a warning",
+        "src/scribe/inline.py",
+        'if mode == "preview" and task.inline is None and',
+        "if False and",
+        ("tests/test_inline.py", "tests/test_handler.py", "-k", "preview"),
+    ),
 )
 
 
