@@ -204,6 +204,8 @@ MUTATIONS = (
         "any(sign in words for sign in UNSUITED)",
         "False",
         ("tests/test_stages.py", "-k", "cudas_words"),
+    ),
+    Mutation(
         "no more speakers than voices",
         "src/scribe/embeddings.py",
         "number and min(number, most)",
