@@ -7,10 +7,11 @@ PY := $(VENV)/bin/python
 COMPILE := $(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.10 --no-header --no-emit-index-url
 INSTALL := $(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes --compile-bytecode
 
-.PHONY: help demo test test-browser lint bench bench-gpu fuzz soak lab calibrate image-test lock clean
+.PHONY: help demo test test-busy test-browser lint bench bench-gpu fuzz soak lab calibrate image-test lock clean
 help:
 	@echo "make demo   run the main job on the sample conversation (AUDIO=my.mp3 WHISPERX_MODEL=small for your own)"
 	@echo "make test   run the tests, offline, on the demo models"
+	@echo "make test-busy   the same tests beside two processes that keep both cores busy"
 	@echo "make test-browser   drive the transcript page in a headless Chromium (installs chromium by apt)"
 	@echo "make lint   check the style"
 	@echo "make bench  measure the worker against stock WhisperX, part by part (PART=align for one)"
@@ -44,6 +45,9 @@ demo: $(VENV)/.worker
 
 test: $(VENV)/.dev
 	$(PY) -m pytest -n 2 --dist loadfile
+
+test-busy: $(VENV)/.dev
+	$(PY) tests/neighbours.py $(PY) -m pytest -n 2 --dist loadfile
 
 test-browser: $(VENV)/.dev
 	@command -v chromium >/dev/null || { echo "Installing chromium by apt (about 100 MB)."; apt-get update -qq; apt-get install -y -qq chromium; }

@@ -491,7 +491,7 @@ decode(Path(sys.argv[1]), folder, max_seconds=36000, check=die_once_it_decodes)
     assert done.returncode == -signal.SIGKILL
     child = Path("/proc", done.stdout.strip())
     assert done.stdout.strip()
-    for _ in range(200):
+    for _ in range(2000):
         if not child.exists() or b"State:\tZ" in child.joinpath("status").read_bytes():
             return
         time.sleep(0.05)

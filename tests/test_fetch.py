@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clock import SkippingClock
 from hypothesis import given
 from hypothesis import strategies as st
 from loopback import Loopback, moved, page, reset
@@ -207,11 +208,14 @@ def test_the_cap_counts_unpacked_bytes(target: Path) -> None:
     assert target.read_bytes() == BODY
 
 
-def test_a_byte_now_and_then_ends_with_the_deadline(target: Path) -> None:
+def test_a_byte_now_and_then_ends_with_the_deadline(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SkippingClock()
+    for user in ("scribe.fetch", "scribe.watch"):
+        monkeypatch.setattr(f"{user}.time", clock)
     head = page(Content_Length=1_000_000)
-    server = Loopback(lambda connection, request: server.drip(head)(connection, request))
+    server = Loopback(clock.after(lambda connection, request: server.drip(head)(connection, request)))
     with server:
-        assert failure(server, target, FetchFailed, deadline_s=0.5).details["reason"] == "deadline"
+        assert failure(server, target, FetchFailed, deadline_s=600.0).details["reason"] == "deadline"
         assert len(server.requests) == 1
 
 

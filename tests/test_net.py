@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clock import SkippingClock
 from hypothesis import given
 from hypothesis import strategies as st
 from loopback import Authority, Loopback, moved, page
 
 from scribe.errors import Cancelled, FetchFailed, FetchIncomplete, UrlBlocked
 from scribe.net import GuardedClient, blocked_reason, check_url
+from scribe.watch import Watch
 
 BLOCKED = """
     0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.0 100.127.255.255 100.100.100.200 127.0.0.1 127.255.255.254
@@ -295,17 +297,33 @@ def test_what_is_not_http_is_a_failure(answer: bytes) -> None:
         get(client(server), server.url)
 
 
-def test_a_server_that_says_nothing_ends_with_the_deadline() -> None:
-    server = Loopback(lambda connection, request: server.silence(connection, request))
-    with server, pytest.raises(FetchFailed) as caught:
-        get(client(server), server.url, seconds=0.4)
+def test_a_deadline_that_has_passed_is_named_before_the_watch_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SkippingClock()
+    monkeypatch.setattr("scribe.watch.time", clock)
+    watch = Watch(clock.monotonic() + 60, lambda: None)
+    watch.raise_if_stopped()
+    clock.skip(60)
+    with pytest.raises(FetchFailed) as caught:
+        watch.raise_if_stopped()
     assert caught.value.details["reason"] == "deadline"
 
 
-def test_headers_that_come_a_byte_at_a_time_end_with_the_deadline() -> None:
-    server = Loopback(lambda connection, request: server.drip(b"HTTP/1.1 200 OK\r\nX: ")(connection, request))
+def test_a_server_that_says_nothing_ends_with_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SkippingClock()
+    monkeypatch.setattr("scribe.watch.time", clock)
+    server = Loopback(clock.after(lambda connection, request: server.silence(connection, request)))
     with server, pytest.raises(FetchFailed) as caught:
-        get(client(server), server.url, seconds=0.4)
+        get(client(server), server.url, seconds=600)
+    assert caught.value.details["reason"] == "deadline"
+
+
+def test_headers_that_come_a_byte_at_a_time_end_with_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SkippingClock()
+    monkeypatch.setattr("scribe.watch.time", clock)
+    drip = b"HTTP/1.1 200 OK\r\nX: "
+    server = Loopback(clock.after(lambda connection, request: server.drip(drip)(connection, request)))
+    with server, pytest.raises(FetchFailed) as caught:
+        get(client(server), server.url, seconds=600)
     assert caught.value.details["reason"] == "deadline"
 
 

@@ -20,6 +20,7 @@ POST_ATTEMPTS = 8
 PROGRESS_TIMEOUT_S = (3.05, 5.0)
 # What a second signal leaves a job to get out of its stage and to take its files away.
 HASTE_S = 5.0
+STOPPING = "asked to stop: the running jobs are finished first; a second signal ends them unanswered"
 EXIT_HASTY = 143  # as of a process that SIGTERM ended
 
 
@@ -98,6 +99,9 @@ def hasty_exit() -> None:
     def handle_shutdown(scaler: JobScaler, number: int, frame: object) -> None:
         if scaler.is_alive():
             patient(scaler, number, frame)
+            # By the loop: the signal may have come in the middle of another line of the log.
+            with contextlib.suppress(RuntimeError):  # before the loop, or after it
+                asyncio.get_running_loop().call_soon_threadsafe(log.info, STOPPING)
             return
         watchdog = threading.Timer(HASTE_S, os._exit, (EXIT_HASTY,))
         watchdog.daemon = True

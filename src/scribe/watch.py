@@ -56,16 +56,22 @@ class Watch:
         return max(0.001, self._deadline - time.monotonic())
 
     def raise_if_stopped(self) -> None:
+        """Raise what `check` raised, or FetchFailed with reason `deadline` once the time is over.
+
+        The clock is read here too: a socket whose own time-out is what remains until the deadline may wake its reader
+        before the thread looks.
+        """
+        if self._reason is None and time.monotonic() >= self._deadline:
+            self._reason = FetchFailed("the server was too slow for the time given", {"reason": "deadline"})
         if self._reason:
             raise self._reason
 
     def _look(self) -> None:
         try:
             self._check()
+            self.raise_if_stopped()
         except Exception as error:
             self._reason = error
-        if self._reason is None and time.monotonic() >= self._deadline:
-            self._reason = FetchFailed("the server was too slow for the time given", {"reason": "deadline"})
 
     def _run(self) -> None:
         while not self._over.wait(min(POLL_S, self.remaining())):

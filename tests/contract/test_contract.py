@@ -196,7 +196,7 @@ def test_a_signed_address_works_and_leaves_no_trace(
     assert {f"/{name}{signed}" for name in names} <= set(files.requests)
     assert [record.status for record in records] == ["COMPLETED", "FAILED"]
     assert records[1].output["code"] == "not_found"
-    for seen in (worker.text(), json.dumps([[record.output, record.error] for record in records])):
+    for seen in (worker.text_of(*jobs), json.dumps([[record.output, record.error] for record in records])):
         assert SIGNATURE not in seen
         assert "AKIALOOPBACK" not in seen
 
@@ -211,14 +211,15 @@ def test_other_workers_jobs_run_and_what_does_nothing_is_said(
         assert record.status == "COMPLETED", record.error
         answers[name] = record.output
         assert_heard(record.output["segments"], "voices/anna")
+    log = worker.text_of(*(answer["job_id"] for answer in answers.values()))
     token = sample_job(files, "kod")["input"]["huggingface_access_token"]
     assert any("HF_TOKEN" in warning["message"] for warning in answers["kod"]["warnings"])
-    assert token not in worker.text() + json.dumps(answers)
+    assert token not in log + json.dumps(answers)
     assert "-->" in answers["faster_whisper"]["transcription"]
 
 
 def test_the_log_tells_no_transcript(worker: WorkerProcess, conversation: Record) -> None:
-    assert conversation.output["segments"][0]["text"].strip() not in worker.text()
+    assert conversation.output["segments"][0]["text"].strip() not in worker.text_of(conversation.id)
 
 
 def test_a_missing_diarization_model_is_a_warning_or_with_strict_an_error(files: FileServer, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_delivered_twice_the_models_run_once_and_both_answers_are_the_same(
     first, second = delivered_twice.output, delivered_twice.late_results[0]["output"]
     assert {**first, "artifacts": 0} == {**second, "artifacts": 0}
     assert all(len(body_of(artifact)) == artifact["bytes"] for artifact in second["artifacts"].values())
-    assert sum("delivered before" in line for line in worker.log) == 1
+    assert worker.text_with("delivered before").count("delivered before") == 1
     marks = [seen for seen in s3.requests if seen.method == "PUT" and seen.path.endswith("/result.json")]
     assert len(marks) == 1
 
@@ -87,6 +87,6 @@ def test_delivered_twice_the_models_run_once_and_both_answers_are_the_same(
 def test_the_log_shows_no_key_no_signature_and_no_transcript(
     delivered_twice: Record, worker: WorkerProcess, s3: S3Server
 ) -> None:
-    log = worker.text()
+    log = worker.text_of(delivered_twice.id)
     for hidden in (s3.access_key, s3.secret_key, "X-Amz-Signature", delivered_twice.output["segments"][0]["text"]):
         assert hidden.strip() not in log

@@ -270,7 +270,7 @@ def test_results_go_where_the_job_says_and_its_keys_are_seen_nowhere(
     assert (artifacts["srt"]["key"], "?" in artifacts["srt"]["url"]) == (None, False)
     assert submitted["delivery"] not in "".join(own.objects())
     for secret in (theirs.secret_key, theirs.access_key, own.secret_key):
-        assert secret not in worker.text()
+        assert secret not in worker.text_of(submitted["delivery"])
 
 
 def test_a_deadline_that_passes_before_anything_is_finished_is_told(
@@ -289,13 +289,14 @@ def test_only_an_allowed_model_is_taken(
     assert record.status == status
     if status == "FAILED":
         assert [p["key"] for p in record.output["details"]["problems"]] == ["model"]
-        assert re.search(f"error_id {record.output['error_id']}", worker.text())
+        worker.text_with(f"error_id {record.output['error_id']}")
 
 
 def test_every_event_is_one_line_of_json_and_the_mounts_come_first(
     worker: WorkerProcess, platform: Platform, submitted: dict[str, str]
 ) -> None:
     answer_of("minimal", platform, submitted)
+    worker.text_of(submitted["minimal"])
     lines = [line for line in worker.log if line.strip()]
     assert [line for line in lines if not line.startswith("{") and "Starting Serverless Worker" not in line] == []
     events = [json.loads(line) for line in lines if line.startswith("{")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ ENTRY = REPOSITORY / "src" / "init_and_run.py"
 SURROUNDINGS = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "OMP_NUM_THREADS")
 LOG_LINES = 20_000
 HASTY_SECONDS = 5.0
+LOG_PATIENCE_S = 60.0
 
 
 class NotReady(RuntimeError):
@@ -69,6 +71,7 @@ class WorkerProcess:
         self._ready_timeout = ready_timeout
         self._on_line = on_line
         self._ended = threading.Event()
+        self._written = threading.Condition()
         self.log: deque[str] = deque(maxlen=LOG_LINES)
 
     def __enter__(self) -> WorkerProcess:
@@ -115,6 +118,20 @@ class WorkerProcess:
         """All that it has written."""
         return "\n".join(self.log)
 
+    def text_with(self, *marks: str) -> str:
+        """All that it has written, once every mark (a regular expression) is in it.
+
+        A line may be read later than the answer that follows it.
+        """
+        with self._written:
+            if not self._written.wait_for(lambda: all(re.search(m, self.text()) for m in marks), LOG_PATIENCE_S):
+                raise AssertionError(f"{marks} did not come; the worker's last lines:\n{self.tail()}")
+            return self.text()
+
+    def text_of(self, *job_ids: str) -> str:
+        """All that it has written, once it has written how each of these jobs ended."""
+        return self.text_with(*(f"{job_id}.{{1,20}}job (done in|failed)" for job_id in job_ids))
+
     def tail(self, lines: int = 40) -> str:
         """The last lines that it has written."""
         return "\n".join(list(self.log)[-lines:])
@@ -144,7 +161,9 @@ class WorkerProcess:
         assert self._process.stdout is not None
         with self._process.stdout as output:
             for line in output:
-                self.log.append(line.rstrip("\n"))
+                with self._written:
+                    self.log.append(line.rstrip("\n"))
+                    self._written.notify_all()
                 if self._on_line:
                     self._on_line(self.log[-1])
         self._ended.set()

@@ -219,6 +219,13 @@ MUTATIONS = (
         "if False and",
         ("tests/test_inline.py", "tests/test_handler.py", "-k", "preview"),
     ),
+    Mutation(
+        "a deadline is a deadline, however late the watch looks",
+        "src/scribe/watch.py",
+        "        if self._reason is None and time.monotonic() >= self._deadline:\n",
+        "        if False:\n",
+        ("tests/test_net.py", "-k", "before_the_watch_looks_again"),
+    ),
 )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clock import SkippingClock
 from loopback import Answer, Authority, Loopback, page, reset
 from test_net import names
 
@@ -88,20 +89,25 @@ def deaf() -> Iterator[int]:
 
 
 @linux
-def test_b2_whatever_a_server_is_slow_in_the_deadline_ends_it(jobs: Path) -> None:
+def test_b2_whatever_a_server_is_slow_in_the_deadline_ends_it(jobs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SkippingClock()
+    for user in ("scribe.fetch", "scribe.watch"):
+        monkeypatch.setattr(f"{user}.time", clock)
     server: Loopback
     slow_head = b"HTTP/1.1 200 OK\r\nX-A: "
     slow_body = page(Content_Length=1_000_000)
     server = Loopback(
-        lambda connection, request: server.silence(connection, request),
-        lazily(lambda: server, slow_head),
-        lazily(lambda: server, slow_body),
+        clock.after(lambda connection, request: server.silence(connection, request)),
+        clock.after(lazily(lambda: server, slow_head)),
+        clock.after(lazily(lambda: server, slow_body)),
     )
     with server, deaf() as port:
-        worker = Worker(jobs, ["127.0.0.1"], fetch_deadline_s=0.5)
-        for address in (f"http://127.0.0.1:{port}/a.wav", *[f"{server.url}/a.wav"] * 3):
-            assert refused(worker, "fetch_failed", address)["details"]["reason"] == "deadline"
-        assert len(server.requests) == 3
+        hasty = Worker(jobs, ["127.0.0.1"], fetch_deadline_s=0.5)
+        assert refused(hasty, "fetch_failed", f"http://127.0.0.1:{port}/a.wav")["details"]["reason"] == "deadline"
+        worker = Worker(jobs, ["127.0.0.1"], fetch_deadline_s=600.0)
+        for asked in (1, 2, 3):
+            assert refused(worker, "fetch_failed", f"{server.url}/a.wav")["details"]["reason"] == "deadline"
+            assert len(server.requests) == asked
     worker.assert_healthy()
 
 

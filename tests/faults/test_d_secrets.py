@@ -55,7 +55,7 @@ def test_d1_no_fault_shows_a_secret_in_any_spelling(tmp_path: Path) -> None:
         records.append(site.submit())
         site.platform.wait(records[-1].id, 120)
         site.storage.over()
-        log = worker.text()
+        log = worker.text_of(*(record.id for record in records))
     statuses = [record.status for record in records]
     assert min(statuses.count("COMPLETED"), statuses.count("FAILED")) >= 4, statuses
     seen = {
@@ -125,7 +125,7 @@ def test_d3_its_error_id_finds_the_traceback_in_the_log(tmp_path: Path, caplog: 
 def test_d4_the_sdk_prints_no_link_and_no_transcript(tmp_path: Path) -> None:
     with Site(tmp_path) as site, site.worker() as worker:
         record = site.finished(site.submit(), worker)
-        log = worker.text()
+        log = worker.text_of(record.id)
     link = record.output["artifacts"]["json"]["url"]
     assert "X-Amz-Signature" in link
     assert "X-Amz-Signature" not in log

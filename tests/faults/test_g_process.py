@@ -24,6 +24,8 @@ from test_audio import write
 from test_delivery import Shelf
 from test_outbox import spoken
 
+from scribe.platform import STOPPING
+
 from .healthy import PredictorStandIn, Worker, base64_of, decoders_of, wav
 from .site import BOUNDARIES, Site, alive
 
@@ -79,7 +81,7 @@ def test_g2_a_second_signal_ends_the_worker_at_once_and_its_job_goes_to_the_next
         record = site.held(boundary, worker)
         children = list(decoders_of(worker.pid))
         os.kill(worker.pid, signal.SIGTERM)
-        time.sleep(0.2)  # the first one is noticed by the loop, not by the interpreter
+        site.wait_for(lambda: STOPPING in worker.text(), worker)
         os.kill(worker.pid, second)
         assert ended(worker) == 143
         assert not any(map(alive, children))
@@ -97,7 +99,7 @@ def test_g2_a_stage_that_does_not_listen_cannot_hold_a_hasty_worker(site: Site) 
         site.submit("deaf transcribe")
         site.wait_for((site.stations / "transcribe.at").exists, worker)
         os.kill(worker.pid, signal.SIGTERM)
-        time.sleep(0.2)
+        site.wait_for(lambda: STOPPING in worker.text(), worker)
         os.kill(worker.pid, signal.SIGTERM)
         assert ended(worker) == 143
 

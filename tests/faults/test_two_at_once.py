@@ -52,5 +52,5 @@ def test_what_is_handed_out_and_is_no_job_ends_neither_the_worker_nor_its_neighb
         site.platform.deliver_again(broken.id)
         site.finished(site.submit(), worker)
         site.finished(site.submit(), worker)
-        assert "without an id" in worker.text()
+        site.wait_for(lambda: "without an id" in worker.text(), worker)
     site.assert_empty()
