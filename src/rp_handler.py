@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from predict import Prediction, Predictor
+from scribe import recent
 from scribe.delivery import Delivery, Outbox
 from scribe.errors import Cancelled, DeadlineReached, GpuBroken, Internal, InvalidInput, ShuttingDown, WorkerError
 from scribe.formats import TextOptions, inline_text, render_all
@@ -68,6 +69,7 @@ class Handler:
         self._report = report
         self._broken = False
         self._runs: dict[str, _Run] = {}
+        self._recent = recent.RecentAnswers()
 
     @property
     def models(self) -> Models:
@@ -95,20 +97,31 @@ class Handler:
                     await asyncio.wait([run.work])
             raise
         finally:
+            asyncio.get_running_loop().call_later(recent.SECONDS, self._recent.sweep)
             if run.work.done() and self._runs.get(job_id) is run:
                 del self._runs[job_id]
 
     def _answer(self, job: Mapping[str, Any], stop: threading.Event) -> dict[str, Any]:
-        """The result or the failure, ready to be posted; never raises."""
+        """The result or the failure, ready to be posted; never raises.
+
+        A job whose answer got lost is handed out again: it gets the same answer, without a progress event, which would
+        follow the result and could leave a finished job IN_PROGRESS.
+        """
         current_job.set(str(job.get("id", "-"))[:64])
-        began = time.monotonic()
+        began, key = time.monotonic(), recent.key_of(job)
+        if (known := self._recent.find(key)) is not None:
+            log.info("answered before: the same answer again")
+            return known
         with self._hidden(job):
             try:
                 answer = self._work(job, stop, began)
                 log.info("job done in %.1f s", time.monotonic() - began)
                 return answer
             except WorkerError as error:
-                return self._failure(error)
+                answer = self._failure(error)
+                if not stop.is_set():
+                    self._recent.keep(key, answer)
+                return answer
             # A library's sys.exit would end the worker with the job unanswered, and its redelivery the next worker.
             except BaseException as error:
                 message = "the worker failed in an unexpected way; its log has the details under this error_id"
@@ -178,8 +191,12 @@ class Handler:
         result.notices = [*task.notices, *gathered.notices, *result.notices]
         result.timings = {**gathered.timings, **prediction.timings, **result.timings, **totals(began, result.duration)}
         answer = result.to_dict(self._settings.result_max_bytes)
-        if len(answer["artifacts"]) == len(delivery.formats) and not result.partial:
-            delivery.commit(answer)
+        # What could not be stored is computed again, so that it is stored then.
+        if len(answer["artifacts"]) == len(delivery.formats):
+            if not delivery.recalls:
+                self._recent.keep(recent.key_of(job), answer)
+            elif not result.partial:
+                delivery.commit(answer)
         return answer
 
     def _published(

@@ -16,7 +16,7 @@ FLOORS = {
     "gates coverage inline",
     1: "net fetch audio storage formats workspace weights progress log "
     "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading shelf hub machine viterbi spelling "
-    "foresight timing hysteresis "
+    "foresight timing hysteresis recent "
     "turnstile linking published punkt",
     2: "speaker_processing engines aligner stock_alignment diarizer embeddings vad doctor accelerator "
     "activity sliding lane checkpoint pyannet",

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import requests
 from runpod.serverless.modules import rp_http
 
 from scribe import platform
@@ -84,7 +83,7 @@ def test_an_event_that_is_refused_is_not_tried_again(receiver: Receiver, status:
 def test_a_cut_connection_is_the_callers_to_know_and_the_next_event_arrives(receiver: Receiver) -> None:
     receiver.faults = [0]
     post = platform.progress_sink({"id": "job-1"})
-    with pytest.raises(requests.ConnectionError):
+    with pytest.raises(OSError):
         post({"stage": "fetch"})
     post({"stage": "decode"})
     assert [body["output"]["stage"] for _, body in receiver.posts] == ["decode"]
@@ -101,6 +100,30 @@ def test_a_whole_job_s_events_arrive_in_order_and_none_after_its_end(receiver: R
     percents = [body["output"]["percent"] for _, body in receiver.posts]
     assert percents == sorted(percents)
     assert len(receiver.posts) == seen
+
+
+def test_an_event_whose_connection_comes_after_the_job_s_end_is_not_sent(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """requests and http.client wait for a name as long as the resolver does."""
+    asked, go = threading.Event(), threading.Event()
+    look_up = socket.getaddrinfo
+
+    def slow(*args: Any, **more: Any) -> Any:
+        asked.set()
+        assert go.wait(60)
+        return look_up(*args, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    post = platform.progress_sink({"id": "job-1"})
+    late = threading.Thread(target=post, args=({"stage": "fetch"},))
+    late.start()
+    assert asked.wait(60)
+    post.close()  # type: ignore[attr-defined]
+    go.set()
+    late.join(60)
+    platform.progress_sink({"id": "job-2"})({"stage": "fetch"})
+    assert [path.split("?")[0] for path, _ in receiver.posts] == ["/done/worker/job-2"]
 
 
 def test_off_the_platform_events_go_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,18 @@ def test_nothing_is_delivered_after_the_block_and_its_thread_is_gone() -> None:
     assert "progress" not in [t.name for t in threading.enumerate()]
 
 
+def test_a_sink_that_can_be_closed_is_closed_before_its_last_delivery_is_waited_for() -> None:
+    class Closing(Sink):
+        def close(self) -> None:
+            self.gate.set()
+
+    sink = Closing(held=True)
+    with Progress(sink, STAGES, interval_s=0.0) as progress:
+        progress.stage("fetch")
+        assert sink.seen.wait(20)
+    assert [e["stage"] for e in sink.events] == ["fetch"]
+
+
 def test_the_block_waits_for_a_delivery_in_flight() -> None:
     sink = Sink(held=True)
     with Progress(sink, STAGES, interval_s=0.0) as progress:

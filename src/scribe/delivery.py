@@ -66,6 +66,11 @@ class Delivery:
         self._marks = store if any(name not in self._urls for name in self.formats) else None
         self.homeless = [name for name in dict.fromkeys(task.formats or ()) if name not in self.formats]
 
+    @property
+    def recalls(self) -> bool:
+        """Whether the storage remembers this job's answer: it does unless all of its results go elsewhere, or nowhere."""
+        return self._marks is not None
+
     def recall(self) -> dict[str, Any] | None:
         """The committed answer of the same job, its links presigned anew; None when there is none or it cannot be read."""
         if self._marks is None:

@@ -7,17 +7,22 @@ dropped, and its `progress_update` starts a thread an event; a second SIGTERM ch
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import logging
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
+
+from .pinned import default_context
 
 log = logging.getLogger(__name__)
 
 POST_ATTEMPTS = 8
-PROGRESS_TIMEOUT_S = (3.05, 5.0)
+CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 3.05, 5.0
 # What a second signal leaves a job to get out of its stage and to take its files away.
 HASTE_S = 5.0
 STOPPING = "asked to stop: the running jobs are finished first; a second signal ends them unanswered"
@@ -29,7 +34,6 @@ def progress_sink(job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], None]
 
     One attempt an event: the next one is newer anyway, and a retry could land after the result.
     """
-    import requests
     from runpod.http_client import get_auth_header
     from runpod.serverless.modules import rp_http
 
@@ -37,12 +41,41 @@ def progress_sink(job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], None]
         return lambda event: None
     address = rp_http.JOB_DONE_URL.replace("$ID", str(job.get("id"))) + "&isStream=false"
     headers = get_auth_header() | {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
+    return ProgressPosts(address, headers)
 
-    def post(event: Mapping[str, Any]) -> None:
-        body = json.dumps({"status": "IN_PROGRESS", "output": dict(event)})
-        requests.post(address, data=body, headers=headers, timeout=PROGRESS_TIMEOUT_S, allow_redirects=False).close()
 
-    return post
+class ProgressPosts:
+    """Posts one job's progress events, until it is closed.
+
+    Looking up a name has no time limit, so a post may get its connection after the job's end: then it sends nothing.
+    """
+
+    def __init__(self, address: str, headers: Mapping[str, str]) -> None:
+        self._address = urlsplit(address)
+        self._headers = dict(headers)
+        self._closed = threading.Event()
+        self._tls = default_context() if self._address.scheme == "https" else None
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Raises OSError or http.client.HTTPException when the event could not be posted."""
+        body = json.dumps({"status": "IN_PROGRESS", "output": dict(event)}).encode()
+        with contextlib.closing(self._connection()) as connection:
+            connection.connect()
+            if self._closed.is_set():
+                return
+            connection.sock.settimeout(ANSWER_TIMEOUT_S)
+            connection.request("POST", f"{self._address.path}?{self._address.query}", body, self._headers)
+            connection.getresponse()
+
+    def close(self) -> None:
+        """Let no further event begin; one that is being sent goes on."""
+        self._closed.set()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        host, port = self._address.hostname or "", self._address.port
+        if self._tls is not None:
+            return http.client.HTTPSConnection(host, port, timeout=CONNECT_TIMEOUT_S, context=self._tls)
+        return http.client.HTTPConnection(host, port, timeout=CONNECT_TIMEOUT_S)
 
 
 def steady_posts() -> None:
@@ -90,7 +123,6 @@ def hasty_exit() -> None:
     """
     import asyncio
     import os
-    import threading
 
     from runpod.serverless.modules.rp_scale import JobScaler
 

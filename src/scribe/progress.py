@@ -19,12 +19,16 @@ Event = Mapping[str, Any]
 # Shares of a whole job on one GPU, roughly; only their sum over the job's own stages matters for the percentage.
 WEIGHTS = {"fetch": 5, "decode": 3, "transcribe": 40, "align": 20, "diarize": 25, "name": 3, "publish": 4}
 
+# What one post may take: looking up the name, connecting, waiting for the answer.
+LAST_S = 30.0
+
 
 class Progress:
     """`with Progress(sink, stages) as p: p.stage("fetch"); p.tick(0.5)`. The sink is called from one thread, in order.
 
     `interval_s` is the least time between two deliveries; a new stage is delivered without waiting for a tick.
-    Leaving the block delivers nothing more and joins the thread: no event can follow the result.
+    Leaving the block delivers nothing more and waits for the thread, LAST_S at most. What hangs for longer must not begin
+    to send then: a sink that has a `close` method is closed first, so that no event can follow the result.
     """
 
     def __init__(self, sink: Callable[[Event], None], stages: list[str], interval_s: float = 1.0) -> None:
@@ -50,7 +54,10 @@ class Progress:
             self._closed = True
             self._latest = None
             self._changed.notify()
-        self._thread.join(timeout=30)
+        close = getattr(self._sink, "close", None)
+        if close is not None:
+            close()
+        self._thread.join(timeout=LAST_S)
 
     def stage(self, name: str) -> None:
         """Enter a stage; the stages before it count as done."""

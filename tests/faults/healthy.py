@@ -99,7 +99,11 @@ class Worker:
 
     def ask(self, **options: Any) -> dict[str, Any]:
         """The answer to a job with this input."""
-        return answered(self.handler, {"id": f"job-{uuid.uuid4().hex}", "input": options})
+        return self.answered({"id": f"job-{uuid.uuid4().hex}", "input": options})
+
+    def answered(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a job as the platform hands it out."""
+        return answered(self.handler, job)
 
     def refuses(self, code: str, **options: Any) -> dict[str, Any]:
         """The failure of a job that never reaches the models and leaves nothing."""

@@ -226,6 +226,34 @@ MUTATIONS = (
         "        if False:\n",
         ("tests/test_net.py", "-k", "before_the_watch_looks_again"),
     ),
+    Mutation(
+        "an answer that got lost is given again",
+        "src/rp_handler.py",
+        "if (known := self._recent.find(key)) is not None:",
+        "if (known := None) is not None:",
+        ("tests/faults/test_h_again.py", "-k", "h6"),
+    ),
+    Mutation(
+        "an id with another input is another job",
+        "src/scribe/recent.py",
+        'fingerprint([job.get("input"), job.get("s3Config")], {})',
+        '""',
+        ("tests/faults/test_h_again.py", "tests/test_recent.py", "-k", "another_input"),
+    ),
+    Mutation(
+        "private answers leave an idle worker's memory",
+        "src/rp_handler.py",
+        "            asyncio.get_running_loop().call_later(recent.SECONDS, self._recent.sweep)\n",
+        "",
+        ("tests/test_recent.py", "-k", "idle"),
+    ),
+    Mutation(
+        "no progress after the result",
+        "src/scribe/platform.py",
+        "            if self._closed.is_set():\n                return\n",
+        "",
+        ("tests/test_platform.py", "-k", "after_the_job_s_end_is_not_sent"),
+    ),
 )
 
 

@@ -11,8 +11,12 @@ from urllib.request import urlopen
 import pytest
 from test_outbox import Desk, FixedPredictor, Steered, answered, asking
 
-from .healthy import Worker, base64_of, wav
+from scribe.errors import GatedModel, Internal
+
+from .healthy import PredictorStandIn, Worker, base64_of, wav
 from .site import Site
+
+STORAGE = ("STORAGE_ENDPOINT", "STORAGE_BUCKET", "STORAGE_ACCESS_KEY", "STORAGE_SECRET_KEY")
 
 
 @pytest.fixture
@@ -110,3 +114,51 @@ def test_h5_what_no_retry_would_change_gets_the_same_answer_again(options: dict[
     assert worker.predictor.heard == []
     worker.ask(audio_base64=base64_of(wav(0.3)))
     worker.assert_healthy()
+
+
+def test_h6_a_lost_ack_without_storage_costs_no_gpu_and_no_progress_follows_the_result(site: Site) -> None:
+    """The platform hands a job out again because it missed the answer; an event now would flip it back to IN_PROGRESS."""
+    with site.worker(**dict.fromkeys(STORAGE, "")) as worker:
+        record = site.held("transcribe", worker)
+        site.wait_for(lambda: record.progress, worker)
+        site.release("transcribe")
+        site.finished(record, worker)
+        before = len(record.progress)
+        site.platform.deliver_again(record.id)
+        site.wait_for(lambda: record.late_results, worker)
+        again = record.late_results[0]["output"]
+        other = site.finished(site.submit("other"), worker)
+    assert (site.runs(), again) == (2, record.output)
+    assert len(record.progress) == before
+    assert record.late == record.late_results
+    assert other.output["job_id"] == other.id
+
+
+def test_h6_an_id_with_another_input_runs(tmp_path: Path) -> None:
+    worker = Worker(tmp_path / "jobs")
+    job = {"id": "job-1", "input": {"audio_base64": base64_of(wav(0.3))}}
+    first = worker.answered(job)
+    assert worker.answered(job) == first
+    assert len(worker.predictor.heard) == 1
+    assert worker.answered({**job, "input": {**job["input"], "inline": "full"}})["segments_total"] == 1
+    assert worker.answered({**job, "id": "job-2"})["job_id"] == "job-2"
+    assert len(worker.predictor.heard) == 3
+
+
+def test_h6_a_failure_that_may_pass_runs_again_and_one_that_stays_is_told_again(tmp_path: Path) -> None:
+    passing, staying = Internal("a fault"), GatedModel("no leave")
+
+    def work() -> None:
+        if errors:
+            raise errors.pop()
+
+    worker = Worker(tmp_path / "jobs", predictor=PredictorStandIn(work=work))
+    job = {"id": "job-1", "input": {"audio_base64": base64_of(wav(0.3))}}
+    errors: list[Exception] = [passing]
+    assert worker.answered(job)["code"] == "internal"
+    assert worker.answered(job)["segments_total"] == 1
+    errors = [staying]
+    failure = worker.answered({**job, "id": "job-2"})
+    assert failure["code"] == "gated_model"
+    assert worker.answered({**job, "id": "job-2"}) == failure
+    assert len(worker.predictor.heard) == 3
