@@ -20,7 +20,7 @@ from predict import Prediction, Predictor
 from scribe import recent
 from scribe.delivery import Delivery, Outbox
 from scribe.errors import Cancelled, DeadlineReached, GpuBroken, Internal, InvalidInput, ShuttingDown, WorkerError
-from scribe.formats import TextOptions, inline_text, render_all
+from scribe.formats import JOB_KEYS, TextOptions, inline_text, render_all
 from scribe.formats import json as json_format
 from scribe.inline import inline_mode, inline_notices
 from scribe.intake import Intake
@@ -207,7 +207,9 @@ class Handler:
         transcript = prediction.transcript
         words = task.align_output or task.source is not None
         shape = json_format.to_dict(transcript, words)
-        options = TextOptions(task.max_line_width, task.max_line_count, task.highlight_words, task.audio_file or "")
+        warnings = tuple(notice.message for notice in prediction.notices)
+        wanted = {key: getattr(task, key) for key in JOB_KEYS}
+        options = TextOptions(audio_name=task.audio_file or "", warnings=warnings, **wanted)
         files = render_all(transcript, delivery.formats, options)
         if "json" in files and not words:
             # Subtitles and the page are better for the words that diarization aligned; the JSON keeps to what was asked.

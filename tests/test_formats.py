@@ -11,6 +11,7 @@ import re
 import time
 from dataclasses import replace
 from html import unescape
+from itertools import zip_longest
 
 import pytest
 import srt as srt_library
@@ -22,9 +23,12 @@ from scribe.errors import InvalidInput
 from scribe.formats import FORMATS, TextOptions, render_all
 from scribe.formats import html as page
 from scribe.formats import json as whisperx_json
-from scribe.formats.cues import MAX_MS, MIN_MS, cues, parts
+from scribe.formats.cues import CHAIN_MS, MAX_MS, MIN_MS, cues, parts
+from scribe.formats.doubts import in_words
+from scribe.formats.names import reader_names
 from scribe.formats.srt import JOINER
 from scribe.formats.text import clusters, columns, join, one_line, well_formed
+from scribe.gates import Decoded, Limits, doubts
 from scribe.transcript import Segment, Speaker, Transcript, Word
 
 ODD = [
@@ -73,7 +77,8 @@ def segments(draw) -> Segment:
         flags = {"interpolated": draw(st.booleans()), "overlap": draw(st.booleans())}
         words.append(Word(text, at, round(at + length, 3), score, draw(LABELS), **flags))
     text = " ".join(w.text for w in words) if words else draw(TEXTS)
-    return Segment(start, round(end, 3), text, tuple(words), label, overlap=draw(st.booleans()))
+    suspect = draw(st.sampled_from([(), (), ("cut",), ("unlikely", "too_fast")]))
+    return Segment(start, round(end, 3), text, tuple(words), label, suspect=suspect, overlap=draw(st.booleans()))
 
 
 TRANSCRIPTS = st.builds(
@@ -84,7 +89,19 @@ TRANSCRIPTS = st.builds(
     speakers=st.one_of(st.just(()), TEXTS.map(lambda name: (Speaker("SPEAKER_00", name or None, 0.7, 3.0),))),
     language_probability=st.one_of(st.none(), st.just(0.5)),
 )
-OPTIONS = st.builds(TextOptions, st.integers(10, 200), st.integers(1, 4), st.booleans(), TEXTS)
+STYLES = st.sampled_from([None, "name", "dash", "every", "none"])
+OPTIONS = st.builds(
+    TextOptions,
+    st.integers(10, 200),
+    st.integers(1, 4),
+    st.booleans(),
+    TEXTS,
+    STYLES,
+    st.integers(5, 60),
+    st.booleans(),
+    st.booleans(),
+    st.lists(TEXTS, max_size=2).map(tuple),
+)
 
 
 def spoken(*lines: str, seconds: float = 2.0, gap: float = 0.0, label: str | None = None) -> Transcript:
@@ -126,17 +143,36 @@ def test_cues_keep_their_limits_and_never_overlap_whatever_is_said(transcript, o
     assert all(cue.end - cue.start <= MAX_MS for cue in found)
 
 
-@given(TRANSCRIPTS)
-@settings(max_examples=100, deadline=None)
-def test_cues_lose_no_word(transcript):
-    alone = replace(
-        transcript,
-        segments=tuple(
-            replace(s, start=60.0 * n, end=60.0 * n + 1, words=()) for n, s in enumerate(transcript.segments)
-        ),
-    )
-    shown = "".join(p.text for c in cues(alone, TextOptions(), labelled=False) for p in c.pieces)
+@given(TRANSCRIPTS, OPTIONS, st.sampled_from([0.0, 0.3, 60.0]))
+@settings(max_examples=150, deadline=None)
+def test_cues_lose_no_word_whether_merged_or_not(transcript, options, gap):
+    alone = one_after_the_other(transcript, gap, 1.0)
+    shown = "".join(p.text for c in cues(alone, options, labelled=False) for p in c.pieces if p.spoken)
     assert "".join(shown.split()) == said(alone)
+
+
+@given(TRANSCRIPTS, OPTIONS, st.floats(0, 3), st.floats(0.05, 12))
+@settings(max_examples=150, deadline=None)
+def test_a_cue_begins_with_its_first_word_and_outlasts_its_last_only_to_be_read(transcript, options, gap, seconds):
+    found = cues(one_after_the_other(transcript, gap, seconds), options, labelled=True)
+    for cue, following in zip_longest(found, found[1:]):
+        spoken = [p for p in cue.pieces if p.spoken]
+        width = sum(p.width + p.space for p in cue.pieces)
+        reading = max(MIN_MS, width * 1000 // options.max_chars_per_second)
+        last = max(p.end for p in spoken)
+        # Words that take no time at all still need a millisecond each.
+        assert spoken[0].start <= cue.start <= spoken[0].start + len(found)
+        assert cue.end >= min(last, cue.start + MAX_MS) or cue.end == following.start
+        assert cue.end <= max(last, cue.start + min(reading, MAX_MS), cue.start + 1) + CHAIN_MS
+        if following and cue.end < following.start:
+            assert following.start - cue.end >= CHAIN_MS or following.start - cue.start > MAX_MS
+
+
+def one_after_the_other(transcript: Transcript, gap: float, seconds: float) -> Transcript:
+    """The same texts without words, each `seconds` long, `gap` seconds between them."""
+    step = gap + seconds
+    apart = [replace(s, start=step * n, end=step * n + seconds, words=()) for n, s in enumerate(transcript.segments)]
+    return replace(transcript, segments=tuple(apart), duration=step * len(apart))
 
 
 @given(TRANSCRIPTS, OPTIONS)
@@ -165,7 +201,8 @@ def test_vtt_is_read_back_by_the_webvtt_library(transcript, options):
         assert [squeezed(unescape_vtt(c.text)) for c in read] == [
             squeezed("".join(p.text for p in c.pieces)) for c in expected
         ]
-        assert [unescape_vtt(c.voice).strip(" ") if c.voice else None for c in read] == [c.speaker for c in expected]
+        voices = [None if options.subtitle_speakers == "none" else c.speaker for c in expected]
+        assert [unescape_vtt(c.voice).strip(" ") if c.voice else None for c in read] == voices
     assert text.count("-->") == len(list(read))
 
 
@@ -192,7 +229,7 @@ def test_tsv_is_read_back_by_csv_and_by_splitting_at_tabs(transcript, options):
 def test_txt_has_a_line_a_paragraph_and_every_text(transcript, options):
     text = FORMATS["txt"].render(transcript, options)
     lines = text.split("\n")
-    assert all(re.match(r"\[\d\d:\d\d:\d\d\] ", line) for line in lines[::2] if line)
+    assert all(re.match(r"\[\d\d:\d\d:\d\d\] ", line) for line in lines[::2] if line) or not options.txt_times
     assert all(
         one_line(s.text) in text for s in transcript.segments if not re.search("[\u3000-\u9fff\u0e00-\u0e7f]", s.text)
     )
@@ -363,12 +400,13 @@ def test_short_cues_stand_until_they_can_be_read_where_the_gap_allows():
         10.0,
         (
             Segment(1.0, 1.2, "Yes.", (Word("Yes.", 1.0, 1.2),)),
-            Segment(5.0, 5.3, "No.", (Word("No.", 5.0, 5.3),)),
+            Segment(5.0, 5.3, "No.", (Word("No.", 5.0, 5.3),), "A"),
             Segment(
                 5.5,
                 6.0,
                 "A sentence of forty characters in all, ok",
                 (Word("A sentence of forty characters in all, ok", 5.5, 6.0),),
+                "B",
             ),
         ),
     )
@@ -376,6 +414,144 @@ def test_short_cues_stand_until_they_can_be_read_where_the_gap_allows():
     assert found[0] == (1000, 1000 + MIN_MS)
     assert found[1] == (5000, 5500)
     assert found[2][1] - found[2][0] >= 2000
+
+
+def lines_of(found) -> list[str]:
+    return ["\n".join(" ".join(p.text for p in line) for line in c.lines) for c in found]
+
+
+def test_short_sentences_of_one_speaker_share_a_cue_and_those_of_two_do_not():
+    quick = spoken("Yes.", "I know.", "We will see.", seconds=0.4, gap=0.1, label="A")
+    assert lines_of(cues(quick, TextOptions(), labelled=False)) == ["Yes. I know. We will see."]
+    first, *others = quick.segments
+    answer = replace(first, words=tuple(replace(w, label="B") for w in first.words), label="B")
+    of_two = replace(quick, segments=(answer, *others))
+    assert lines_of(cues(of_two, TextOptions(), labelled=False)) == ["Yes.", "I know. We will see."]
+
+
+def test_sentences_that_can_be_read_in_their_time_are_not_merged():
+    calm = spoken("We went home early.", "Nobody was there.", seconds=2.0)
+    assert len(cues(calm, TextOptions(), labelled=False)) == 2
+    assert len(cues(calm, TextOptions(max_chars_per_second=5), labelled=False)) == 1
+
+
+def test_japanese_sentences_are_merged_without_a_space():
+    quick = Transcript("ja", 3.0, (Segment(0.0, 0.4, "はい。"), Segment(0.5, 0.9, "そう。")))
+    assert "はい。そう。" in FORMATS["srt"].render(quick, TextOptions())
+
+
+def test_a_gap_too_short_to_be_seen_as_one_is_closed():
+    found = cues(
+        spoken("One moment please.", "Thank you so much.", seconds=2.0, gap=0.3), TextOptions(), labelled=False
+    )
+    assert [(c.start, c.end) for c in found] == [(0, 2300), (2300, 4300)]
+    found = cues(
+        spoken("One moment please.", "Thank you so much.", seconds=2.0, gap=0.6), TextOptions(), labelled=False
+    )
+    assert found[0].end == 2000
+
+
+def test_a_lower_reading_speed_lets_a_cue_stand_longer():
+    text = Transcript("en", 9.0, (Segment(0.0, 1.0, "A sentence of thirty columns."),))
+    ends = [cues(text, TextOptions(max_chars_per_second=n), labelled=False)[0].end for n in (30, 15, 10)]
+    assert ends == [1000, 2000, 3000]
+
+
+@pytest.mark.parametrize(
+    ("style", "srt", "vtt"),
+    [
+        (None, ["Speaker 1: One.", "Two.", "Anna: Three."], ["One.", "Two.", "Three."]),
+        ("name", ["Speaker 1: One.", "Two.", "Anna: Three."], ["Speaker 1: One.", "Two.", "Anna: Three."]),
+        ("every", ["Speaker 1: One.", "Speaker 1: Two.", "Anna: Three."], ["Speaker 1: One.", "Speaker 1: Two.", "Anna: Three."]),
+        ("dash", ["One.", "Two.", "- Three."], ["One.", "Two.", "- Three."]),
+        ("none", ["One.", "Two.", "Three."], ["One.", "Two.", "Three."]),
+    ],
+)  # fmt: skip
+def test_speakers_are_shown_as_the_job_asks(style, srt, vtt):
+    three = spoken("One.", "Two.", "Three.", gap=2.0, label="SPEAKER_07")
+    last = three.segments[2]
+    anna = replace(last, words=tuple(replace(w, label="SPEAKER_00") for w in last.words), label="SPEAKER_00")
+    transcript = replace(three, segments=(*three.segments[:2], anna), speakers=(Speaker("SPEAKER_00", "Anna"),))
+    options = TextOptions(subtitle_speakers=style)
+    assert [c.content for c in srt_library.parse(FORMATS["srt"].render(transcript, options))] == srt
+    read = list(webvtt.from_string(FORMATS["vtt"].render(transcript, options)))
+    assert [c.text for c in read] == vtt
+    assert [c.voice for c in read] == [None] * 3 if style == "none" else ["Speaker 1", "Speaker 1", "Anna"]
+
+
+def test_who_interrupts_is_named_and_so_is_who_goes_on():
+    long = Segment(0.0, 12.0, "I think that we should all go home now, " * 3, (), "A")
+    transcript = Transcript("en", 12.0, (long, Segment(2.0, 4.0, "No, stay here with us!", (), "B")))
+    named = [c.pieces[0].text for c in cues(transcript, TextOptions(), labelled=True) if not c.pieces[0].spoken]
+    assert named == ["A:", "B:", "A:"]
+
+
+def test_doubtful_text_is_marked_in_every_format_that_is_read_unless_the_job_says_no():
+    sure, unsure = spoken("We went home early.", "Thanks for watching everybody.", seconds=3.0).segments
+    doubted = replace(unsure, suspect=("unlikely",))
+    transcript = Transcript("en", 6.0, (sure, doubted, replace(doubted, start=6.0, end=8.0, words=())))
+    for name in ("srt", "vtt"):
+        assert FORMATS[name].render(transcript, TextOptions()).count("[?] Thanks for watching") == 2
+    assert FORMATS["txt"].render(transcript, TextOptions()).count("[?] Thanks") == 1
+    for name in ("srt", "vtt", "txt"):
+        assert "[?]" not in FORMATS[name].render(transcript, TextOptions(mark_suspect=False))
+        assert "[?]" not in FORMATS[name].render(Transcript("en", 3.0, (sure,)), TextOptions())
+
+
+def test_every_cue_that_a_doubtful_segment_is_cut_into_is_marked():
+    text = "When the winter came early that year the whole village gathered in the hall and nobody wanted to leave"
+    found = cues(Transcript("en", 9.0, (Segment(0.0, 9.0, text, suspect=("cut",)),)), TextOptions(), labelled=False)
+    assert len(found) > 1
+    assert [c.pieces[0].text for c in found] == ["[?]"] * len(found)
+
+
+def test_plain_text_without_times_has_names_and_paragraphs():
+    transcript = spoken("Hello there.", label="SPEAKER_03")
+    assert FORMATS["txt"].render(transcript, TextOptions(txt_times=False)) == "Speaker 1: Hello there.\n"
+
+
+def test_readers_see_numbers_in_the_order_of_the_first_words_and_programs_see_labels():
+    transcript = Transcript(
+        "en",
+        9.0,
+        (
+            Segment(0, 1, "one", (), "SPEAKER_04"),
+            Segment(1, 2, "two", (), "SPEAKER_02"),
+            Segment(2, 3, "three", (), "SPEAKER_00"),
+            Segment(3, 4, "four", (), "CHANNEL_2"),
+            Segment(4, 5, "five", (), "Grace"),
+        ),
+        (Speaker("SPEAKER_00"), Speaker("SPEAKER_02", "Anna"), Speaker("SPEAKER_04"), Speaker("SPEAKER_05")),
+    )
+    assert list(reader_names(transcript).items()) == [
+        ("SPEAKER_04", "Speaker 1"),
+        ("SPEAKER_02", "Anna"),
+        ("SPEAKER_00", "Speaker 3"),
+        ("CHANNEL_2", "Channel 2"),
+        ("Grace", "Grace"),
+        ("SPEAKER_05", "Speaker 6"),
+    ]
+    for name in ("srt", "vtt", "txt", "html"):
+        assert "SPEAKER_0" not in FORMATS[name].render(transcript, TextOptions())
+    for name in ("json", "tsv"):
+        assert "SPEAKER_04" in FORMATS[name].render(transcript, TextOptions())
+
+
+def test_nobody_is_numbered_like_somebody_who_was_enrolled_under_that_name():
+    transcript = Transcript(
+        "en",
+        2.0,
+        (Segment(0, 1, "one", (), "SPEAKER_00"), Segment(1, 2, "two", (), "SPEAKER_01")),
+        (Speaker("SPEAKER_00"), Speaker("SPEAKER_01", "Speaker 1")),
+    )
+    assert list(reader_names(transcript).values()) == ["Speaker 2", "Speaker 1"]
+
+
+def test_every_reason_to_doubt_a_text_has_plain_words():
+    everything = Decoded("so " * 200, -9.0, 0.0, cut=True)
+    for reason in (*doubts(everything, 1.0, Limits()), "repeated"):
+        assert in_words([reason]) != reason
+    assert in_words(["cut", "not_yet_known"]) == "it breaks off; not yet known"
 
 
 def test_a_pause_ends_a_cue():

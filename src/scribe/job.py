@@ -141,6 +141,18 @@ class JobInput(Strict):
     max_line_width: int = Field(42, ge=10, le=200, description="characters in a subtitle line")
     max_line_count: int = Field(2, ge=1, le=4, description="lines in a subtitle")
     highlight_words: bool = Field(False, description="subtitles mark the spoken word")
+    subtitle_speakers: Literal["name", "dash", "every", "none"] | None = Field(
+        None,
+        description="name or dash where the speaker changes, name in every cue, none; null: name in SRT, voice tag in VTT",
+    )
+    max_chars_per_second: int = Field(
+        20,
+        ge=5,
+        le=60,
+        description="reading speed: a subtitle stands so long where there is time, or joins its neighbour",
+    )
+    mark_suspect: bool = Field(True, description="`[?]` before text that may be invented, in TXT, SRT and VTT")
+    txt_times: bool = Field(True, description="TXT: the time before each paragraph")
     deadline_s: float | None = Field(
         None,
         gt=0,

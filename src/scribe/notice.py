@@ -56,7 +56,7 @@ GATES = ("temperature", "compression_ratio_threshold", "log_prob_threshold", "no
 COUNTS = ("num_speakers", "min_speakers", "max_speakers", "return_speaker_embeddings")
 NAMING = ("speaker_samples", "speaker_threshold", "speaker_margin")
 DETECTION = ("language_detection_min_prob", "language_detection_max_tries")
-SUBTITLES = ("max_line_width", "max_line_count", "highlight_words")
+SUBTITLES = ("max_line_width", "max_line_count", "highlight_words", "subtitle_speakers", "max_chars_per_second")
 
 
 def ignored_options(job: JobInput) -> list[Notice]:
@@ -77,6 +77,8 @@ def ignored_options(job: JobInput) -> list[Notice]:
         (job.beam_size is not None, ("quality",), "beside beam_size"),
         (job.beam == 1, ("patience", "length_penalty"), "with a beam of 1, which compares nothing"),
         (not texts & {"srt", "vtt"}, SUBTITLES, "without srt or vtt"),
+        (not texts & {"srt", "vtt", "txt"}, ("mark_suspect",), "without txt, srt or vtt"),
+        ("txt" not in texts, ("txt_times",), "without txt"),
     ]
     told: dict[str, str] = {}
     for applies, names, why in table:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scribe.errors import InvalidInput
-from scribe.formats import TextOptions
+from scribe.formats import JOB_KEYS, TextOptions
 from scribe.job import JobInput
 
 from .recording import Place
@@ -18,7 +18,6 @@ from .recording import Place
 # Beside `input` in a job, not in it.
 BESIDE = ("s3Config",)
 AUDIO = {"audio_file", "audio", "audio_url", "audio_base64", "audio_base_64"}
-TEXT_KEYS = ("max_line_width", "max_line_count", "highlight_words")
 ANYWHERE = "https://recordings.invalid/recording"
 
 
@@ -51,7 +50,7 @@ class Order:
 
     def text_options(self, audio_name: str) -> TextOptions:
         """How the worker would render, for what is rendered here."""
-        given = {key: self.options[key] for key in TEXT_KEYS if key in self.options}
+        given = {key: self.options[key] for key in JOB_KEYS if key in self.options}
         return TextOptions(**given, audio_name=audio_name)
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from ..transcript import Transcript
 from . import html, json, srt, tsv, txt, vtt
-from .options import TextOptions
+from .options import JOB_KEYS, TextOptions
 from .text import join, one_line
 
-__all__ = ["FORMATS", "Format", "TextOptions", "inline_text", "render_all"]
+__all__ = ["FORMATS", "JOB_KEYS", "Format", "TextOptions", "inline_text", "render_all"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,28 +1,37 @@
 """Transcript -> subtitle cues: what stands on the screen, from when to when. Shared by SRT and VTT; knows no syntax.
 
-The numbers are those of the guides that subtitlers work by (Netflix, BBC, EBU): two lines of 42 columns, at most
-7 seconds and no flashing, time enough to read, breaks after punctuation. Times are whole milliseconds, so that
-rounding can never make two cues overlap.
+The numbers are those of the guides that subtitlers work by (Netflix, BBC, EBU): two lines of 42 columns, 5/6 to 7
+seconds, time enough to read, no flashing and no flicker between cues, breaks after punctuation. Times are whole
+milliseconds, so that rounding can never make two cues overlap.
+
+A cue begins with its first word, later only while somebody else's cue must still be read (at most LATE_MS). It stands
+at least until its last word ends, unless another cue begins or MAX_MS pass; beyond that as long as it takes to read,
+and up to the next cue if that one follows within CHAIN_MS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..transcript import Transcript
+from .doubts import MARK
+from .names import reader_names
 from .options import TextOptions
-from .pieces import Piece, best_break, label_pieces, pieces_of, wrap
-from .text import one_line
+from .pieces import Lines, Piece, best_break, label_pieces, pieces_of, wrap
+from .text import unspaced
 from .times import milliseconds
 
 MAX_MS = 7000
-MIN_MS = 800
-COLUMNS_PER_SECOND = 20
+MIN_MS = 833
+# A shorter gap between two cues is a flicker: the first one stays.
+CHAIN_MS = 500
 # A pause this long ends a cue: text must not stand there while nobody speaks, nor give away what comes.
 PAUSE_MS = 1000
 # While two speak at once the later cue waits until the earlier one can be read, but no longer than this.
 LATE_MS = 2000
+
+DASH = Piece("-", 0, 0, 1, spoken=False)
 
 # Control characters never get past `one_line`, so these cannot be part of a text.
 _OPEN, _CLOSE = "\x01", "\x02"
@@ -30,7 +39,7 @@ _OPEN, _CLOSE = "\x01", "\x02"
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """`lines` hold pieces; a piece that is not `spoken` belongs to the speaker's label. 0 <= `start` < `end`."""
+    """`lines` hold pieces; a piece that is not `spoken` is a label or a mark of doubt. 0 <= `start` < `end`."""
 
     start: int
     end: int
@@ -43,21 +52,31 @@ class Cue:
         return [piece for line in self.lines for piece in line]
 
 
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A cue before it has its times: `lead` is the speaker's label where one is shown, `run` what is said."""
+
+    lead: list[Piece]
+    run: list[Piece]
+    lines: Lines
+    speaker: str | None
+
+    @property
+    def start(self) -> int:
+        return self.run[0].start
+
+
 def cues(transcript: Transcript, options: TextOptions, labelled: bool) -> list[Cue]:
     """All cues in order of time, none overlapping another, none of no length.
 
     No line is wider than `max_line_width` columns and no cue has more than `max_line_count` lines. `labelled` puts
-    `Name:` before the text where the speaker changes, counted in the width.
+    `Name:` before the text where the speaker changes, counted in the width, unless `subtitle_speakers` chooses.
     """
-    drafts: list[Cue] = []
-    before: str | None = None
-    for run, speaker in _runs(transcript, options.max_line_width):
-        label = label_pieces(speaker, options) if labelled and speaker and speaker != before else []
-        before = speaker
-        if label:
-            run[0] = replace(run[0], space=True)
-        drafts.extend(_drafts(run, label, speaker, options))
-    return _timed(drafts, milliseconds(transcript.duration))
+    style = options.subtitle_speakers or ("name" if labelled else "none")
+    duration = milliseconds(transcript.duration)
+    found = [cut for run, speaker in _runs(transcript, options) for cut in _drafts([], run, speaker, options)]
+    drafts = _labelled(sorted(found, key=lambda d: d.start), style, options)
+    return _timed(_merged(drafts, duration, options), duration, options)
 
 
 def parts(cue: Cue) -> Iterator[tuple[int, int, int]]:
@@ -87,60 +106,128 @@ def text_of(cue: Cue, said: int | None, escape: Callable[[str], str]) -> str:
     return "\n".join(marked)
 
 
-def _runs(transcript: Transcript, width: int) -> Iterator[tuple[list[Piece], str | None]]:
-    """Stretches that no cue crosses: a segment, cut where the speaker changes and at pauses; sorted by time."""
+def _runs(transcript: Transcript, options: TextOptions) -> Iterator[tuple[list[Piece], str | None]]:
+    """Stretches that no cue crosses, with the speaker's name: a segment, cut where the speaker changes and at pauses;
+    sorted by time."""
+    names = reader_names(transcript)
     for segment in sorted(transcript.segments, key=lambda s: (milliseconds(s.start), milliseconds(s.end))):
         run: list[Piece] = []
-        for piece in pieces_of(segment, width):
+        for piece in pieces_of(segment, options.max_line_width):
             if run and (piece.label != run[-1].label or piece.start - run[-1].end >= PAUSE_MS):
-                yield run, _speaker(transcript, run)
+                yield run, names.get(run[0].label or "") or None
                 run = []
             run.append(piece)
         if run:
-            yield run, _speaker(transcript, run)
+            yield run, names.get(run[0].label or "") or None
 
 
-def _speaker(transcript: Transcript, run: Sequence[Piece]) -> str | None:
-    return one_line(transcript.display(run[0].label) or "") or None
-
-
-def _drafts(run: list[Piece], label: list[Piece], speaker: str | None, options: TextOptions) -> Iterator[Cue]:
+def _drafts(lead: list[Piece], run: list[Piece], speaker: str | None, options: TextOptions) -> Iterator[_Draft]:
     """Cut a run until every part fits, each time at the best place near its middle, so that no word is left alone."""
-    waiting = [(label, run)]
+    waiting = [(lead, run)]
     while waiting:
-        lead, part = waiting.pop()
-        lines = wrap([*lead, *part], options)
+        before, part = waiting.pop()
+        lines = _lines(before, part, options)
         if lines is not None and (part[-1].end - part[0].start <= MAX_MS or len(part) == 1):
-            yield Cue(part[0].start, part[-1].end, lines, speaker)
+            yield _Draft(before, part, lines, speaker)
         elif len(part) > 1:
             cut = best_break(part, PAUSE_MS // 3)
-            waiting += [([], part[cut:]), (lead, part[:cut])]
+            again = lead if options.subtitle_speakers == "every" else []
+            waiting += [(again, part[cut:]), (before, part[:cut])]
         else:
             # Not even one word fits beside the name: the word matters more.
             waiting.append(([], part))
 
 
-def _timed(drafts: Sequence[Cue], duration: int) -> list[Cue]:
+def _lines(lead: Sequence[Piece], run: Sequence[Piece], options: TextOptions) -> Lines | None:
+    """The lines of a cue with its label and its marks of doubt; None when they do not fit."""
+    shown = list(_marked(run)) if options.mark_suspect else list(run)
+    if lead:
+        shown[0] = replace(shown[0], space=True)
+    lines = wrap([*lead, *shown], options)
+    # One word alone fits always, its mark perhaps not.
+    return wrap(run, options) if lines is None and not lead and len(run) == 1 else lines
+
+
+def _marked(run: Sequence[Piece]) -> Iterator[Piece]:
+    """The run with a mark before each stretch that is doubtful."""
+    doubted = False
+    for piece in run:
+        if piece.doubtful and not doubted:
+            yield Piece(MARK, piece.start, piece.start, len(MARK), spoken=False)
+            yield replace(piece, space=True)
+        else:
+            yield piece
+        doubted = piece.doubtful
+
+
+def _labelled(drafts: Sequence[_Draft], style: str, options: TextOptions) -> Iterator[_Draft]:
+    """The drafts with the label that `style` asks for; where it leaves too little room, cut once more."""
+    before: tuple[str | None] | None = None
+    for draft in drafts:
+        changed, first = before != (draft.speaker,), before is None
+        before = (draft.speaker,)
+        if not draft.speaker or style == "none" or not (changed or style == "every") or (style == "dash" and first):
+            yield draft
+        else:
+            lead = [DASH] if style == "dash" else label_pieces(draft.speaker, options)
+            yield from _drafts(lead, draft.run, draft.speaker, options)
+
+
+def _merged(drafts: Iterable[_Draft], duration: int, options: TextOptions) -> list[_Draft]:
+    """Neighbours of one speaker as one, where one of them could not stand until it is read and both fit."""
+    ordered = sorted(drafts, key=lambda d: d.start)
+    merged: list[_Draft] = []
+    for n, draft in enumerate(ordered):
+        end = ordered[n + 1].start if n + 1 < len(ordered) else max(duration, draft.run[-1].end)
+        if merged:
+            last = merged[-1]
+            hasty = draft.start - last.start < _reading_ms(last.lines, options)
+            if hasty or end - draft.start < _reading_ms(draft.lines, options):
+                joined = _joined(last, draft, options)
+                if joined is not None:
+                    merged[-1] = joined
+                    continue
+        merged.append(draft)
+    return merged
+
+
+def _joined(first: _Draft, second: _Draft, options: TextOptions) -> _Draft | None:
+    """Both as one cue; None where the speaker changes, a pause parts them or they do not fit."""
+    last, following = first.run[-1], second.run[0]
+    short = second.run[-1].end - first.start <= MAX_MS
+    if last.label != following.label or not 0 <= following.start - last.end < PAUSE_MS or not short:
+        return None
+    apart = not (unspaced(last.text[-1]) and unspaced(following.text[0]))
+    run = [*first.run, replace(following, space=apart), *second.run[1:]]
+    lines = _lines(first.lead, run, options)
+    return None if lines is None else _Draft(first.lead, run, lines, first.speaker)
+
+
+def _timed(drafts: Sequence[_Draft], duration: int, options: TextOptions) -> list[Cue]:
     timed: list[Cue] = []
-    for draft in sorted(drafts, key=lambda c: c.start):
+    for draft in drafts:
         start = draft.start
         if timed:
             previous = timed[-1]
-            enough = min(previous.end - previous.start, _reading_ms(previous))
+            enough = min(previous.end - previous.start, _reading_ms(previous.lines, options))
             start = max(start, min(previous.start + enough, start + LATE_MS), previous.start + 1)
             timed[-1] = replace(previous, end=min(previous.end, start))
-        timed.append(replace(draft, start=start, end=max(start + 1, min(draft.end, start + MAX_MS))))
-    return [
-        _readable(cue, timed[n + 1].start if n + 1 < len(timed) else max(cue.end, duration))
-        for n, cue in enumerate(timed)
+        end = max(start + 1, min(draft.run[-1].end, start + MAX_MS))
+        timed.append(Cue(start, end, draft.lines, draft.speaker))
+    following = [cue.start for cue in timed[1:]]
+    return [_readable(cue, limit, options) for cue, limit in zip(timed, following, strict=False)] + [
+        _readable(cue, max(cue.end, duration), options, last=True) for cue in timed[-1:]
     ]
 
 
-def _reading_ms(cue: Cue) -> int:
-    width = sum(piece.width + piece.space for piece in cue.pieces)
-    return min(max(MIN_MS, width * 1000 // COLUMNS_PER_SECOND), MAX_MS)
+def _reading_ms(lines: Lines, options: TextOptions) -> int:
+    width = sum(piece.width + piece.space for line in lines for piece in line)
+    return min(max(MIN_MS, width * 1000 // options.max_chars_per_second), MAX_MS)
 
 
-def _readable(cue: Cue, limit: int) -> Cue:
-    """Let a cue stand until it can be read, as far as the next one allows."""
-    return replace(cue, end=max(cue.end, min(cue.start + _reading_ms(cue), limit)))
+def _readable(cue: Cue, limit: int, options: TextOptions, last: bool = False) -> Cue:
+    """Let a cue stand until it can be read, as far as the next one allows, and until that one if it follows at once."""
+    end = max(cue.end, min(cue.start + _reading_ms(cue.lines, options), limit))
+    if not last and limit - end < CHAIN_MS and limit - cue.start <= MAX_MS:
+        end = limit
+    return replace(cue, end=end)

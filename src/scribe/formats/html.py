@@ -10,12 +10,13 @@ import base64
 import hashlib
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ..transcript import Segment, Transcript
+from .names import reader_names
 from .options import TextOptions
 from .paragraphs import Paragraph, paragraphs
 from .pieces import words_of
@@ -27,20 +28,18 @@ COLOURS = 8
 
 def render(transcript: Transcript, options: TextOptions) -> str:
     """The whole page. Words can be clicked where the aligner gave them times, else segments."""
-    colours = {s.label: n % COLOURS for n, s in enumerate(transcript.speakers)}
-    for segment in transcript.segments:
-        if segment.label is not None:
-            colours.setdefault(segment.label, len(colours) % COLOURS)
+    names = reader_names(transcript)
+    colours = {label: n % COLOURS for n, label in enumerate(names)}
     audio = file_name(options.audio_name)
     language = one_line(transcript.language or "und")  # BCP 47 for a language that nobody determined
     shown = {
         "policy": _policy(),
         "title": html.escape(audio or "Transcript"),
         "facts": html.escape(f"{clock(transcript.duration)} · {language}"),
-        "voices": _voices(transcript, colours),
+        "voices": _voices(transcript, names, colours),
         "audio": html.escape(audio),
         "language": html.escape(language),
-        "paragraphs": "\n".join(_section(p, transcript, colours) for p in paragraphs(transcript))
+        "paragraphs": "\n".join(_section(p, names, colours) for p in paragraphs(transcript))
         or "<p>No speech was found.</p>",
     }
     # One pass: a text that looks like a place in the template stays a text.
@@ -73,29 +72,26 @@ def _policy() -> str:
     )
 
 
-def _voices(transcript: Transcript, colours: dict[str, int]) -> str:
+def _voices(transcript: Transcript, names: Mapping[str, str], colours: dict[str, int]) -> str:
     seconds = {s.label: s.seconds for s in transcript.speakers}
     for label in colours:
         if not seconds.get(label):
             seconds[label] = sum(max(0.0, s.end - s.start) for s in transcript.segments if s.label == label)
     total = sum(milliseconds(s) for s in seconds.values())
     return "".join(
-        f'<li><b class="v{colour}"><bdi>{_name(transcript, label)}</bdi></b> {clock(seconds[label])} '
+        f'<li><b class="v{colour}"><bdi>{html.escape(names[label])}</bdi></b> {clock(seconds[label])} '
         f'<progress class="v{colour}" max="{max(total, 1)}" value="{milliseconds(seconds[label])}"></progress> '
         f"{100 * milliseconds(seconds[label]) // max(total, 1)} %</li>"
         for label, colour in colours.items()
     )
 
 
-def _name(transcript: Transcript, label: str | None) -> str:
-    return html.escape(one_line(transcript.display(label) or ""))
-
-
-def _section(paragraph: Paragraph, transcript: Transcript, colours: dict[str, int]) -> str:
+def _section(paragraph: Paragraph, names: Mapping[str, str], colours: dict[str, int]) -> str:
     colour = f' class="v{colours[paragraph.label]}"' if paragraph.label is not None else ""
+    name = html.escape(names[paragraph.label]) if paragraph.label is not None else ""
     at = _seconds(paragraph.start)
     return (
-        f"<section><header{colour}><bdi>{_name(transcript, paragraph.label)}</bdi>"
+        f"<section><header{colour}><bdi>{name}</bdi>"
         f'<button class="at" data-t="{at}">{clock(paragraph.start)}</button></header>'
         f'<p dir="auto">{_words(paragraph)}</p></section>'
     )

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# The fields that are options of a job, under the same names.
+JOB_KEYS = (
+    "max_line_width",
+    "max_line_count",
+    "highlight_words",
+    "subtitle_speakers",
+    "max_chars_per_second",
+    "mark_suspect",
+    "txt_times",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class TextOptions:
     """Ranges are the job's contract: `max_line_width` 10 to 200 columns, `max_line_count` 1 to 4 lines.
 
     `audio_name` names the recording beside the HTML page; of a whole URL only the file's name is used, so that no
-    signed query ends up in a page.
+    signed query ends up in a page. `warnings`: sentences that the page shows above the text.
     """
 
     max_line_width: int = 42
     max_line_count: int = 2
     highlight_words: bool = False
     audio_name: str = ""
+    subtitle_speakers: str | None = None
+    max_chars_per_second: int = 20
+    mark_suspect: bool = True
+    txt_times: bool = True
+    warnings: tuple[str, ...] = ()

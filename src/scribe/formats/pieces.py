@@ -17,7 +17,8 @@ Lines = tuple[tuple["Piece", ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A word, or a part of one, on one line. Times in milliseconds; `space`: a space stands before it."""
+    """A word, or a part of one, on one line. Times in milliseconds; `space`: a space stands before it; `doubtful`: its
+    segment may be invented."""
 
     text: str
     start: int
@@ -26,6 +27,7 @@ class Piece:
     space: bool = True
     spoken: bool = True
     label: str | None = None
+    doubtful: bool = False
 
 
 def pieces_of(segment: Segment, width: int) -> Iterator[Piece]:
@@ -38,7 +40,8 @@ def pieces_of(segment: Segment, width: int) -> Iterator[Piece]:
         start = max(clock, milliseconds(start))
         end = max(start, milliseconds(end))
         clock = end
-        yield from _cut(Piece(text, start, end, columns(text), space, label=label), width)
+        doubtful = bool(segment.suspect)
+        yield from _cut(Piece(text, start, end, columns(text), space, label=label, doubtful=doubtful), width)
 
 
 def label_pieces(name: str, options: TextOptions) -> list[Piece]:

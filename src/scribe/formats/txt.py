@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from ..transcript import Transcript
+from .doubts import MARK
+from .names import reader_names
 from .options import TextOptions
 from .paragraphs import Paragraph, paragraphs
 from .text import join, one_line
@@ -10,11 +14,24 @@ from .times import clock
 
 
 def render(transcript: Transcript, options: TextOptions) -> str:
-    """`[00:01:23] Anna: what she says`, an empty line between paragraphs; empty when nobody speaks."""
-    return "\n".join(_paragraph(p, transcript) + "\n" for p in paragraphs(transcript))
+    """`[00:01:23] Anna: what she says`, an empty line between paragraphs; empty when nobody speaks.
+
+    `txt_times` off leaves the time out; `mark_suspect` puts `[?]` before a stretch of text that may be invented.
+    """
+    names = reader_names(transcript)
+    return "\n".join(_paragraph(p, names, options) + "\n" for p in paragraphs(transcript))
 
 
-def _paragraph(paragraph: Paragraph, transcript: Transcript) -> str:
-    name = one_line(transcript.display(paragraph.label) or "")
-    words = join(one_line(s.text) for s in paragraph.segments)
-    return f"[{clock(paragraph.start)}] {name + ': ' if name else ''}{words}"
+def _paragraph(paragraph: Paragraph, names: Mapping[str, str], options: TextOptions) -> str:
+    time = f"[{clock(paragraph.start)}] " if options.txt_times else ""
+    name = names[paragraph.label] if paragraph.label is not None else ""
+    return f"{time}{name + ': ' if name else ''}{join(_texts(paragraph, options.mark_suspect))}"
+
+
+def _texts(paragraph: Paragraph, mark_suspect: bool) -> Iterator[str]:
+    doubted = False
+    for segment in paragraph.segments:
+        if mark_suspect and segment.suspect and not doubted:
+            yield MARK
+        doubted = bool(segment.suspect)
+        yield one_line(segment.text)

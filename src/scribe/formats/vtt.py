@@ -11,11 +11,13 @@ _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def render(transcript: Transcript, options: TextOptions) -> str:
-    """`<v Name>` opens every cue with a known speaker, which is how a player styles voices; with `highlight_words` a
-    cue a word, the word underlined, which players show without any styling. Only the header when nobody speaks."""
+    """`<v Name>` opens every cue with a known speaker, which is how a player styles voices and few show; names to be
+    seen come with `subtitle_speakers`. With `highlight_words` a cue a word, the word underlined, which players show
+    without any styling. Only the header when nobody speaks."""
+    voices = options.subtitle_speakers != "none"
     blocks = ["WEBVTT\n"]
     for cue in cues(transcript, options, labelled=False):
-        voice = _voice(cue.speaker) if cue.speaker else ""
+        voice = _voice(cue.speaker) if cue.speaker and voices else ""
         for start, end, said in parts(cue) if options.highlight_words else [(cue.start, cue.end, None)]:
             blocks.append(f"{stamp(start)} --> {stamp(end)}\n{voice}{text_of(cue, said, _escaped)}\n")
     return "\n".join(blocks)

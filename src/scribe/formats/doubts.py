@@ -1,0 +1,21 @@
+"""Reasons of `suspect` -> plain words, and the mark that stands before doubtful text where there is no room for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+MARK = "[?]"
+# The aligner's score is the mean probability of a word's letters. Below this it heard something else, or hardly anything.
+LOW_SCORE = 0.2
+WORDS = {
+    "repetitive": "it goes round in a loop",
+    "repeated": "the same sentence was written several times in a row",
+    "unlikely": "the recognizer itself was not sure",
+    "too_fast": "nobody can say that much in that time",
+    "cut": "it breaks off",
+}
+
+
+def in_words(reasons: Iterable[str]) -> str:
+    """`unlikely`, `cut` -> "the recognizer itself was not sure; it breaks off". A reason without words is shown as it is."""
+    return "; ".join(WORDS.get(reason, reason.replace("_", " ")) for reason in reasons)
