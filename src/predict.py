@@ -25,6 +25,7 @@ from scribe.naming import Namer
 from scribe.progress import Progress
 from scribe.recognition import recognize
 from scribe.sample import clean_name
+from scribe.sentences import NO_TABLES
 from scribe.stages import Stages
 from scribe.transcript import Segment, Speaker, Transcript, alone, talk_seconds
 from scribe.turnstile import Turnstile
@@ -137,7 +138,7 @@ class _Pass:
         if job.channels == "split":
             segments, speakers = self._by_channel(heard, channels)
         elif job.wants_diarization:
-            segments, speakers = self._by_speaker(heard[0], channels[0])
+            segments, speakers = self._by_speaker(heard[0], channels[0], language)
         else:
             segments, speakers = heard[0], []
         transcript = Transcript(language, round(duration, 3), tuple(segments), tuple(speakers), found.probability)
@@ -159,18 +160,22 @@ class _Pass:
             message = "interpolate_method does nothing outside parity mode: no word is left for it to fill"
             stages.notice("option_ignored", "align", message)
 
-        def work() -> list[Segment]:
+        def work() -> tuple[list[Segment], bool]:
             if job.task == "translate" and language != "en":
                 raise InvalidInput("a translation cannot be aligned: its words are not those of the recording")
             with stages.timed("load"):
                 aligner = self._models.aligner(language)
-            return aligner.align(segments, audio, job.interpolate_method, job.return_char_alignments, stages.tick)
+            words = aligner.align(segments, audio, job.interpolate_method, job.return_char_alignments, stages.tick)
+            return words, aligner.sentences.lacks_tables
 
-        aligned = stages.attempt(
+        found = stages.attempt(
             "align", "words have no times of their own", work, lambda: self._models.keep_only("align:")
         )
-        if aligned is None:
+        if found is None:
             return segments
+        aligned, lacks_tables = found
+        if lacks_tables and (self._models.parity or not self._models.places.is_local):
+            stages.notice("sentence_rules", "align", NO_TABLES)
         place = self._models.places.aligner(language)
         self._used["align"] = place.identity if place else f"whisperx:{language}"
         self._effective |= {name: getattr(job, name) for name in ("interpolate_method", "return_char_alignments")}
@@ -212,7 +217,9 @@ class _Pass:
         job = self._job
         return self._models.diarizer().diarize(audio, tick, job.num_speakers, job.min_speakers, job.max_speakers)
 
-    def _by_speaker(self, segments: list[Segment], audio: Audio) -> tuple[list[Segment], list[Speaker]]:
+    def _by_speaker(
+        self, segments: list[Segment], audio: Audio, language: str | None
+    ) -> tuple[list[Segment], list[Speaker]]:
         """Label words and segments by the diarizer's turns, and name the labels when the job asks for it."""
         job, stages = self._job, self._stages
         if not segments:
@@ -264,7 +271,7 @@ class _Pass:
         ]
         if self._models.parity:
             return assigned_as_by_whisperx(segments, found.turns), speakers
-        return assign_speakers(segments, found.exclusive, found.turns), speakers
+        return assign_speakers(segments, found.exclusive, found.turns, language or "en"), speakers
 
 
 def _wanted_speakers(job: JobInput) -> str:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline import models
 
 from scribe.aligner import Aligner
+from scribe.sentences import Sentences
 from scribe.spelling import UNSPACED
 
 LATIN, HEBREW = "abcdefghijklmnopqrstuvwxyz'", "אבגדהוזחטיךכלםמןנסעףפץצקרשת"
@@ -37,6 +38,7 @@ def prepared(language: str, alphabet: str) -> Aligner:
     found._metadata = {"language": language, "dictionary": found._known, "type": "torchaudio"}
     found._model, found._blank, found._spaced = Prepared(len(letters)), 0, language != "zh"
     found._by_character = language in UNSPACED
+    found.sentences = Sentences(language, None)
     return found
 
 

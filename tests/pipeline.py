@@ -50,8 +50,12 @@ def models() -> Models:
 
 @functools.cache
 def stock_models() -> Models:
-    """The same in parity with whisperX."""
-    return Models(ModelSet(configured()), "cpu", parity=True)
+    """The same in parity with whisperX, with NLTK's tables."""
+    from stock_punkt import folder
+
+    places = ModelSet(configured())
+    places.punkt = lambda tables: folder()  # type: ignore[method-assign]
+    return Models(places, "cpu", parity=True)
 
 
 @functools.cache

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import copy
 import itertools
+from pathlib import Path
+from typing import Any
 
 import pytest
+import stock_punkt
+from aligners import Prepared
 from lab.scores import match_words, plain
 from pipeline import models, recording, truth
+from stock_punkt import tables
+from test_sentences import SAID
+from test_sentences import UNSPACED as WITHOUT_SPACES
+from whisperx import alignment
 
 from scribe import stock_alignment as room
 from scribe.aligner import Aligner
 from scribe.errors import Cancelled, ModelNotFound
+from scribe.sentences import Sentences, punkt_tables
 from scribe.transcript import Segment
 
 pytestmark = pytest.mark.xdist_group("models")
@@ -40,7 +49,7 @@ def aligned(
 def as_stock(aligner: Aligner) -> Aligner:
     """The same model in parity mode."""
     stock = copy.copy(aligner)
-    stock._parity = True
+    stock._parity, stock.sentences = True, Sentences("en", stock_punkt.folder(), True)
     return stock
 
 
@@ -171,15 +180,50 @@ def test_nothing_to_align_is_nothing(aligner: Aligner) -> None:
     assert aligned(aligner, []) == []
 
 
+def built(
+    monkeypatch: pytest.MonkeyPatch, language: str, alphabet: str, tables: Path | None, **options: Any
+) -> Aligner:
+    """An aligner of a language as the worker builds it, with chance in place of its network."""
+    letters = ["-", "|", *sorted({char.lower() for char in alphabet if char.isalpha()})]
+    known = {letter: number for number, letter in enumerate(letters)}
+
+    def load(code: str, device: str, **_: Any) -> tuple[Prepared, dict[str, Any]]:
+        return Prepared(len(letters)), {"language": code, "dictionary": known, "type": "torchaudio"}
+
+    monkeypatch.setattr(alignment, "load_align_model", load)
+    return Aligner(language, None, "cpu", tables, **options)
+
+
+@pytest.mark.parametrize("language", SAID)
+def test_every_language_is_aligned_sentence_by_sentence(monkeypatch: pytest.MonkeyPatch, language: str) -> None:
+    sentences = SAID[language].split("|")
+    gap = "" if language in WITHOUT_SPACES else " "
+    text = f" {gap.join(sentences)}"
+    found = aligned(built(monkeypatch, language, text, None), [Segment(1.0, 25.0, text)])
+    assert [s.text.strip() for s in found] == sentences
+    assert ["".join(w.text for w in s.words) for s in found] == ["".join(s.split()) for s in sentences]
+    assert all(w.start <= w.end for s in found for w in s.words)
+
+
+@pytest.mark.parametrize("language", SAID)
+def test_in_parity_every_language_is_aligned_by_whisperx_itself_with_its_tables_and_without(
+    monkeypatch: pytest.MonkeyPatch, language: str, tmp_path: Path
+) -> None:
+    name = punkt_tables(language, as_whisperx=True)
+    assert name is not None
+    tables(tmp_path, name, ("dr",))
+    text = f" {SAID[language].replace('|', ' ')}"
+    for folder in (tmp_path, None):
+        stock = built(monkeypatch, language, text, folder, parity=True)
+        found = aligned(stock, [Segment(1.0, 25.0, text)])
+        spans = stock.sentences.spans(text)
+        assert stock.sentences.by == ("rules" if folder is None else "punkt")
+        assert [s.text for s in found] == [text[a:b] for a, b in spans]
+        assert all(s.words for s in found)
+
+
 @pytest.mark.parametrize("language", ["de", "yue"])
 def test_a_language_without_a_model_in_the_set_is_named(language: str) -> None:
     with pytest.raises(ModelNotFound) as missing:
         models().aligner(language)
     assert language in missing.value.message
-
-
-def test_the_sentence_splitter_comes_with_the_project(aligner: Aligner) -> None:
-    import nltk
-
-    assert nltk.data.path[0] == str(models().places.nltk_data)
-    assert (models().places.nltk_data / "tokenizers" / "punkt_tab" / "english").is_dir()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import stock_punkt
 import torch
 from aligners import ALIGNERS, ODD, TEXTS, prepared
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,7 @@ from pipeline import models, recording, sound, truth
 from whisperx import alignment as stock
 
 from scribe.aligner import Aligner, _segment
+from scribe.sentences import Sentences
 from scribe.transcript import Segment
 from scribe.viterbi import letter_spans, with_wildcard
 
@@ -62,7 +64,7 @@ def both(
 ) -> tuple[list[Segment], list[Segment]]:
     """(our segments without our rules, those of whisperX's own function over the whole recording)."""
     aligner = copy.copy(aligner)
-    aligner._rules = False
+    aligner._rules, aligner.sentences = False, Sentences(aligner._metadata["language"], stock_punkt.folder(), True)
     ours = aligner.align(segments, audio, method, characters, lambda fraction: None)
     told = [{"start": s.start, "end": s.end, "text": s.text, "avg_logprob": s.avg_logprob} for s in segments]
     found = stock.align(

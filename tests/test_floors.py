@@ -13,13 +13,13 @@ import pytest
 SRC = Path(__file__).resolve().parents[1] / "src"
 FLOORS = {
     0: "transcript assignment job errors settings redact result sample foreign destination languages notice problems report gpu_fault "
-    "gates coverage inline",
+    "gates coverage inline sentence_rules",
     1: "net fetch audio storage formats workspace weights progress log "
     "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading shelf hub machine viterbi spelling "
     "foresight timing hysteresis recent "
     "turnstile linking published punkt",
     2: "speaker_processing engines aligner stock_alignment diarizer embeddings vad doctor accelerator "
-    "activity sliding lane checkpoint pyannet",
+    "activity sliding lane checkpoint pyannet sentences",
     3: "predict stages models recognition naming delivery intake companion",
     4: "rp_handler platform",
     5: "init_and_run client scribe_client",
@@ -37,7 +37,7 @@ NEIGHBOURS = {
     "storage": {"storage_fault"},
     "weights": {"hub", "punkt"},
     "punkt": {"published"},
-    "aligner": {"stock_alignment"},
+    "aligner": {"stock_alignment", "sentences"},
     "diarizer": {"embeddings", "activity", "sliding"},
     "pyannet": {"checkpoint", "sliding"},
     "vad": {"pyannet", "sliding"},

@@ -196,6 +196,26 @@ def test_a_language_without_an_aligner_keeps_its_segments(clip: Audio) -> None:
     assert found.transcript.language == "de"
 
 
+def test_a_language_of_which_only_the_aligner_is_there_has_words(clip: Audio) -> None:
+    """No sentence tables of it come with the set (whisperX's German ones are downloaded): they never cost the words."""
+    given_one = Models(ModelSet(configured(align_model=models().places.aligner("en").source)), "cpu")
+    asked = {"language": "de", "quality": "fast", "align_output": True, "strict": True}
+    found = predicted([clip], asked, by=Predictor(given_one))
+    assert found.notices == ()
+    assert found.transcript.segments
+    assert all(s.words for s in found.transcript.segments)
+
+
+@pytest.mark.parametrize(("meant", "told"), [(True, ["sentence_rules"]), (False, [])])
+def test_a_set_that_is_meant_to_have_sentence_tables_and_has_none_says_so_once(
+    clip: Audio, monkeypatch: pytest.MonkeyPatch, meant: bool, told: list[str]
+) -> None:
+    monkeypatch.setattr(ModelSet, "is_local", property(lambda self: not meant))
+    monkeypatch.setattr(models().places, "punkt", lambda tables: None)
+    found = predicted([clip, clip], {**QUICK, "align_output": True, "channels": "split"})
+    assert [n.code for n in found.notices] == told
+
+
 def test_a_translation_is_not_aligned_to_the_words_of_another_language(clip: Audio) -> None:
     options = {"quality": "fast", "align_output": True, "task": "translate"}
     found = predicted([clip], {**options, "language": "de"})

@@ -2,7 +2,8 @@
 
 The model and the path are whisperX's; the way there is our own (viterbi.py, spelling.py), because whisperX spends more
 time beside the model than in it. Three rules are ours too: figures and symbols last as long as they sound (viterbi.py),
-no word lies over a pause (timing.py), every word has a time. In parity mode whisperX's own function does all the work.
+no word lies over a pause (timing.py), every word has a time. In parity mode whisperX's own function does all the work
+where Punkt's data is there; else this one does, which without its rules answers the same to the third decimal.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .audio import SAMPLE_RATE, Audio
+from .sentences import Sentences
 from .spelling import UNSPACED, Times, between_words, character_words, letters_of, open_letters, sentences, word_numbers
 from .stock_alignment import stock_align
 from .timing import LETTER_S, in_order, pauses, settled
@@ -44,7 +46,7 @@ class _Spelled:
 
 
 class Aligner:
-    """`source` is a folder, a name, or None for whisperX's choice for the language.
+    """`source` is a folder, a name, or None for whisperX's choice for the language; `nltk_data` as for Sentences.
 
     Raises ValueError for a language that whisperX has no model for, and what transformers raises when loading fails.
     """
@@ -54,17 +56,12 @@ class Aligner:
         language: str,
         source: str | None,
         device: str,
-        nltk_data: Path,
+        nltk_data: Path | None,
         local_only: bool = False,
         parity: bool = False,
     ) -> None:
-        import nltk
         from whisperx.alignment import LANGUAGES_WITHOUT_SPACES, load_align_model
-        from whisperx.utils import PUNKT_LANGUAGES
 
-        # whisperX downloads punkt in the middle of a job where it finds none.
-        if str(nltk_data) not in nltk.data.path:
-            nltk.data.path.insert(0, str(nltk_data))
         self._device = device
         self._parity = parity
         # Its loader prints the exception; the exception's chain says the same.
@@ -79,8 +76,7 @@ class Aligner:
         self._by_character = language in UNSPACED
         # Without the rules the answer is whisperX's to the third decimal, which is how the way to it is tested.
         self._rules = not parity
-        # Once: nltk reads the file anew for every segment.
-        self._punkt = nltk.data.load(f"tokenizers/punkt_tab/{PUNKT_LANGUAGES.get(language, 'english')}.pickle")
+        self.sentences = Sentences(language, nltk_data, as_whisperx=parity)
 
     def align(
         self,
@@ -97,7 +93,8 @@ class Aligner:
         `interpolate_method`: nearest, linear or ignore, whisperX's ways to fill a word, which may lie over another's: they
         act in parity mode only.
         """
-        if self._parity:
+        # Without Punkt's data whisperX would download it in the middle of a job.
+        if self._parity and self.sentences.by == "punkt":
             found = stock_align(
                 segments, self._model, self._metadata, audio, self._device, interpolate_method, characters, tick
             )
@@ -142,11 +139,11 @@ class Aligner:
         edges = [round(number * frame + begin, 3) for number in (*(s.start for s in spans), spans[-1].end)]
         scores = [round(s.score, 3) for s in spans]
         times = dict(zip(spelled.places, zip(edges, edges[1:], scores, strict=False), strict=True))
-        cuts, between = list(self._punkt.span_tokenize(segment.text)), " " if self._spaced else ""
+        cuts = self.sentences.spans(segment.text)
         if self._rules:
             times, cuts = self._trusted(segment.text, times, spelled), between_words(cuts, spelled.numbers)
-        own = ("ignore", characters, 0) if self._rules else (method, characters)
-        for found in sentences(segment.text, cuts, times, spelled.numbers, between, *own):
+        own = (None, "ignore", characters, 0) if self._rules else (" " if self._spaced else "", method, characters)
+        for found in sentences(segment.text, cuts, times, spelled.numbers, *own):
             yield found | known
 
     def _trusted(self, text: str, times: dict[int, Times], spelled: _Spelled) -> dict[int, Times]:

@@ -14,10 +14,10 @@ What is better than whisperX's, and left out in parity:
 from __future__ import annotations
 
 import bisect
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from .sentence_rules import split_by_rules
 from .transcript import Segment, Span, Turn, Word, lengthen, speaking, words_with_times
 
 # The part of a single word that its own turn must cover to stand amid another's speech.
@@ -26,7 +26,6 @@ COVERED = 0.8
 PAUSE_S = 1.0
 # The part of a word, or its seconds, during which two speak: less is one breaking in on the other's last sound.
 CROWDED, CROWDED_S = 0.5, 0.2
-_SENTENCE = re.compile(r".+?(?:[.?!؟।…]+(?=\s|$)|[。？！]+|$)", re.DOTALL)
 
 
 class Floor:
@@ -71,10 +70,13 @@ class Floor:
         return self._turns[min(distances)[1]][2]
 
 
-def assign_speakers(segments: Iterable[Segment], turns: Sequence[Turn], spoken: Sequence[Turn] = ()) -> list[Segment]:
+def assign_speakers(
+    segments: Iterable[Segment], turns: Sequence[Turn], spoken: Sequence[Turn] = (), language: str = "en"
+) -> list[Segment]:
     """Label every word and segment, and cut segments where the speaker changes.
 
     `turns` lie beside each other; `spoken` may overlap, and where two of them do, words are marked.
+    `language` tells where sentences end.
     """
     both = [Turn(a, b, "") for a, b in crowded(spoken)]
     floor, talk, crowd = Floor(turns), Floor(spoken), Floor(both) if both else None
@@ -83,7 +85,7 @@ def assign_speakers(segments: Iterable[Segment], turns: Sequence[Turn], spoken: 
         if segment.words:
             labelled.extend(_cut(segment, _labelled(segment.words, floor, talk, crowd)))
         else:
-            guessed = [replace(w, label=floor.label(w.start, w.end)) for w in _sentences(segment)]
+            guessed = [replace(w, label=floor.label(w.start, w.end)) for w in _sentences(segment, language)]
             labelled.extend(replace(s, words=()) for s in _cut(segment, _marked(guessed, crowd)))
     return labelled
 
@@ -156,9 +158,9 @@ def _without_flicker(words: Sequence[Word], labels: list[str | None], floor: Flo
     return calm
 
 
-def _sentences(segment: Segment) -> list[Word]:
+def _sentences(segment: Segment, language: str) -> list[Word]:
     """A segment's sentences as if each were a word, its time shared by their letters."""
-    texts = [found.strip() for found in _SENTENCE.findall(segment.text) if found.strip()] or [segment.text]
+    texts = [segment.text[a:b].strip() for a, b in split_by_rules(segment.text, language)] or [segment.text]
     timed = words_with_times([{"word": text} for text in texts], segment.start, segment.end)
     return [Word(w["word"], w["start"], w["end"]) for w in timed]
 

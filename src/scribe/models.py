@@ -20,6 +20,7 @@ from .hub import bring
 from .job import JobInput
 from .loading import loading
 from .machine import usable_cores
+from .sentences import punkt_tables
 from .settings import InvalidSettings
 from .shelf import Shelf
 from .vad import PyannoteDetector, SileroDetector, SpeechDetector
@@ -117,6 +118,7 @@ class Models:
         if place is None and not self.places.covers(language):
             raise ModelNotFound(f"the model set has no alignment model for '{language}'", {"language": language})
         self._foresight.wait()
+        tables = punkt_tables(language, self.parity)
         with loading("alignment model", place.name if place else f"whisperX's choice for '{language}'"):
             return self._shelf.get(
                 f"align:{language}",
@@ -124,7 +126,7 @@ class Models:
                     language,
                     self._here(place) if place else None,
                     self.device,
-                    self.places.nltk_data,
+                    self.places.punkt(tables) if tables else None,
                     self._local_only or place is not None,
                     self.parity,
                 ),

@@ -36,6 +36,7 @@ CODES = {
     "result_truncated": "the answer was too large and its inline part became the preview; the artifacts are whole",
     "sample_unusable": "a voice sample could not be fetched, decoded or compared; the others count",
     "sample_without_speech": "a voice sample holds too little speech to make a voice print of",
+    "sentence_rules": "NLTK's tables of sentence ends could not be had: rules say where a sentence ends, the words are the same",
     "speaker_count": "not as many speakers were found as `num_speakers`, `min_speakers` or `max_speakers` ask for",
     "speaker_uncalibrated": "names go by a threshold that nobody measured on this speaker model; `make calibrate` does",
     "speech_without_text": "seconds that sound like speech in which nothing was recognized, also not on a second look",

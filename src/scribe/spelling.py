@@ -60,12 +60,13 @@ def sentences(
     spans: Sequence[tuple[int, int]],
     times: Mapping[int, Times],
     numbers: Sequence[int],
-    between: str,
+    between: str | None,
     method: str,
     characters: bool,
     reach: int = 1,
 ) -> list[dict[str, Any]]:
-    """The text cut at its sentences, in time order; sentences with the same times are one, joined by `between`.
+    """The text cut at its sentences, in time order; sentences with the same times are one, joined by `between` (None: by
+    what stands between them in the text).
 
     `spans`: where each sentence starts and ends in the text; `times`: (start, end, score) by place, in seconds;
     `numbers`: by place that of its word. `method`: nearest, linear or ignore, how words without times get theirs.
@@ -73,7 +74,7 @@ def sentences(
     no space stands there, that word is in two sentences.
     """
     found = []
-    for start, end in spans:
+    for number, (start, end) in enumerate(spans):
         places = range(start, min(end + reach, len(text)))
         inked = [times[p] for p in places if p in times and text[p] != " "]
         sentence = {
@@ -81,6 +82,7 @@ def sentences(
             "start": min((times[p][0] for p in places if p in times), default=None),
             "end": max((t[1] for t in inked), default=None),
             "words": _words(text, places, numbers, times),
+            "gap": (text[spans[number - 1][1] : start] if number else "") if between is None else between,
         }
         _fill(sentence["words"], method)
         if characters:
@@ -89,7 +91,7 @@ def sentences(
     _fill(found, method)
     # A sentence is never left out for want of times.
     _fill(found, "nearest")
-    return _merged(found, between)
+    return _merged(found)
 
 
 def between_words(spans: Sequence[tuple[int, int]], numbers: Sequence[int]) -> list[tuple[int, int]]:
@@ -193,12 +195,13 @@ def _nearest(place: int, known: Sequence[int], values: Sequence[float]) -> float
     return values[after]
 
 
-def _merged(found: Sequence[dict[str, Any]], between: str) -> list[dict[str, Any]]:
+def _merged(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     together: dict[tuple[float, float], dict[str, Any]] = {}
     for sentence in sorted(found, key=lambda s: (s["start"], s["end"])):
+        gap = sentence.pop("gap")
         first = together.setdefault((sentence["start"], sentence["end"]), sentence)
         if first is not sentence:
-            first["text"] += between + sentence["text"]
+            first["text"] += gap + sentence["text"]
             for key in ("words", "chars"):
                 if key in first:
                     first[key] = first[key] + sentence[key]

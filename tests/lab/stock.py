@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import stock_punkt
 
 from scribe.models import Models
 from scribe.transcript import Turn, alone
@@ -24,11 +25,10 @@ class Stock:
     """Models are loaded once; a recognizer for each voice detector, and the diarizer, on first use."""
 
     def __init__(self, models: Models) -> None:
-        import nltk
         import whisperx
         from whisperx.diarize import DiarizationPipeline
 
-        nltk.data.path.insert(0, str(models.places.nltk_data))  # whisperX would download it
+        stock_punkt.folder()  # whisperX would download it
         self._places, self._encoder = models.places, models.encoder()
         self._whispers: dict[str, Any] = {}
         self._aligner = whisperx.load_align_model("en", "cpu", model_name=models.places.aligner("en").source)

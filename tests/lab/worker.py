@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import stock_punkt
 from pipeline import ADDRESS, asked, sound
 
 from predict import Predictor, VoiceSample
@@ -75,7 +76,10 @@ def models_of(model_set: Path, parity: bool, half: bool = False) -> Models:
         def model_set_file(self) -> Path:
             return model_set
 
-    models = Models(ModelSet(Elsewhere(_env_file=None, whisperx_device="cpu")), "cpu", parity=parity, half=half)
+    places = ModelSet(Elsewhere(_env_file=None, whisperx_device="cpu"))
+    if parity:
+        places.punkt = lambda tables: stock_punkt.folder()  # type: ignore[method-assign]
+    models = Models(places, "cpu", parity=parity, half=half)
     models.warm(("asr", "align", "diarization", "speakers"))
     return models
 

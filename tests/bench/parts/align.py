@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import numpy as np
+import stock_punkt
 import torch
 from pipeline import models, recording, sound, truth
 from whisperx.alignment import align
@@ -34,6 +35,7 @@ class Peaky:
 
 def measure() -> list[Row]:
     torch.set_num_threads(1)
+    stock_punkt.folder()  # whisperX would download it
     real = models().aligner("en")
     bare = copy.copy(real)
     bare._metadata = real._metadata | {"type": "torchaudio"}

@@ -1,0 +1,154 @@
+"""Where a sentence ends: by Punkt as whisperX asks it, by rules everywhere else, in every language that can be aligned."""
+
+from __future__ import annotations
+
+import itertools
+import string
+from pathlib import Path
+
+import nltk
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stock_punkt import tables
+from whisperx.alignment import DEFAULT_ALIGN_MODELS_HF, DEFAULT_ALIGN_MODELS_TORCH
+from whisperx.utils import PUNKT_LANGUAGES
+
+from scribe.languages import LANGUAGES
+from scribe.sentence_rules import split_by_rules
+from scribe.sentences import Sentences, punkt_tables
+
+# Sentences as they are said, "|" between them. Each row is one that a split at every full stop, or at none but those, gets wrong.
+SAID = {
+    "ar": "مرحبا بكم.|كيف حالك؟|قال د. أحمد ذلك.|شكرا!",
+    "ca": "El Sr. Puig va venir.|I tu?",
+    "cs": "Pan Ing. Novák přišel 3. května.|Ano?|Např. takto.",
+    "da": "Hr. Jensen kom den 3. maj.|Ja?|Det er f.eks. her.",
+    "de": "Herr Dr. Müller kommt z.B. am 3. Mai.|Äpfel, Birnen usw. gibt es.|Im 19. Jahrhundert?|Das mag ich.|Komm zu mir.",
+    "el": "Ο κ. Παπαδόπουλος ήρθε.|Τι κάνεις;|Καλά.",
+    "en": "Dr. Smith met Mrs. Jones at 5 p.m. in Washington, D.C. today.|It grew by 3.5 percent, e.g. here.|Tell me.|Then go!",
+    "es": "El Sr. López y la Dra. Ruiz llegaron.|¿Cómo estás?|Muy bien.|Vamos.",
+    "eu": "Kaixo.|Zer moduz?|Ondo.",
+    "fa": "سلام.|حال شما چطور است؟|خوبم!",
+    "fi": "Tri Virtanen tuli 3. toukokuuta.|Esim. tämä on hyvä.|Niin?",
+    "fr": "M. Dupont et Mme Durand sont là.|C'est p. ex. vrai.|Non ?|Si.",
+    "gl": "O Sr. Castro chegou.|Si?",
+    "he": 'ד"ר כהן כאן.|מה שלומך?|אני בסדר!',
+    "hi": "नमस्ते।|आप कैसे हैं?|मैं ठीक हूँ।",
+    "hr": "Dr. Horvat je došao 3. svibnja.|Npr. ovako.|Da?",
+    "hu": "Dr. Kovács a 3. helyen van.|Pl. ez.|Igen?",
+    "id": "Bpk. Budi datang ke Jl. Sudirman.|Ya?",
+    "it": "Il dott. Rossi e il sig. Bianchi sono qui.|Dimmi, ma.|No.|Basta!",
+    "ja": "今日は天気がいいです。|散歩に行きましょう！|本当ですか？|はい。",
+    "ka": "გამარჯობა.|როგორ ხარ?|კარგად.",
+    "ko": "안녕하세요.|잘 지내세요?|네.|좋아요.",
+    "lv": "Dr. Bērziņš atnāca 3. maijā.|Piem. šis.|Jā?",
+    "ml": "നമസ്കാരം.|സുഖമാണോ?|അതെ.",
+    "nl": "De heer dhr. Jansen is o.a. arts.|Weet je dat.|Ja?",
+    "nn": "Dr. Hansen kom 3. mai.|T.d. her.|Ja?",
+    "no": "Hr. Hansen kom 3. mai.|F.eks. her.|Ja?",
+    "pl": "Prof. Kowalski przyszedł 3. maja.|Np. tak.|Dobrze?",
+    "pt": "O Sr. Silva e a Dra. Ana chegaram.|Ok?|Sim.",
+    "ro": "Dl. Popescu locuiește pe Str. Mare.|Da?",
+    "ru": "В 1990 г. он родился, т.е. давно.|Да?|Хорошо.",
+    "sk": "Pán Ing. Novák prišiel 3. mája.|Napr. takto.|Áno?",
+    "sl": "Dr. Novak je prišel 3. maja.|Npr. tako.|Da?",
+    "sv": "Dr. Svensson kom, bl.a. hit.|T.ex. här.|Ja?",
+    "te": "నమస్కారం.|మీరు ఎలా ఉన్నారు?|బాగున్నాను.",
+    "tl": "Kumusta.|Si G. Santos ay dumating.|Oo?",
+    "tr": "Dr. Yılmaz geldi.|Örn. bu.|19. yüzyılda mı?|Evet.",
+    "uk": "Він народився в 1990 р. у Києві.|Це т. зв. приклад.|Так?",
+    "ur": "سلام۔|آپ کیسے ہیں؟|میں ٹھیک ہوں۔",
+    "vi": "Xin chào.|Bạn khỏe không?|Vâng.",
+    "zh": "今天天气很好。|我们去公园吧！|好吗？|涨了3.5个百分点。|好的。",
+    # Without an aligner of whisperX's own, with one by ALIGN_MODEL.
+    "km": "សួស្តី។|សុខសប្បាយទេ?|បាទ។",
+    "my": "မင်္ဂလာပါ။|နေကောင်းလား။|ကောင်းပါတယ်။",
+    "th": "สวัสดีครับ วันนี้เรามาประชุมกัน ขอบคุณครับ",
+    "yue": "今日天氣好好。|我哋去公園啦！|好唔好？",
+}
+UNSPACED = ("ja", "zh", "yue")
+ALIGNED = sorted({*DEFAULT_ALIGN_MODELS_TORCH, *DEFAULT_ALIGN_MODELS_HF})
+
+
+def test_the_table_holds_every_language_that_whisperx_can_align() -> None:
+    assert set(ALIGNED) <= set(SAID)
+
+
+@pytest.mark.parametrize("language", SAID)
+def test_rules_split_every_language_at_the_ends_of_its_sentences(language: str) -> None:
+    sentences = SAID[language].split("|")
+    for before, gap in itertools.product(("", " "), ("", " ") if language in UNSPACED else (" ", "  ", "\n")):
+        text = before + gap.join(sentences) + " "
+        assert [text[a:b].strip() for a, b in split_by_rules(text, language)] == sentences
+
+
+MARKS = st.sampled_from(list(".?!。।؟۔…;·။።\n\t \u3000\u2028'\"“”«»()[]{}") + ["Dr.", "z.B. ", "1. ", "\n\n", "\ud800"])
+TEXTS = st.lists(st.one_of(st.characters(), MARKS, st.sampled_from(string.ascii_letters + " . ")), max_size=80)
+
+
+@given(st.sampled_from([*sorted(LANGUAGES), "", "xx"]), TEXTS.map("".join))
+@settings(max_examples=300, deadline=None)
+def test_the_spans_are_in_order_and_leave_out_nothing_but_white_space(language: str, text: str) -> None:
+    spans = split_by_rules(text, language)
+    edges = [edge for span in spans for edge in span]
+    assert edges == sorted(edges)
+    assert all(start < end for start, end in spans)
+    between = zip([0, *(end for _, end in spans)], [*(start for start, _ in spans), len(text)], strict=True)
+    assert not "".join(text[a:b] for a, b in between).strip()
+    assert all(text[b - 1].strip() and (not a or text[a].strip()) for a, b in spans)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n \n"])
+def test_nothing_said_is_no_sentence(text: str) -> None:
+    assert split_by_rules(text, "en") == []
+
+
+@pytest.mark.parametrize(
+    "text", ["Dr. " * 5000, "." * 20000, '"' * 20000, "(" * 20000, "今天。" * 5000, "A. 1. " * 3000]
+)
+def test_ten_minutes_of_anything_are_split(text: str) -> None:
+    assert split_by_rules(text, "de")[-1][1] == len(text.rstrip())
+
+
+TEXT = " Dr. Smith met Mr. Jones.  He left?! (Really.) It was No. 5 of 3.50. e.g. this\nand that..."
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Tables in which `jones` is an abbreviation and `dr` is none, so that nothing else splits as they do."""
+    tables(tmp_path, "english", ("jones",))
+    tables(tmp_path, "german", ("met",))
+    return tmp_path
+
+
+def test_with_its_tables_the_answer_is_punkts_as_whisperx_asks_it(own: Path) -> None:
+    found = Sentences("en", own)
+    stock = nltk.data.load("tokenizers/punkt_tab/english.pickle")
+    assert (found.by, found.lacks_tables) == ("punkt", False)
+    assert found.spans(TEXT) == list(stock.span_tokenize(TEXT))
+    assert [TEXT[a:b] for a, b in found.spans(TEXT)][:2] == [" Dr.", "Smith met Mr."]
+    assert [len(Sentences(language, own).spans("Er met. Smith kam.")) for language in ("en", "de")] == [2, 1]
+
+
+def test_a_language_without_tables_of_its_own_is_split_by_rules_and_in_parity_by_the_english(own: Path) -> None:
+    text = SAID["hi"].replace("|", " ")
+    assert (Sentences("hi", own).by, len(Sentences("hi", own).spans(text))) == ("rules", 3)
+    stock = Sentences("hi", own, as_whisperx=True)
+    assert (stock.by, len(stock.spans(text))) == ("punkt", 2)
+    assert not Sentences("hi", None).lacks_tables
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_without_tables_the_rules_split_and_it_is_known(language: str) -> None:
+    found = Sentences(language, None)
+    assert (found.by, found.lacks_tables) == ("rules", True)
+    text = SAID[language].replace("|", " ")
+    assert found.spans(text) == split_by_rules(text, language)
+
+
+def test_the_tables_are_those_of_whisperx() -> None:
+    assert {code: punkt_tables(code, as_whisperx=True) for code in LANGUAGES} == {
+        code: PUNKT_LANGUAGES.get(code, "english") for code in LANGUAGES
+    }
+    assert punkt_tables("ja") is None
