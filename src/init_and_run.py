@@ -41,6 +41,9 @@ def prepare_environment(settings: Settings) -> None:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # onnxruntime 1.31 keeps a device id and a database in the home folder
     os.environ.setdefault("MPLCONFIGDIR", tempfile.gettempdir())  # matplotlib insists on a folder that it may write to
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Of the SDK's own checks the one of the GPU stays. The others end a worker for a busy host, a disk that the image fills
+    # or a firewall before 8.8.8.8; the doctor asks what this worker needs.
+    os.environ.setdefault("RUNPOD_SKIP_AUTO_SYSTEM_CHECKS", "true")
     if (
         machine.cpu_quota() is not None
     ):  # the libraries count the host's cores, and the quota then stops all their threads
@@ -63,8 +66,25 @@ def prepare_environment(settings: Settings) -> None:
         except OSError as error:
             raise InvalidSettings(f"{name}: {folder} cannot be made ({error.strerror})") from None
         os.environ[name] = str(folder)
+    keep_kernels(settings)
     # Remembered since the first question for it, when TMPDIR may not have been there yet.
     tempfile.tempdir = None
+
+
+def keep_kernels(settings: Settings) -> None:
+    """Let the GPU's driver keep what it compiles as long as the models are kept.
+
+    CTranslate2 holds no code for GPUs newer than Ada (accelerator.py): the driver compiles it, and by default keeps it in
+    the container, where it is gone at the next cold start. The driver reads both when CUDA begins.
+    """
+    folder = settings.kernel_cache
+    if folder is None:
+        return
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if settings.cuda_cache_path is not None or (folder.is_dir() and os.access(folder, os.W_OK)):
+        os.environ["CUDA_CACHE_PATH"] = str(folder)
+        os.environ.setdefault("CUDA_CACHE_MAXSIZE", str(1024**3))
 
 
 def prepare_offline(local: bool) -> None:
@@ -112,7 +132,10 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
     device, compute_type = settings.whisperx_device, settings.whisperx_compute_type
     half = settings.diarization_precision == "half"
     models = Models(places, device, compute_type, token, settings.vad_model_path, parity=settings.parity, half=half)
-    models.warm(settings.warmup)
+    if settings.expects_gpu and models.device == "cpu":
+        log.error("no GPU can be used: nothing is loaded, and the fitness check will end this worker")
+    else:
+        models.warm(settings.warmup)
     # Off the platform two workers may share a folder too, and each must only ever sweep its own.
     workspaces = Workspaces(settings.jobs_dir, settings.runpod_pod_id or f"{os.uname().nodename}-{os.getpid()}")
     workspaces.sweep()
@@ -258,9 +281,13 @@ def main() -> int:
     gc.collect()
     gc.freeze()
     log.info("ready")
-    probe_storage(settings)
     models = handler.models
-    serve(handler, settings.concurrency, lambda: doctor_of(settings, models.places).fit(models))
+    serve(
+        handler,
+        settings.concurrency,
+        lambda: doctor_of(settings, models.places).fit(models),
+        lambda: probe_storage(settings),
+    )
     return 0
 
 

@@ -7,19 +7,21 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fatbinary import CUBIN, PTX, architectures
 from hub import Hub
 from pipeline import configured, models, variables
 from s3server import S3Server, s3_server  # noqa: F401 (a fixture)
 
 import init_and_run
 from scribe import machine
-from scribe.accelerator import Gpu
+from scribe.accelerator import CTRANSLATE2_CODE, CTRANSLATE2_PTX, Gpu
 from scribe.doctor import GIB, Doctor
 from scribe.models import Models
 from scribe.report import Finding, Report, table
@@ -30,11 +32,12 @@ from scribe.weights import ModelSet
 Usage = namedtuple("Usage", "total used free")
 ENTRY = Path(init_and_run.__file__)
 H100 = Gpu("NVIDIA H100", 80 * GIB, (9, 0))
+L4 = Gpu("NVIDIA L4", 22 * GIB, (8, 9))
 
 
 def examined(tmp_path: Path, storage: Storage | None = None, **values: Any) -> Report:
     """The report of a doctor whose loaders are of the given settings; `values` may also be the doctor's own arguments."""
-    tools = {name: values.pop(name) for name in ("usage", "memory", "gpus", "models") if name in values}
+    tools = {name: values.pop(name) for name in ("usage", "memory", "gpus", "speech_gpus", "models") if name in values}
     settings = configured(**{"jobs_dir": tmp_path / "jobs", "hf_home": tmp_path / "hf", **values})
     changed = values.keys() & {"whisperx_model", "diarization_model", "whisperx_compute_type"}
     own = (lambda: Models(ModelSet(settings), "cpu", settings.whisperx_compute_type)) if changed else models
@@ -142,6 +145,88 @@ def test_a_gpu_that_is_demanded_and_not_there_fails(tmp_path: Path) -> None:
     assert (finding(report, "GPU").state, report.exit_code) == ("failed", 1)
 
 
+class Unloaded:
+    """Stands in for a worker's models, none of which is loaded."""
+
+    places = None
+    compute_type = "float16"
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+
+def unfit(tmp_path: Path, device: str, torch_sees: list[Gpu], speech: int, memory: int = 8 * GIB, **values: Any) -> str:
+    """What the fitness check says of a worker on a machine with these GPUs; empty when it passes."""
+    settings = configured(**{"jobs_dir": tmp_path, "whisperx_device": "auto", "warmup": (), **values})
+    tools: dict[str, Any] = {"memory": lambda: memory, "gpus": lambda: torch_sees, "speech_gpus": lambda: speech}
+    try:
+        Doctor(settings, untouched, **tools).fit(Unloaded(device))  # type: ignore[arg-type]
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("device", "torch_sees", "speech", "told"),
+    [
+        ("cpu", [], 0, "the CPU would be used"),
+        ("cpu", [L4], 0, "recognized on the CPU"),
+        ("cuda", [], 1, "words and speakers would fail"),
+        ("cuda", [Gpu("L4", 22 * GIB, (8, 9), "a sum came out wrong")], 1, "a sum came out wrong"),
+        ("cuda", [L4], 1, ""),
+    ],
+)
+@pytest.mark.parametrize("platform", [{"runpod_endpoint_id": "e1"}, {"runpod_gpu_count": 1}])
+def test_on_a_gpu_endpoint_a_worker_that_cannot_use_the_gpu_is_unfit_and_told_what_to_do(
+    tmp_path: Path, device: str, torch_sees: list[Gpu], speech: int, told: str, platform: dict[str, Any]
+) -> None:
+    reason = unfit(tmp_path, device, torch_sees, speech, **platform)
+    assert told in reason
+    assert bool(reason) is bool(told)
+    assert "WHISPERX_DEVICE=cpu" in reason or not told or "sum" in told
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"whisperx_device": "cpu", "runpod_endpoint_id": "e1"}, {"runpod_gpu_count": 0, "runpod_endpoint_id": "e1"}, {}]
+)  # fmt: skip
+def test_where_the_cpu_was_chosen_or_paid_for_a_worker_without_a_gpu_is_fit(
+    tmp_path: Path, chosen: dict[str, Any]
+) -> None:
+    assert unfit(tmp_path, "cpu", [], 0, **chosen) == ""
+
+
+def test_a_container_with_less_memory_than_the_models_take_is_unfit(tmp_path: Path) -> None:
+    assert "memory: 3.0 GiB for this container. Give the container 4 GiB" in unfit(tmp_path, "cpu", [], 0, 3 * GIB)
+
+
+def test_the_examination_says_that_a_gpu_endpoint_has_none(tmp_path: Path) -> None:
+    report = machine_report(tmp_path, whisperx_device="auto", runpod_endpoint_id="e1")
+    assert finding(report, "GPU").state == "failed"
+    disagreeing = machine_report(tmp_path, whisperx_device="auto", gpus=lambda: [L4], speech_gpus=lambda: 0)
+    assert [f.state for f in disagreeing.findings if f.check.startswith("GPU")] == ["ok", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("capability", "compiles"),
+    [((6, 1), False), ((7, 5), False), ((8, 0), False), ((8, 6), False), ((8, 9), False), ((9, 0), True), ((10, 0), True), ((12, 0), True)],
+)  # fmt: skip
+def test_a_gpu_newer_than_ctranslate2s_code_is_said_to_compile_at_its_first_start(
+    tmp_path: Path, capability: tuple[int, int], compiles: bool
+) -> None:
+    gpu = Gpu("a GPU", 80 * GIB, capability)
+    report = machine_report(
+        tmp_path, gpus=lambda: [gpu], speech_gpus=lambda: 1, whisperx_device="auto", hf_home=tmp_path / "volume" / "hf"
+    )
+    kernels = [f for f in report.findings if f.check.startswith("kernels")]
+    assert [str(tmp_path / "volume" / "cuda-cache") in f.found for f in kernels] == [True] * compiles
+
+
+def test_the_table_of_chips_is_that_of_the_installed_ctranslate2() -> None:
+    (library,) = Path(sysconfig.get_paths()["purelib"]).glob("ctranslate2.libs/libctranslate2-*.so*")
+    found = architectures(library)
+    assert (sorted(found[CUBIN]), sorted(found[PTX])) == (sorted(CTRANSLATE2_CODE), [CTRANSLATE2_PTX])
+
+
 def test_a_look_that_breaks_off_does_not_end_the_examination(tmp_path: Path) -> None:
     def broken() -> Models:
         raise ValueError("surprise")
@@ -241,6 +326,43 @@ def test_every_cuda_library_that_is_looked_for_is_in_the_wheels_and_loads() -> N
 
 def test_a_library_that_is_missing_is_named() -> None:
     assert machine.missing_libraries(("libcublas.so.12", "libnothing.so.1")) == ["libnothing.so.1"]
+
+
+class Driver:
+    """Stands in for libcuda: one GPU in a process that may see it. `fails` is the call that returns an error."""
+
+    def __init__(self, fails: str = "") -> None:
+        self._fails = fails
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any) -> int:
+            self.calls.append(name)
+            if name == "cuDevicePrimaryCtxRetain":
+                arguments[0]._obj.value = 77
+            if name == "cuMemGetInfo_v2":
+                arguments[0]._obj.value, arguments[1]._obj.value = 5 * GIB, 24 * GIB
+            return 1 if name == self._fails else 0
+
+        return call
+
+
+def test_free_memory_is_that_of_the_gpu_that_cuda_shows_this_process() -> None:
+    driver = Driver()
+    assert machine.free_gpu_memory(open_library=lambda name: driver) == 5 * GIB  # type: ignore[arg-type, return-value]
+    assert not [name for name in driver.calls if name.startswith("nvml")]
+    assert driver.calls[-2:] == ["cuCtxPopCurrent_v2", "cuDevicePrimaryCtxRelease_v2"]
+
+
+@pytest.mark.parametrize(
+    "fails", ["cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent_v2", "cuMemGetInfo_v2"]
+)
+def test_free_memory_is_unknown_where_the_driver_fails_and_nothing_stays_held(fails: str) -> None:
+    driver = Driver(fails)
+    assert machine.free_gpu_memory(open_library=lambda name: driver) is None  # type: ignore[arg-type, return-value]
+    held = fails in ("cuCtxPushCurrent_v2", "cuMemGetInfo_v2")
+    assert ("cuDevicePrimaryCtxRelease_v2" in driver.calls) is held
+    assert ("cuCtxPopCurrent_v2" in driver.calls) is (fails == "cuMemGetInfo_v2")
 
 
 def test_without_a_driver_there_is_no_version() -> None:

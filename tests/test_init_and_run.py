@@ -24,6 +24,9 @@ from scribe.settings import InvalidSettings
 ENTRY = Path(init_and_run.__file__)
 SET_BY_PREPARING = (
     "RUNPOD_LOG_LEVEL",
+    "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS",
+    "CUDA_CACHE_PATH",
+    "CUDA_CACHE_MAXSIZE",
     "PYANNOTE_METRICS_ENABLED",
     "TOKENIZERS_PARALLELISM",
     "HF_HOME",
@@ -81,6 +84,41 @@ def test_libraries_are_told_before_they_are_imported(tmp_path: Path) -> None:
     init_and_run.prepare_environment(configured(jobs_dir=tmp_path / "jobs"))
     assert os.environ["RUNPOD_LOG_LEVEL"] == "INFO"
     assert os.environ["PYANNOTE_METRICS_ENABLED"] == "0"
+
+
+@pytest.mark.parametrize(("own", "skipped"), [(None, "true"), ("false", "false")])
+def test_of_the_sdks_own_checks_only_the_gpus_stays_unless_the_operator_wants_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None, skipped: str
+) -> None:
+    from runpod.serverless.modules import rp_fitness
+
+    if own is not None:
+        monkeypatch.setenv("RUNPOD_SKIP_AUTO_SYSTEM_CHECKS", own)
+    init_and_run.prepare_environment(configured(jobs_dir=tmp_path / "jobs"))
+    assert os.environ["RUNPOD_SKIP_AUTO_SYSTEM_CHECKS"] == skipped
+    assert "RUNPOD_SKIP_GPU_CHECK" not in os.environ
+    monkeypatch.setattr(rp_fitness, "_fitness_checks", [])
+    monkeypatch.setattr(rp_fitness, "_registration_state", {"system_checks": False})
+    rp_fitness._ensure_system_checks_registered()
+    assert bool(rp_fitness._fitness_checks) is (own == "false")
+
+
+def test_what_the_gpus_driver_compiles_is_kept_beside_the_models_and_where_the_operator_says(tmp_path: Path) -> None:
+    home = {"jobs_dir": tmp_path / "jobs", "hf_home": tmp_path / "volume" / "hf"}
+    init_and_run.prepare_environment(configured(**home))
+    assert os.environ["CUDA_CACHE_PATH"] == str(tmp_path / "volume" / "cuda-cache")
+    assert (tmp_path / "volume" / "cuda-cache").is_dir()
+    assert os.environ["CUDA_CACHE_MAXSIZE"] == str(1024**3)
+    os.environ["CUDA_CACHE_MAXSIZE"] = "7"
+    init_and_run.prepare_environment(configured(**home, cuda_cache_path=tmp_path / "own"))
+    assert (os.environ["CUDA_CACHE_PATH"], os.environ["CUDA_CACHE_MAXSIZE"]) == (str(tmp_path / "own"), "7")
+
+
+def test_a_place_that_cannot_be_written_to_is_not_named_to_the_driver(tmp_path: Path) -> None:
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume" / "cuda-cache").write_text("in the way")
+    init_and_run.keep_kernels(configured(hf_home=tmp_path / "volume" / "hf"))
+    assert "CUDA_CACHE_PATH" not in os.environ
 
 
 @pytest.mark.parametrize(("quota", "own", "threads"), [(None, None, None), (1, None, "1"), (1, "7", "7")])
@@ -159,6 +197,16 @@ def test_a_worker_is_wired_together_without_loading_what_warmup_does_not_name(tm
     handler = init_and_run.build(configured(jobs_dir=tmp_path / "jobs", warmup=()))
     assert handler._predictor.models._shelf.names() == []
     assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+def test_on_a_gpu_endpoint_without_a_gpu_no_model_is_loaded_onto_the_cpu(tmp_path: Path) -> None:
+    import ctranslate2
+
+    if ctranslate2.get_cuda_device_count():
+        pytest.skip("there is a GPU")
+    settings = configured(jobs_dir=tmp_path / "jobs", whisperx_device="auto", runpod_endpoint_id="e1")
+    assert settings.warmup == ("asr",)
+    assert init_and_run.build(settings).models._shelf.names() == []
 
 
 @pytest.mark.parametrize(

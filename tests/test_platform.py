@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -159,3 +160,46 @@ def test_the_sdks_result_post_outlives_cut_connections_and_server_errors(
     assert patience == [platform.POST_ATTEMPTS]
     assert [body for _, body in receiver.posts] == [{"output": {"a": 1}}]
     assert receiver.attempts == len(faults) + 1
+
+
+def test_what_starts_threads_begins_after_the_ping_process_was_forked_and_once(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child forked while a thread holds a lock, an import's say, keeps it locked for ever."""
+    from runpod.serverless import worker
+    from runpod.serverless.modules import rp_ping, rp_scale
+
+    order: list[str] = []
+
+    async def no_job(session: Any, num_jobs: int = 1) -> None:
+        order.append("job-take")
+        if order.count("job-take") == 3:
+            scaler[0].kill_worker()
+
+    scaler: list[Any] = []
+    begin = rp_scale.JobScaler.__init__
+
+    def remembered(self: Any, config: Any) -> None:
+        scaler.append(self)
+        begin(self, config)
+
+    monkeypatch.setenv("RUNPOD_WEBHOOK_GET_JOB", receiver.url)
+    monkeypatch.setattr(rp_scale.JobScaler, "__init__", remembered)
+    monkeypatch.setattr(rp_scale, "get_job", no_job)
+    monkeypatch.setattr(rp_ping.Heartbeat, "start_ping", lambda *_: order.append("fork"))
+    monkeypatch.setattr(worker, "run_fitness_checks", none)
+    monkeypatch.setattr("sys.argv", ["worker"])
+    # What `serve` and the SDK's loop leave behind in a process that they own.
+    monkeypatch.setattr(rp_scale.JobScaler, "handle_shutdown", rp_scale.JobScaler.handle_shutdown)
+    monkeypatch.setattr(rp_http, "FibonacciRetry", rp_http.FibonacciRetry)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        platform.serve(lambda job: {}, 1, None, lambda: order.append("probe"))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert order == ["fork", "probe", *["job-take"] * 3]
+
+
+async def none() -> None:
+    """No fitness checks."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import machine
 from .report import Finding, State
 
 GIB = 1024**3
+# What libctranslate2 4.8.5 holds code for, by compute capability: chips of the same generation run it too. For any later
+# chip the driver compiles PTX at the first use. Read from the wheel (tests/fatbinary.py), which a test does again.
+CTRANSLATE2_CODE, CTRANSLATE2_PTX = (53, 60, 61, 70, 75, 80, 86), 86
 # pyannote 4 was seen to take up to 9.5 GB on long files.
 COMFORTABLE_GPU = 10 * GIB
 
@@ -21,6 +25,23 @@ class Gpu:
     memory: int
     capability: tuple[int, int]
     fault: str = ""
+
+    @property
+    def chip(self) -> int:
+        """86 for compute capability 8.6."""
+        return 10 * self.capability[0] + self.capability[1]
+
+    @property
+    def compiles(self) -> bool:
+        """Whether the driver has to compile CTranslate2's kernels for this chip."""
+        return not any(code // 10 == self.capability[0] and code <= self.chip for code in CTRANSLATE2_CODE)
+
+
+def counted() -> int:
+    """The GPUs that CTranslate2 can use, which runs the speech model. It swallows the driver's errors and counts 0."""
+    import ctranslate2
+
+    return int(ctranslate2.get_cuda_device_count())
 
 
 def accelerators() -> list[Gpu]:
@@ -45,8 +66,8 @@ def _fault(number: int, capability: tuple[int, int]) -> str:
     import torch
 
     made_for = [int(arch[3:].rstrip("af")) for arch in torch.cuda.get_arch_list() if arch.startswith("sm_")]
-    number_of = capability[0] * 10 + capability[1]
-    if made_for and number_of < min(made_for):
+    chip = capability[0] * 10 + capability[1]
+    if made_for and chip < min(made_for):
         return f"torch is made for capability {min(made_for) / 10} and newer"
     try:
         total = (torch.arange(4, device=f"cuda:{number}") * 2).sum().item()
@@ -55,19 +76,25 @@ def _fault(number: int, capability: tuple[int, int]) -> str:
     return "" if total == 12 else "a sum came out wrong"
 
 
-def graphics(gpus: Sequence[Gpu], driver: tuple[int, int] | None, wanted: str) -> Iterator[Finding]:
-    """What is to be said of the GPUs, the driver and the CUDA libraries where the operator asked for `wanted`."""
-    if not gpus:
-        why = "no NVIDIA driver" if driver is None else f"a driver for CUDA {driver[0]}.{driver[1]} and no usable GPU"
-        remedy = "Choose a GPU and CUDA 12.8 for the endpoint, or start the container with --gpus all."
-        yield Finding("GPU", "failed" if wanted == "cuda" else "warning", f"none: {why}; the CPU would be used", remedy)
-    elif wanted == "cpu":
+def graphics(
+    gpus: Sequence[Gpu], speech: int, driver: tuple[int, int] | None, wanted: str, expected: bool, kernels: Path | None
+) -> Iterator[Finding]:
+    """What is to be said of the GPUs, the driver and the CUDA libraries where the operator asked for `wanted`.
+
+    `gpus` are torch's, `speech` is CTranslate2's count; `expected`: the platform gives this worker one.
+    """
+    if wanted == "cpu" and gpus:
         yield Finding("GPU", "warning", f"{gpus[0].name} is there and WHISPERX_DEVICE is cpu", "Unset WHISPERX_DEVICE.")
+    elif not gpus and not speech:
+        state: State = "failed" if wanted == "cuda" or expected else "warning"
+        yield missing_gpu(gpus, speech, driver, state)
     else:
-        yield from judged(gpus)
+        yield from judged(gpus, kernels)
+        if not (gpus and speech):
+            yield missing_gpu(gpus, speech, driver, "failed")
     if driver is not None:
         old = driver < (12, 0)
-        state: State = "failed" if old and gpus else "ok" if driver >= (12, 8) else "warning"
+        state = "failed" if old and gpus else "ok" if driver >= (12, 8) else "warning"
         yield Finding(
             "driver", state, f"knows CUDA {driver[0]}.{driver[1]}; the packages are made for 12.8",
             "" if state == "ok" else "Set the endpoint's allowed CUDA versions to 12.8 and newer.",
@@ -81,8 +108,24 @@ def graphics(gpus: Sequence[Gpu], driver: tuple[int, int] | None, wanted: str) -
     )  # fmt: skip
 
 
-def judged(gpus: Sequence[Gpu]) -> Iterator[Finding]:
-    """One finding for each GPU."""
+def missing_gpu(gpus: Sequence[Gpu], speech: int, driver: tuple[int, int] | None, state: State) -> Finding:
+    """No GPU, or one that only one of torch and CTranslate2 can use: the worker would run on the CPU, or fail half way."""
+    if speech:
+        text = "CTranslate2 can use a GPU and torch cannot: words and speakers would fail"
+    elif gpus:
+        text = f"torch can use {gpus[0].name} and CTranslate2 cannot: the speech would be recognized on the CPU"
+    else:
+        known = "no NVIDIA driver" if driver is None else f"a driver for CUDA {driver[0]}.{driver[1]} and no usable GPU"
+        text = f"none: {known}; the CPU would be used"
+    remedy = (
+        "Choose another GPU and CUDA 12.8 or newer for the endpoint (a container needs --gpus all); where the CPU is meant,"
+        " set WHISPERX_DEVICE=cpu."
+    )
+    return Finding("GPU", state, text, remedy)
+
+
+def judged(gpus: Sequence[Gpu], kernels: Path | None = None) -> Iterator[Finding]:
+    """What is to be said of each GPU; `kernels` is where its driver keeps what it compiles."""
     for number, gpu in enumerate(gpus):
         text = f"{gpu.name}, {gpu.memory / GIB:.0f} GiB, compute capability {gpu.capability[0]}.{gpu.capability[1]}"
         if gpu.fault:
@@ -92,3 +135,6 @@ def judged(gpus: Sequence[Gpu]) -> Iterator[Finding]:
             yield Finding(f"GPU {number}", "warning", text, remedy)
         else:
             yield Finding(f"GPU {number}", "ok", text)
+        if not gpu.fault and gpu.compiles:
+            text = f"CTranslate2 holds no code for this GPU: its driver compiles it at the first start, into {kernels or '~/.nv'}"
+            yield Finding(f"kernels of GPU {number}", "warning", text, "Keep HF_HOME, or CUDA_CACHE_PATH, on a volume.")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from . import hub, machine
-from .accelerator import Gpu, accelerators, graphics, judged
+from .accelerator import Gpu, accelerators, counted, graphics, judged, missing_gpu
 from .audio import SAMPLE_RATE, Audio
 from .engines import SpeechOptions
 from .errors import StorageDenied, WorkerError
@@ -32,7 +32,7 @@ GIB = 1024**3
 PCM_BYTES_PER_SECOND = 2 * SAMPLE_RATE
 # A job of an hour needs 115 MB of scratch beside its download.
 LEAST_SCRATCH = 256 * 1024**2
-# The SDK's own check refuses to start below this, and large-v3 with the other models takes about as much.
+# What the SDK's own check asks of the host; large-v3 with the other models takes about as much of the container's.
 LEAST_MEMORY = 4 * GIB
 
 
@@ -53,7 +53,7 @@ class Loaders(Protocol):
 class Doctor:
     """`models` builds the loaders and may raise InvalidSettings; `storage` has a `probe`, None without a bucket.
 
-    `usage`, `memory` and `gpus` ask the machine; a test hands in its own.
+    `usage`, `memory`, `gpus` (those of torch) and `speech_gpus` (CTranslate2's count) ask the machine; a test hands in its own.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Doctor:
         usage: Callable[[Path], Any] = shutil.disk_usage,
         memory: Callable[[], int] = machine.memory_limit,
         gpus: Callable[[], list[Gpu]] = accelerators,
+        speech_gpus: Callable[[], int] = counted,
     ) -> None:
         self._settings = settings
         self._models = models
@@ -71,6 +72,7 @@ class Doctor:
         self._usage = usage
         self._memory = memory
         self._gpus = gpus
+        self._speech_gpus = speech_gpus
 
     def examine(self) -> Report:
         """Look at everything. Takes as long as loading every model that is on this machine."""
@@ -85,30 +87,40 @@ class Doctor:
         return Report(tuple(found))
 
     def fit(self, models: Loaders) -> None:
-        """Raise RuntimeError, with all reasons, when this worker could do no job: no scratch, no GPU, no decoding."""
-        found = [*self._scratch("JOBS_DIR", self._settings.jobs_dir, needed=True)]
-        if models.device == "cuda":
-            found.extend(judged(self._gpus()))
-        if "asr" in self._settings.warmup:
+        """Raise RuntimeError, with all reasons, when this worker could do no job: no memory, scratch, GPU or decoding."""
+        found = [*self._memory_limit(needed=True), *self._scratch("JOBS_DIR", self._settings.jobs_dir, needed=True)]
+        found.extend(self._accelerated(models.device))
+        if "asr" in self._settings.warmup and all(f.state != "failed" for f in found):
             found.append(self._decodes(models))
         amiss = [f for f in found if f.state == "failed"]
         if amiss:
             raise RuntimeError(told(amiss))
 
+    def _accelerated(self, device: str) -> Iterator[Finding]:
+        """What is to be said of the GPU where the speech model is on one, or should be."""
+        if device == "cpu" and not self._settings.expects_gpu:
+            return
+        gpus, speech = self._gpus(), self._speech_gpus()
+        yield from judged(gpus, self._settings.kernel_cache)
+        if not (gpus and speech):
+            yield missing_gpu(gpus, speech, machine.driver_version(), "failed")
+
     def _machine(self) -> Iterator[Finding]:
+        return self._memory_limit(needed=False)
+
+    def _memory_limit(self, needed: bool) -> Iterator[Finding]:
         memory = self._memory()
-        enough = memory >= LEAST_MEMORY
-        yield Finding(
-            "memory",
-            "ok" if enough else "warning",
-            f"{memory / GIB:.1f} GiB for this container",
-            ""
-            if enough
-            else "Give the container 4 GiB or more: the models are killed without a word when it runs out.",
-        )
+        text = f"{memory / GIB:.1f} GiB for this container"
+        if memory >= LEAST_MEMORY:
+            yield Finding("memory", "ok", text)
+            return
+        remedy = "Give the container 4 GiB or more: the models are killed without a word when it runs out."
+        yield Finding("memory", "failed" if needed else "warning", text, remedy)
 
     def _graphics(self) -> Iterator[Finding]:
-        yield from graphics(self._gpus(), machine.driver_version(), self._settings.whisperx_device)
+        settings = self._settings
+        asked = settings.whisperx_device, settings.expects_gpu, settings.kernel_cache
+        yield from graphics(self._gpus(), self._speech_gpus(), machine.driver_version(), *asked)
 
     def _folders(self) -> Iterator[Finding]:
         mounted = os.path.ismount(VOLUME)

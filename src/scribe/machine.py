@@ -78,21 +78,28 @@ def driver_version(open_library: Callable[[str], ctypes.CDLL] = opened) -> tuple
     return version.value // 1000, version.value % 1000 // 10
 
 
-class _NvmlMemory(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
-
-
 def free_gpu_memory(number: int = 0, open_library: Callable[[str], ctypes.CDLL] = opened) -> int | None:
     """Bytes free on a GPU, as the driver counts them for everybody who uses it; None where it cannot be asked.
 
-    By NVML, which comes with the driver: torch would have to be loaded for the same answer.
+    Asked in the context that CTranslate2 and torch share. NVML would count GPUs that CUDA_VISIBLE_DEVICES hides, and knows
+    no memory of a MIG slice.
     """
-    device, memory = ctypes.c_void_p(), _NvmlMemory()
+    device, context = ctypes.c_int(), ctypes.c_void_p()
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
     try:
-        nvml = open_library("libnvidia-ml.so.1")
-        if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(device)):
+        cuda = open_library("libcuda.so.1")
+        if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), number):
             return None
-        return None if nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(memory)) else memory.free
+        if cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), device):
+            return None
+        try:
+            if cuda.cuCtxPushCurrent_v2(context):
+                return None
+            failed = cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+            cuda.cuCtxPopCurrent_v2(ctypes.byref(context))
+            return None if failed else free.value
+        finally:
+            cuda.cuDevicePrimaryCtxRelease_v2(device)
     except (OSError, AttributeError):
         return None
 

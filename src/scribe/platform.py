@@ -162,11 +162,17 @@ def sdk() -> Any:
     return runpod
 
 
-def serve(handler: Callable[..., Any], concurrency: int, fit: Callable[[], None] | None = None) -> None:
+def serve(
+    handler: Callable[..., Any],
+    concurrency: int,
+    fit: Callable[[], None] | None = None,
+    begun: Callable[[], None] = lambda: None,
+) -> None:
     """Run the SDK's loop until the platform stops the worker.
 
     `fit` raises when this worker could do no job: on the platform the SDK calls it before the first ping, reports
-    what it says and ends the process with 1, so that another machine is tried.
+    what it says and ends the process with 1, so that another machine is tried. `begun` is called once, when the loop asks
+    for its first job: by then the SDK has forked its ping process, which would inherit the locks of any thread at work.
     """
     import asyncio
 
@@ -176,7 +182,15 @@ def serve(handler: Callable[..., Any], concurrency: int, fit: Callable[[], None]
     hasty_exit()
     if fit is not None:
         runpod.serverless.register_fitness_check(fit)
+    first = iter((begun,))
+
+    def at_once(current: int) -> int:
+        """The SDK's question how many jobs to take, asked before it takes one."""
+        for begin in first:
+            begin()
+        return concurrency
+
     try:
-        runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda current: concurrency})
+        runpod.serverless.start({"handler": handler, "concurrency_modifier": at_once})
     except asyncio.CancelledError:
         sys.exit(EXIT_HASTY)

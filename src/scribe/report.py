@@ -36,8 +36,8 @@ class Report:
 
 
 def told(amiss: Sequence[Finding]) -> str:
-    """Findings as one line of a log."""
-    return "; ".join(f"{f.check}: {f.found}" for f in amiss)
+    """Findings as one line of a log, each with what to do."""
+    return "; ".join(f"{f.check}: {f.found}. {f.remedy}".strip() for f in amiss)
 
 
 def table(report: Report, width: int | None = None, clean: Callable[[str], str] = lambda text: text) -> str:

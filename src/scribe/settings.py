@@ -51,7 +51,7 @@ class Settings(BaseSettings):
         description="Used when no name is set and it holds `model.bin`.",
     )
     whisperx_device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="`auto` takes the GPU when there is one."
+        "auto", description="`auto` takes the GPU when there is one; on a GPU endpoint it insists on it."
     )
     whisperx_compute_type: str | None = Field(
         None,
@@ -106,6 +106,10 @@ class Settings(BaseSettings):
     huggingface_hub_cache: Path | None = Field(None, description="Hub cache of models.")
     transformers_cache: Path | None = Field(None, description="Cache of transformers.")
     torch_home: Path | None = Field(None, description="Cache of torch and torchaudio.")
+    cuda_cache_path: Path | None = Field(
+        None,
+        description="Where the GPU's driver keeps what it compiles; without it `cuda-cache` beside HF_HOME, or on the volume.",
+    )
     jobs_dir: Path = Field(
         Path(tempfile.gettempdir()) / "whisperx-jobs",
         description="Scratch of the jobs, one folder each, always removed; may be a volume that workers share.",
@@ -172,7 +176,10 @@ class Settings(BaseSettings):
 
     # Set by RunPod
     runpod_pod_id: str | None = Field(None, description="This worker's id.")
-    runpod_endpoint_id: str | None = Field(None, description="Logs are JSON when it is set.")
+    runpod_endpoint_id: str | None = Field(
+        None, description="Logs are JSON when it is set; `auto` then insists on a GPU."
+    )
+    runpod_gpu_count: int | None = Field(None, description="GPUs of this worker; at 0 `auto` takes the CPU.")
 
     @field_validator("allowed_models", "warmup", "fetch_allow_hosts", "storage_source_prefixes", mode="before")
     @classmethod
@@ -214,6 +221,19 @@ class Settings(BaseSettings):
             self.hf_home / "hub" if self.hf_home else Path.home() / ".cache/huggingface/hub"
         )
         return (VOLUME / "huggingface-cache" / "hub", own)
+
+    @property
+    def expects_gpu(self) -> bool:
+        """Whether RunPod is paid for a GPU here and nobody chose the CPU."""
+        given = self.runpod_endpoint_id is not None if self.runpod_gpu_count is None else self.runpod_gpu_count > 0
+        return given and self.whisperx_device == "auto"
+
+    @property
+    def kernel_cache(self) -> Path | None:
+        """The folder of the driver's compiled kernels: the operator's, else one that lasts as long as the models do."""
+        models = self.hf_home or self.huggingface_hub_cache
+        beside = models.parent if models else VOLUME if VOLUME.is_dir() else None
+        return self.cuda_cache_path or (beside / "cuda-cache" if beside else None)
 
     @property
     def storage_configured(self) -> bool:

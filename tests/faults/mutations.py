@@ -254,6 +254,34 @@ MUTATIONS = (
         "",
         ("tests/test_platform.py", "-k", "after_the_job_s_end_is_not_sent"),
     ),
+    Mutation(
+        "a GPU endpoint never runs on the CPU unseen",
+        "src/scribe/doctor.py",
+        "        found.extend(self._accelerated(models.device))\n",
+        "",
+        ("tests/test_doctor.py", "-k", "unfit"),
+    ),
+    Mutation(
+        "the SDK's own checks of host, disk and 8.8.8.8 are off",
+        "src/init_and_run.py",
+        'os.environ.setdefault("RUNPOD_SKIP_AUTO_SYSTEM_CHECKS", "true")',
+        "pass",
+        ("tests/test_init_and_run.py", "-k", "sdks_own_checks"),
+    ),
+    Mutation(
+        "compiled kernels outlive the container",
+        "src/init_and_run.py",
+        "    keep_kernels(settings)\n",
+        "",
+        ("tests/test_init_and_run.py", "-k", "driver_compiles"),
+    ),
+    Mutation(
+        "no thread of ours at the SDK's fork",
+        "src/scribe/platform.py",
+        "    first = iter((begun,))\n",
+        "    begun()\n    first = iter(())\n",
+        ("tests/test_platform.py", "-k", "ping_process"),
+    ),
 )
 
 
