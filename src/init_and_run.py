@@ -110,7 +110,6 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
 
     places = ModelSet(settings)
     prepare_offline(places.is_local)
-    os.environ.setdefault("NLTK_DATA", str(places.nltk_data))
 
     from predict import Predictor
     from rp_handler import Handler
@@ -237,7 +236,6 @@ def check(arguments: list[str]) -> int:
         logging.disable()  # the report says what is amiss; the libraries' own words only help whoever asks for them
     places = ModelSet(settings)
     prepare_offline(places.is_local)
-    os.environ.setdefault("NLTK_DATA", str(places.nltk_data))
     with contextlib.redirect_stdout(sys.stderr):
         report = doctor_of(settings, places).examine()
     if as_json:

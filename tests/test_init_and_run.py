@@ -37,7 +37,6 @@ SET_BY_PREPARING = (
     "JOBS_DIR",
     "HF_HUB_OFFLINE",
     "TRANSFORMERS_OFFLINE",
-    "NLTK_DATA",
 )
 
 

@@ -43,7 +43,6 @@ OTHER_VARIABLES = {
     "RUNPOD_LOG_LEVEL",
     "RUNPOD_INIT_TIMEOUT",
     "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS",
-    "NLTK_DATA",
     "YOUR_REGISTRY",
 }
 SCHEMA = json.loads(job_schema())

@@ -140,7 +140,6 @@ def test_the_demo_set_is_whole_and_on_this_machine(tmp_path: Path) -> None:
         assert place.path.is_relative_to(ROOT / "models" / "demo")
         assert place.identity == f"{place.name}@{revision(place.path)}"
     assert (places.vad_method, places.chunk_size) == ("silero", 15)
-    assert places.nltk_data.is_dir()
 
 
 def test_the_real_set_needs_the_hub() -> None:
@@ -244,7 +243,6 @@ def test_every_model_set_is_complete() -> None:
             "vad_pause",
             "chunk_size",
             "log_prob_threshold",
-            "nltk_data",
             "code",
         }
         assert set(shape["speaker"]) == {"source", "threshold", "margin", "min_seconds", "calibrated"}

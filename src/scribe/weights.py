@@ -91,7 +91,6 @@ class ModelSet:
         self.vad_pause: float = self._set["vad_pause"]
         self.chunk_size: int = self._set["chunk_size"]
         self.log_prob_threshold: float = self._set["log_prob_threshold"]
-        self.nltk_data = (self._folder / self._set["nltk_data"]).resolve()
         self._punkt_asked = False
         self._punkt_lock = threading.Lock()
 
@@ -146,22 +145,18 @@ class ModelSet:
     def punkt(self, language: str) -> Path | None:
         """A folder for nltk.data.path with the sentence tables of `language` (NLTK's name: `german`), or None.
 
-        The set's own, else the one in the model cache, which is downloaded when it is first needed; never for a set that
-        needs no network. What failed is logged, and not tried again in this process.
+        They lie in the model cache and are downloaded when they are first needed; never for a set that needs no network.
+        What failed is logged, and not tried again in this process.
         """
-        cached = self.cache / "nltk_data"
+        folder = self.cache / "nltk_data"
         with self._punkt_lock:
-            for folder in (self.nltk_data, cached):
-                if punkt.holds(folder, language):
-                    return folder
-            if self._punkt_asked or self.is_local:
-                return None
-            self._punkt_asked = True
-            try:
-                punkt.bring(cached)
-            except (WorkerError, OSError) as error:
-                log.warning("NLTK's sentence tables cannot be had (%s): sentences are split by rules", error)
-        return cached if punkt.holds(cached, language) else None
+            if not (punkt.holds(folder, language) or self._punkt_asked or self.is_local):
+                self._punkt_asked = True
+                try:
+                    punkt.bring(folder)
+                except (WorkerError, OSError) as error:
+                    log.warning("NLTK's sentence tables cannot be had (%s): sentences are split by rules", error)
+        return folder if punkt.holds(folder, language) else None
 
     @property
     def cache(self) -> Path:
