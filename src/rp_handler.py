@@ -207,7 +207,8 @@ class Handler:
         transcript = prediction.transcript
         words = task.align_output or task.source is not None
         shape = json_format.to_dict(transcript, words)
-        warnings = tuple(notice.message for notice in prediction.notices)
+        # The page marks doubtful text where it stands.
+        warnings = tuple(notice.message for notice in prediction.notices if notice.code != "suspect_text")
         wanted = {key: getattr(task, key) for key in JOB_KEYS}
         options = TextOptions(audio_name=task.audio_file or "", warnings=warnings, **wanted)
         files = render_all(transcript, delivery.formats, options)

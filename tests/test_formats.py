@@ -28,6 +28,7 @@ from scribe.formats.doubts import in_words
 from scribe.formats.names import reader_names
 from scribe.formats.srt import JOINER
 from scribe.formats.text import clusters, columns, join, one_line, well_formed
+from scribe.formats.times import percentages, short_clock
 from scribe.gates import Decoded, Limits, doubts
 from scribe.transcript import Segment, Speaker, Transcript, Word
 
@@ -660,6 +661,35 @@ def test_the_page_shows_where_two_speak_at_once(aligned):
     assert marked == ["two speak at once"]
 
 
+def test_the_page_says_in_plain_words_what_is_doubtful_and_what_the_job_warned_of():
+    sure, unsure = spoken("We went home.", "Thanks for watching.", seconds=3.0).segments
+    hardly = replace(sure, words=(*sure.words[:2], replace(sure.words[2], score=0.1)))
+    transcript = Transcript("en", 6.0, (hardly, replace(unsure, suspect=("unlikely", "<new>"))))
+    tags = Tags(page.render(transcript, TextOptions(warnings=("2 s have <no> text",))))
+    doubted = [attrs["data-why"] for _, attrs in tags.tags if "data-why" in attrs]
+    assert doubted == ["the recognizer itself was not sure; <new>"]
+    assert [attrs["title"] for _, attrs in tags.tags if attrs.get("class") == "low"] == [
+        "hardly heard: it may be another word"
+    ]
+    assert "2 s have <no> text" in tags.text
+    assert not [1 for _, attrs in Tags(page.render(spoken("Hello."), TextOptions())).tags if "data-why" in attrs]
+
+
+def test_shares_of_the_talk_sum_to_a_hundred_and_hours_are_shown_where_there_are_any():
+    thirds = [Segment(n, n + 1, "so", (), f"SPEAKER_0{n}") for n in range(3)]
+    text = page.render(Transcript("en", 3.0, tuple(thirds)), TextOptions())
+    assert re.findall(r"(\d+) %", text) == ["34", "33", "33"]
+    assert percentages([0, 0]) == [0, 0]
+    assert [short_clock(s) for s in (8.9, 83, 3600, 36061)] == ["0:08", "1:23", "1:00:00", "10:01:01"]
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=50).filter(any))
+def test_percentages_are_at_most_one_off_and_sum_to_a_hundred(parts):
+    shares = percentages(parts)
+    assert sum(shares) == 100
+    assert all(abs(share - 100 * part / sum(parts)) < 1 for share, part in zip(shares, parts, strict=True))
+
+
 @given(st.text(st.characters(), max_size=80))
 def test_one_line_is_one_line_and_clusters_lose_nothing(text):
     line = one_line(text)
@@ -691,7 +721,10 @@ class Tags(html.parser.HTMLParser):
 
 
 KNOWN = {
-    name for name, _ in Tags(page.render(Transcript("en", 1.0, (Segment(0, 1, "a", (), "S"),)), TextOptions())).tags
+    name
+    for name, _ in Tags(
+        page.render(Transcript("en", 1.0, (Segment(0, 1, "a", (), "S"),)), TextOptions(warnings=("a",)))
+    ).tags
 }
 
 
@@ -701,8 +734,9 @@ def test_nothing_said_or_named_becomes_a_tag_of_the_page(transcript, options):
     found = Tags(page.render(transcript, options))
     assert {name for name, _ in found.tags} <= KNOWN
     assert [name for name, _ in found.tags].count("script") == 1
-    allowed = {"class", "data-t", "dir", "max", "title", "value"}
-    inside = found.tags[[name for name, _ in found.tags].index("main") + 1 : -1]
+    allowed = {"class", "data-t", "data-why", "dir", "max", "title", "value"}
+    names = [name for name, _ in found.tags]
+    inside = found.tags[names.index("main") + 1 : names.index("dialog")]
     assert all(set(attrs) <= allowed for _, attrs in inside)
     assert all(squeezed(one_line(s.text)) in squeezed("".join(found.text)) for s in transcript.segments)
 
@@ -713,7 +747,7 @@ def test_the_page_loads_nothing_from_elsewhere_and_allows_only_its_own_script():
     assert "default-src 'none'" in text
     assert "unsafe" not in text
     assert 'data-audio="talk.mp3"' in text
-    assert len(page.render(Transcript("en", 1.0), TextOptions()).encode()) < 15_000
+    assert len(page.render(Transcript("en", 1.0), TextOptions()).encode()) < 17_000
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 MARK = "[?]"
-# The aligner's score is the mean probability of a word's letters. Below this it heard something else, or hardly anything.
+# The aligner's score is the mean probability of a word's letters. Clear words have been seen at 0.3 (m-bain/whisperX#398).
 LOW_SCORE = 0.2
 WORDS = {
     "repetitive": "it goes round in a loop",

@@ -16,12 +16,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ..transcript import Segment, Transcript
+from .doubts import LOW_SCORE, in_words
 from .names import reader_names
 from .options import TextOptions
 from .paragraphs import Paragraph, paragraphs
-from .pieces import words_of
+from .pieces import Shown, words_of
 from .text import one_line, unspaced
-from .times import clock, milliseconds
+from .times import milliseconds, percentages, short_clock
 
 COLOURS = 8
 
@@ -35,8 +36,9 @@ def render(transcript: Transcript, options: TextOptions) -> str:
     shown = {
         "policy": _policy(),
         "title": html.escape(audio or "Transcript"),
-        "facts": html.escape(f"{clock(transcript.duration)} · {language}"),
+        "facts": html.escape(f"{short_clock(transcript.duration)} · {language}"),
         "voices": _voices(transcript, names, colours),
+        "warnings": _warnings(options),
         "audio": html.escape(audio),
         "language": html.escape(language),
         "paragraphs": "\n".join(_section(p, names, colours) for p in paragraphs(transcript))
@@ -57,7 +59,12 @@ def file_name(address: str) -> str:
 
 @cache
 def _template() -> str:
-    return Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    """page.html with its style and script within."""
+
+    def file(extension: str) -> str:
+        return Path(__file__).with_name(f"page.{extension}").read_text(encoding="utf-8")
+
+    return file("html").replace("[[style]]", file("css")).replace("[[script]]", file("js"))
 
 
 @cache
@@ -72,17 +79,22 @@ def _policy() -> str:
     )
 
 
+def _warnings(options: TextOptions) -> str:
+    items = "".join(f"<li>{html.escape(one_line(warning))}</li>" for warning in options.warnings)
+    return f'<ul class="warnings" aria-label="Warnings">{items}</ul>' if items else ""
+
+
 def _voices(transcript: Transcript, names: Mapping[str, str], colours: dict[str, int]) -> str:
     seconds = {s.label: s.seconds for s in transcript.speakers}
-    for label in colours:
+    for label in names:
         if not seconds.get(label):
             seconds[label] = sum(max(0.0, s.end - s.start) for s in transcript.segments if s.label == label)
-    total = sum(milliseconds(s) for s in seconds.values())
+    parts = [milliseconds(seconds[label]) for label in names]
     return "".join(
-        f'<li><b class="v{colour}"><bdi>{html.escape(names[label])}</bdi></b> {clock(seconds[label])} '
-        f'<progress class="v{colour}" max="{max(total, 1)}" value="{milliseconds(seconds[label])}"></progress> '
-        f"{100 * milliseconds(seconds[label]) // max(total, 1)} %</li>"
-        for label, colour in colours.items()
+        f'<li><b class="v{colours[label]}"><bdi>{html.escape(name)}</bdi></b> {short_clock(seconds[label])} '
+        f'<progress class="v{colours[label]}" max="{max(sum(parts), 1)}" value="{part}" aria-hidden="true"></progress> '
+        f"{percent} %</li>"
+        for (label, name), part, percent in zip(names.items(), parts, percentages(parts), strict=True)
     )
 
 
@@ -92,29 +104,46 @@ def _section(paragraph: Paragraph, names: Mapping[str, str], colours: dict[str, 
     at = _seconds(paragraph.start)
     return (
         f"<section><header{colour}><bdi>{name}</bdi>"
-        f'<button class="at" data-t="{at}">{clock(paragraph.start)}</button></header>'
+        f'<button class="at" data-t="{at}">{short_clock(paragraph.start)}</button></header>'
         f'<p dir="auto">{_words(paragraph)}</p></section>'
     )
 
 
 def _words(paragraph: Paragraph) -> str:
-    spans: list[str] = []
+    shown = ""
     last = ""
     for segment in paragraph.segments:
-        for n, (text, start, space, overlap) in enumerate(_timed(segment)):
-            apart = " " if last and (space if n else not (unspaced(last) and unspaced(text[0]))) else ""
-            both = ' class="both" title="two speak at once"' if overlap else ""
-            spans.append(f'{apart}<span data-t="{_seconds(start)}"{both}>{html.escape(text)}</span>')
-            last = text[-1]
-    return "".join(spans)
+        words = list(_timed(segment))
+        if not words:
+            continue
+        apart = " " if last and not (unspaced(last) and unspaced(words[0].text[0])) else ""
+        shown += apart + _doubted(
+            segment, "".join((" " if n and w.space else "") + _word(w) for n, w in enumerate(words))
+        )
+        last = words[-1].text[-1]
+    return shown
 
 
-def _timed(segment: Segment) -> Iterable[tuple[str, float, bool, bool]]:
+def _doubted(segment: Segment, words: str) -> str:
+    if not segment.suspect:
+        return words
+    return f'<span class="doubt" data-why="{html.escape(in_words(map(one_line, segment.suspect)))}">{words}</span>'
+
+
+def _word(word: Shown) -> str:
+    marks = {"both": "two speak at once"} if word.overlap else {}
+    if word.score is not None and word.score < LOW_SCORE:
+        marks["low"] = "hardly heard: it may be another word"
+    why = f' class="{" ".join(marks)}" title="{"; ".join(marks.values())}"' if marks else ""
+    return f'<span data-t="{_seconds(word.start)}"{why}>{html.escape(word.text)}</span>'
+
+
+def _timed(segment: Segment) -> Iterable[Shown]:
     """What can be clicked. Times of words that nobody aligned would be guesses: then it is the segment."""
     if segment.words:
-        return ((text, start, space, overlap) for text, start, _, space, _, overlap in words_of(segment))
+        return words_of(segment)
     text = one_line(segment.text)
-    return [(text, segment.start, True, segment.overlap)] if text else []
+    return [Shown(text, segment.start, segment.end, True, segment.label, segment.overlap)] if text else []
 
 
 def _seconds(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ..transcript import Segment
 from .options import TextOptions
@@ -30,18 +31,31 @@ class Piece:
     doubtful: bool = False
 
 
+class Shown(NamedTuple):
+    """A word as it is shown: `space` stands before it or not, `overlap`: two speak, `score` is the aligner's."""
+
+    text: str
+    start: float
+    end: float
+    space: bool
+    label: str | None
+    overlap: bool
+    score: float | None = None
+
+
 def pieces_of(segment: Segment, width: int) -> Iterator[Piece]:
     """The segment's words in order, else its text with the time shared by characters; none wider than `width`.
 
     Times never run backwards, whatever the aligner said.
     """
     clock = milliseconds(segment.start)
-    for text, start, end, space, label, _ in words_of(segment):
-        start = max(clock, milliseconds(start))
-        end = max(start, milliseconds(end))
+    for word in words_of(segment):
+        start = max(clock, milliseconds(word.start))
+        end = max(start, milliseconds(word.end))
         clock = end
         doubtful = bool(segment.suspect)
-        yield from _cut(Piece(text, start, end, columns(text), space, label=label, doubtful=doubtful), width)
+        whole = Piece(word.text, start, end, columns(word.text), word.space, label=word.label, doubtful=doubtful)
+        yield from _cut(whole, width)
 
 
 def label_pieces(name: str, options: TextOptions) -> list[Piece]:
@@ -128,8 +142,8 @@ def _filled(pieces: Sequence[Piece], width: int) -> Lines:
     return tuple(tuple(line) for line in lines)
 
 
-def words_of(segment: Segment) -> Iterator[tuple[str, float, float, bool, str | None, bool]]:
-    """(text, start, end in seconds, space before, label, whether two speak) of each word that shows anything.
+def words_of(segment: Segment) -> Iterator[Shown]:
+    """Each word that shows anything, its times in seconds.
 
     Without the aligner's words the segment's text is cut and its time shared by characters.
     """
@@ -141,7 +155,8 @@ def words_of(segment: Segment) -> Iterator[tuple[str, float, float, bool, str | 
         for token, space in tokens:
             start = segment.start + seconds * passed / total
             passed += len(token)
-            yield token, start, segment.start + seconds * passed / total, space, segment.label, segment.overlap
+            end = segment.start + seconds * passed / total
+            yield Shown(token, start, end, space, segment.label, segment.overlap)
         return
     at = 0
     for word in segment.words:
@@ -155,7 +170,8 @@ def words_of(segment: Segment) -> Iterator[tuple[str, float, float, bool, str | 
             at = found + len(shown)
         else:
             space = not (unspaced(shown[0]) and at > 0 and unspaced(text[at - 1]))
-        yield shown, word.start, word.end, space, word.label if word.label is not None else segment.label, word.overlap
+        label = word.label if word.label is not None else segment.label
+        yield Shown(shown, word.start, word.end, space, label, word.overlap, word.score)
 
 
 def _tokens(text: str) -> list[tuple[str, bool]]:
