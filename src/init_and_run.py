@@ -22,9 +22,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from scribe import machine
 from scribe import settings as settings_module
 from scribe.settings import InvalidSettings, Settings
+from scribe.threads import prepare_threads
 
 log = logging.getLogger("worker")
 
@@ -44,10 +44,7 @@ def prepare_environment(settings: Settings) -> None:
     # Of the SDK's own checks the one of the GPU stays. The others end a worker for a busy host, a disk that the image fills
     # or a firewall before 8.8.8.8; the doctor asks what this worker needs.
     os.environ.setdefault("RUNPOD_SKIP_AUTO_SYSTEM_CHECKS", "true")
-    if (
-        machine.cpu_quota() is not None
-    ):  # the libraries count the host's cores, and the quota then stops all their threads
-        os.environ.setdefault("OMP_NUM_THREADS", str(machine.usable_cores()))
+    prepare_threads(os.environ)
     # torchcodec looks for FFmpeg's libraries, which decoding here does not use, and fills the log when it finds none.
     warnings.filterwarnings("ignore", module=r"(pyannote|speechbrain|torchaudio|torchcodec|lightning)(\..*)?")
     folders = {

@@ -15,7 +15,7 @@ FLOORS = {
     0: "transcript assignment job errors settings redact result sample foreign destination languages notice problems report gpu_fault "
     "gates coverage inline sentence_rules",
     1: "net fetch audio storage formats workspace weights progress log "
-    "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading shelf hub machine viterbi spelling "
+    "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading shelf hub machine threads viterbi spelling "
     "foresight timing hysteresis recent "
     "turnstile linking published punkt",
     2: "speaker_processing engines aligner stock_alignment diarizer embeddings vad doctor accelerator "
@@ -35,6 +35,7 @@ NEIGHBOURS = {
     "job_storage": {"net", "storage"},
     "s3source": {"net", "storage"},
     "storage": {"storage_fault"},
+    "threads": {"machine"},
     "weights": {"hub", "punkt"},
     "punkt": {"published"},
     "aligner": {"stock_alignment", "sentences"},

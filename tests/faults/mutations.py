@@ -282,6 +282,13 @@ MUTATIONS = (
         "    begun()\n    first = iter(())\n",
         ("tests/test_platform.py", "-k", "ping_process"),
     ),
+    Mutation(
+        "neighbours: a thread that waits for its team sleeps before its time slice ends",
+        "src/scribe/threads.py",
+        'environment.setdefault("GOMP_SPINCOUNT", SPIN_TURNS)',
+        "pass",
+        ("tests/test_threads.py",),
+    ),
 )
 
 

@@ -1,0 +1,27 @@
+"""How the numeric libraries share the cores: the variables that they read when they are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+
+from . import machine
+
+# Turns of libgomp's wait loop before a thread that waits for its team sleeps. Left alone they are 300 000, 3 ms and more, which
+# is longer than the scheduler's time slice: where the other thread's core is lent to another process, every parallel
+# region costs a slice, and diarizing one minute enters 26 000 of them. So many turns take about as long as a sleeping
+# thread needs to wake, and no choice made without knowing the future is better (Karlin et al., Algorithmica 1988).
+SPIN_TURNS = "2000"
+
+
+def prepare_threads(environment: MutableMapping[str, str]) -> None:
+    """Set what OpenMP and OpenBLAS read when they are loaded; what the operator has set stays.
+
+    Under a quota no more threads than it pays for: the libraries count the host's cores, and the quota then stops all
+    their threads. OpenBLAS gets one: NumPy and SciPy multiply small matrices here, and between two of them its threads
+    ask for the core again and again instead of sleeping.
+    """
+    if machine.cpu_quota() is not None:
+        environment.setdefault("OMP_NUM_THREADS", str(machine.usable_cores()))
+    if "OMP_WAIT_POLICY" not in environment:
+        environment.setdefault("GOMP_SPINCOUNT", SPIN_TURNS)
+    environment.setdefault("OPENBLAS_NUM_THREADS", "1")
