@@ -17,6 +17,7 @@ from .fetch import decode_base64, fetch
 from .formats.json import from_dict
 from .job import JobInput, Notice
 from .net import GuardedClient
+from .notice import CODES
 from .progress import Progress
 from .s3source import S3Sources
 from .sample import SpeakerSample
@@ -27,10 +28,6 @@ from .workspace import Workspaces
 MAX_SAMPLE_SECONDS = 300.0
 MAX_SAMPLE_BYTES = 50_000_000
 MAX_TRANSCRIPT_BYTES = 100_000_000
-MESSAGES = {
-    "length_unverified": "the server did not say how long the file is, so it cannot be proven complete",
-    "audio_damaged": "parts of the file could not be decoded and are missing",
-}
 
 
 @dataclass(slots=True)
@@ -113,7 +110,7 @@ class Intake:
             tick=tick,
         )
         gathered.channels = decoded.channels
-        gathered.notices += [Notice(code, "decode", MESSAGES[code]) for code in decoded.warnings]
+        gathered.notices += [Notice(code, "decode", CODES[code]) for code in decoded.warnings]
         if task.channels == "split" and len(decoded.channels) == 1:
             gathered.notices.append(
                 Notice("one_channel", "decode", "channels: split was asked for and the recording has one channel")
@@ -145,7 +142,7 @@ class Intake:
             check=check,
             tick=tick,
         )
-        gathered.notices += [Notice(code, "fetch", MESSAGES[code]) for code in fetched.warnings]
+        gathered.notices += [Notice(code, "fetch", CODES[code]) for code in fetched.warnings]
         return fetched.path
 
     def _samples(

@@ -23,9 +23,11 @@ class Notice:
 
 # Beside these, a stage that was skipped is told by its error's code, or as <stage>_failed.
 CODES = {
+    "audio_damaged": "parts of the file could not be decoded and are missing",
     "batch_reduced": "batches were too large for the GPU's memory; smaller ones did the work",
     "deadline_reached": "`deadline_s` passed: what was finished until then is the answer, `partial: true`",
     "diarization_implied": "an option needs the speakers separated, and that was switched on",
+    "length_unverified": "the server did not say how long the file is, so it cannot be proven complete",
     "no_speakers": "nobody's voice could be told apart: segments have no speaker",
     "no_speech": "voice activity detection heard nobody: there is no text",
     "one_channel": "`channels: split` of a recording that has one",
