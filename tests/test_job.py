@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from scribe.errors import InvalidInput
 from scribe.foreign import ALIASES, WITHOUT_EFFECT
-from scribe.job import BEAM_OF_QUALITY, LANGUAGES, JobInput, fingerprint
+from scribe.job import BEAM_OF_QUALITY, JobInput, fingerprint
+from scribe.languages import LANGUAGES
 from scribe.result import strict
 
 URL = "https://example.com/a.mp3"
@@ -127,7 +128,7 @@ def test_all_problems_come_at_once() -> None:
             "speaker_verification": True,
             "formats": ["pdf"],
             "colour": "red",
-            "strict": "yes",
+            "strict": "maybe",
         }
     )
     assert set(found) == {
@@ -159,29 +160,9 @@ def test_problems_name_the_place_inside_a_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "near"),
-    [
-        ("audiofile", "audio_file"),
-        ("langauge", "language"),
-        ("diarize", "diarization"),
-        ("speaker_sample", "speaker_samples"),
-        ("batchsize", "batch_size"),
-        ("align", "align_output"),
-        ("formts", "formats"),
-    ],
-)
-def test_an_unknown_key_names_the_nearest_known_one(wrong: str, near: str) -> None:
-    assert problems({"audio_file": URL, wrong: 1})[wrong] == f"is not a known key; did you mean {near}?"
-
-
-def test_a_key_near_to_nothing_is_only_refused() -> None:
-    assert problems({"audio_file": URL, "xyzzy": 1}) == {"xyzzy": "is not a known key"}
-
-
-@pytest.mark.parametrize(
     "key", ["batch_size", "beam_size", "num_speakers", "chunk_size", "language_detection_max_tries", "max_line_width"]
 )
-@pytest.mark.parametrize("value", [True, "5", 5.5, math.nan, math.inf, None.__class__, [5]])
+@pytest.mark.parametrize("value", [True, "5.5", "five", "9" * 30, 5.5, math.nan, math.inf, None.__class__, [5]])
 def test_only_an_integer_is_an_integer(key: str, value: object) -> None:
     assert key in problems({"audio_file": URL, key: value})
 
@@ -189,7 +170,7 @@ def test_only_an_integer_is_an_integer(key: str, value: object) -> None:
 @pytest.mark.parametrize(
     "key", ["patience", "vad_onset", "speaker_threshold", "length_penalty", "deadline_s", "temperature"]
 )
-@pytest.mark.parametrize("value", [True, "0.5", math.nan, math.inf, -math.inf, 1e400])
+@pytest.mark.parametrize("value", [True, "0,5", "nan", "inf", math.nan, math.inf, -math.inf, 1e400])
 def test_only_a_finite_number_is_a_number(key: str, value: object) -> None:
     assert key in problems({"audio_file": URL, key: value})
 
@@ -197,7 +178,7 @@ def test_only_a_finite_number_is_a_number(key: str, value: object) -> None:
 @pytest.mark.parametrize(
     "key", ["align_output", "diarization", "strict", "debug", "suppress_numerals", "highlight_words"]
 )
-@pytest.mark.parametrize("value", [1, 0, "true", "false", [True]])
+@pytest.mark.parametrize("value", [1, 0, "1", "truth", [True]])
 def test_only_a_boolean_is_a_boolean(key: str, value: object) -> None:
     assert key in problems({"audio_file": URL, key: value})
 
@@ -235,16 +216,15 @@ def test_languages_are_the_models_own_list() -> None:
     assert set(_LANGUAGE_CODES) == LANGUAGES
 
 
-@pytest.mark.parametrize("language", ["EN", "english", "", "en-US", "auto", 5])
-def test_only_a_code_of_the_list_is_a_language(language: object) -> None:
+@pytest.mark.parametrize("language", ["klingon", "xx", "xx-YY", "en-a very long variant", "x-en", 5])
+def test_what_whisper_has_no_language_for_is_refused(language: object) -> None:
     assert set(problems({"audio_file": URL, "language": language})) == {"language"}
 
 
-@pytest.mark.parametrize(
-    ("wrong", "hint"), [("EN", "did you mean en?"), ("pt_BR", "did you mean pt?"), ("auto", "null has it detected")]
-)
-def test_a_language_that_is_refused_comes_with_a_way_out(wrong: str, hint: str) -> None:
-    assert problems({"audio_file": URL, "language": wrong})["language"].endswith(hint)
+def test_a_language_that_is_refused_comes_with_a_way_out_and_without_json_words() -> None:
+    told = problems({"audio_file": URL, "language": "klingon"})["language"]
+    assert told.endswith("leave it out to have it detected")
+    assert "null" not in told
 
 
 def test_subtitles_that_mark_words_without_alignment_are_told_whose_times_those_are() -> None:

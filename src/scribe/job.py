@@ -15,10 +15,11 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from .destination import S3Config
 from .errors import InvalidInput
 from .foreign import translate
-from .languages import LANGUAGES
+from .languages import language_code
 from .notice import Notice, ignored_options
 from .problems import base64_texts, impossible_combinations, problem_of, unknown_keys
 from .sample import Hidden, SpeakerSample, Strict
+from .unquoted import unquoted
 
 SCHEMA_VERSION = "1"
 FormatName = Literal["json", "srt", "vtt", "tsv", "txt", "html"]
@@ -50,7 +51,7 @@ class JobInput(Strict):
         description="object with `transcript_url`: render other formats from a stored transcript, or name its "
         "speakers anew, without audio",
     )
-    language: str | None = Field(None, description="ISO code; null detects it")
+    language: str | None = Field(None, description="ISO code, or the English name; null detects it")
     task: Literal["transcribe", "translate"] = Field("transcribe", description="translate writes English")
     model: str | None = Field(
         None, max_length=200, description="a name in ALLOWED_MODELS; null takes the configured one"
@@ -169,11 +170,7 @@ class JobInput(Strict):
     @field_validator("language")
     @classmethod
     def _known_language(cls, value: str | None) -> str | None:
-        if value is not None and value not in LANGUAGES:
-            near = value.strip().lower().replace("_", "-").partition("-")[0]
-            hint = f"did you mean {near}?" if near in LANGUAGES else "null has it detected"
-            raise ValueError(f"is not one of the {len(LANGUAGES)} codes such as en, de, fr; {hint}")
-        return value
+        return None if value is None else language_code(value)[0]
 
     @classmethod
     def parse(cls, raw: object, max_base64_bytes: int = 10_000_000, s3_config: object = None) -> JobInput:
@@ -189,6 +186,7 @@ class JobInput(Strict):
                 },
             )
         known, notices, inline_text = translate(raw)
+        known, lost = unquoted(known, cls.model_fields)
         problems = unknown_keys(known, cls.model_fields)
         for key, text in base64_texts(known):
             if len(text) > max_base64_bytes:
@@ -212,6 +210,7 @@ class JobInput(Strict):
                 "; ".join(f"{p['key']} {p['problem']}" for p in problems[:20])[:2000], {"problems": problems[:50]}
             )
         job._notices.extend(Notice("option_ignored", "input", text) for text in notices)
+        job._notices.extend(Notice("option_reduced", "input", text) for text in lost)
         job._inline_text = inline_text
         job._s3_config = s3
         job._notices.extend(ignored_options(job))

@@ -1,13 +1,51 @@
-"""The languages that Whisper knows, by code."""
+"""The languages that Whisper knows, and a person's or a form's word for one of them -> its code."""
 
 from __future__ import annotations
 
-# Whisper's own list (faster_whisper.tokenizer); a test compares the two. Written out: floor 0 loads no model library.
-LANGUAGES = frozenset(
-    (
-        "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr "
-        "ht hu hy id is it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc "
-        "pa pl ps pt ro ru sa sd si sk sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo zh "
-        "yue "
-    ).split()
+# Whisper's own list (faster_whisper.tokenizer, whisperx.utils); a test compares them. Written out: floor 0 loads no
+# model library.
+_NAMES = (
+    "af=afrikaans am=amharic ar=arabic as=assamese az=azerbaijani ba=bashkir be=belarusian bg=bulgarian "
+    "bn=bengali bo=tibetan br=breton bs=bosnian ca=catalan cs=czech cy=welsh da=danish de=german el=greek "
+    "en=english es=spanish et=estonian eu=basque fa=persian fi=finnish fo=faroese fr=french gl=galician "
+    "gu=gujarati ha=hausa haw=hawaiian he=hebrew hi=hindi hr=croatian ht=haitian-creole hu=hungarian hy=armenian "
+    "id=indonesian is=icelandic it=italian ja=japanese jw=javanese ka=georgian kk=kazakh km=khmer kn=kannada "
+    "ko=korean la=latin lb=luxembourgish ln=lingala lo=lao lt=lithuanian lv=latvian mg=malagasy mi=maori "
+    "mk=macedonian ml=malayalam mn=mongolian mr=marathi ms=malay mt=maltese my=myanmar ne=nepali nl=dutch "
+    "nn=nynorsk no=norwegian oc=occitan pa=punjabi pl=polish ps=pashto pt=portuguese ro=romanian ru=russian "
+    "sa=sanskrit sd=sindhi si=sinhala sk=slovak sl=slovenian sn=shona so=somali sq=albanian sr=serbian "
+    "su=sundanese sv=swedish sw=swahili ta=tamil te=telugu tg=tajik th=thai tk=turkmen tl=tagalog tr=turkish "
+    "tt=tatar uk=ukrainian ur=urdu uz=uzbek vi=vietnamese yi=yiddish yo=yoruba yue=cantonese zh=chinese "
 )
+_OTHER_NAMES = (
+    "my=burmese es=castilian nl=flemish ht=haitian lb=letzeburgesch ro=moldavian ro=moldovan pa=panjabi ps=pushto "
+    "si=sinhalese ca=valencian "
+    "zh=mandarin fa=farsi no=norwegian-bokmal "
+)
+# Codes that the world writes and Whisper does not: withdrawn ones, and those of a language that it has under another.
+_OTHER_CODES = {"iw": "he", "in": "id", "ji": "yi", "nb": "no", "fil": "tl", "jv": "jw", "cmn": "zh", "mo": "ro"}
+LANGUAGES = frozenset(pair.partition("=")[0] for pair in _NAMES.split())
+_CODES = {
+    name.replace("-", " "): code for code, _, name in (pair.partition("=") for pair in (_NAMES + _OTHER_NAMES).split())
+} | _OTHER_CODES
+DETECT = frozenset(("", "auto", "automatic", "autodetect", "auto-detect", "detect", "null", "none"))
+
+
+def language_code(text: str) -> tuple[str | None, str]:
+    """(code, what is lost): `english` is en, `auto` None, which detects, and `zh-CN` zh without its script.
+
+    Raises ValueError, in the words of the contract, for what is no language of Whisper's.
+    """
+    word = text.strip().lower().replace("_", "-")
+    if word in DETECT:
+        return None, ""
+    if word in LANGUAGES:
+        return word, ""
+    if (known := _CODES.get(word.replace("-", " "))) is not None:
+        return known, ""
+    code, _, variant = word.partition("-")
+    code = _OTHER_CODES.get(code, code)
+    if code in LANGUAGES and variant.isascii() and len(variant) <= 12:
+        lost = "script" if code == "zh" else "regional spelling"
+        return code, f"{text.strip()} acts as {code}: Whisper takes no wish for a {lost}"
+    raise ValueError(f"is not one of the {len(LANGUAGES)} codes such as en, de, fr; leave it out to have it detected")

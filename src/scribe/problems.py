@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
+
+from .meaning import advice
 
 # The search for the nearest key takes a millisecond; a job of ten megabytes has room for a million keys.
 MOST_UNKNOWN = 20
@@ -16,9 +18,8 @@ def unknown_keys(raw: Mapping[str, Any], known: Collection[str]) -> list[dict[st
         if len(problems) == MOST_UNKNOWN:
             break
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            problems.append({"key": str(key)[:64], "problem": f"is not a known key{hint}"})
+            name = str(key)[:64]
+            problems.append({"key": name, "problem": f"is not a known key{advice(name, known)}"})
     return problems
 
 
@@ -56,11 +57,56 @@ def base64_texts(raw: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(key, text) for key, text in found if isinstance(text, str)]
 
 
+# pydantic's kinds of problem in words; braces hold what its context tells.
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known key",
+    "bool_type": "must be true or false, without quotes",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "string_type": "must be text",
+    "string_unicode": "must be text in UTF-8",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "literal_error": "must be {expected}",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be above {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be below {lt}",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must have at least {min_length} characters",
+    "too_long": "must have at most {max_length} entries",
+    "too_short": "must have at least {min_length} entries",
+}
+# How the values that are no single word are written.
+_EXAMPLES = {
+    "formats": '["srt", "html"]',
+    "channel_names": '["Anna", "Mark"]',
+    "speaker_samples": '[{"url": "https://…", "name": "Anna"}]',
+    "speaker_samples.*": '{"url": "https://…", "name": "Anna"}',
+    "source": '{"transcript_url": "https://…"}',
+    "result_urls": '{"srt": "https://…"}',
+}
+
+
 def problem_of(error: Mapping[str, Any], under: str = "") -> dict[str, str]:
-    """pydantic's finding as {key, problem}; a validator's own sentence carries its key in front."""
-    plain = {"missing": "is required", "extra_forbidden": "is not a known key"}
-    message = plain.get(str(error["type"])) or str(error["msg"]).removeprefix("Value error, ")
-    key = ".".join(filter(None, [under, *map(str, error["loc"])]))
+    """pydantic's finding as {key, problem} in the contract's words; a validator's own sentence carries its key in front."""
+    place = [str(part) for part in error["loc"] if part != "[key]"]
+    key, kind = ".".join(filter(None, [under, *place])), str(error["type"])
+    if kind in _WORDS:
+        bounds = {name: f"{v:g}" if isinstance(v, float) else v for name, v in error.get("ctx", {}).items()}
+        message = _WORDS[kind].format(**bounds)
+        if kind in ("list_type", "dict_type", "model_type", "model_attributes_type"):
+            example = _EXAMPLES.get(re.sub(r"\d+$", "*", key))
+            message += f": {example}" if example else ""
+    else:
+        message = str(error["msg"]).removeprefix("Value error, ")
+        message = re.sub(r"^Input should be", "must be", re.sub(r"^String should", "must", message))
     if not key and ": " in message:
         key, message = message.split(": ", 1)
     return {"key": key or "input", "problem": message[:1].lower() + message[1:]}
