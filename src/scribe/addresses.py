@@ -14,6 +14,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from .errors import UrlBlocked
+from .links import no_address
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -106,6 +107,8 @@ def check_url(url: str, allow_hosts: frozenset[str] = frozenset()) -> Target:
     here; what a name resolves to is checked when the socket opens. Raises UrlBlocked.
     """
     url = url.strip(" ")
+    if (why := no_address(url)) is not None:
+        raise UrlBlocked(why)
     if any(char < " " or char in "\x7f\\" for char in url):
         raise UrlBlocked("the address holds control characters or backslashes")
     try:

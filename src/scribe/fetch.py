@@ -17,10 +17,12 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from .errors import DiskFull, FetchError, FetchFailed, FetchIncomplete, InvalidInput, NotFound, TooLarge
+from .links import expiry
 from .net import GuardedClient, Response
 from .redact import safe_url
 
@@ -146,10 +148,20 @@ def _accept(response: Response) -> None:
         pause = _retry_after(response.headers.get("Retry-After", ""))
         raise FetchFailed(f"{place} answered with status {status}", {**details, "retry_after": pause})
     if status in (400, 401, 403):
-        raise NotFound(f"{place} may not be read (status {status}): the link expired or access is denied", details)
+        raise NotFound(f"{place} may not be read (status {status}): {_denial(response.url)}", details)
     if 400 <= status < 500:
         raise NotFound(f"there is no file at {place} (status {status})", details)
     raise FetchFailed(f"{place} answered with status {status} instead of the file", {**details, "reason": "status"})
+
+
+def _denial(url: str) -> str:
+    """Why a server may refuse: what a signed link says of its own end is certain, all else is not."""
+    end, now = expiry(url), datetime.now(timezone.utc)
+    if end is None:
+        return "the link expired or access is denied"
+    if end > now:
+        return f"access is denied; the link itself is valid until {end:%Y-%m-%d %H:%M} UTC"
+    return f"the link expired at {end:%Y-%m-%d %H:%M} UTC, sign it for as long as the job may wait in the queue"
 
 
 def _retry_after(value: str) -> float | None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from speaker_processing import VoiceSample
 
 from .audio import Audio, decode
-from .errors import AudioError, FetchError, InvalidInput, StageFailed, UrlBlocked
+from .errors import AudioError, FetchError, InvalidInput, NotAudio, StageFailed, UrlBlocked
 from .fetch import decode_base64, fetch
 from .formats.json import from_dict
 from .job import JobInput, Notice
+from .links import share_advice
 from .net import GuardedClient
 from .notice import CODES
 from .progress import Progress
@@ -73,20 +74,22 @@ class Intake:
                 )
                 gathered.stored = _stored(file)
             else:
-                file = self._bring(
-                    task.audio_file,
-                    task.audio_base64,
-                    folder / "audio",
-                    gathered,
-                    check,
-                    tick,
-                    self._settings.max_audio_bytes,
-                )
+                with advised(task.audio_file or ""):
+                    file = self._bring(
+                        task.audio_file,
+                        task.audio_base64,
+                        folder / "audio",
+                        gathered,
+                        check,
+                        tick,
+                        self._settings.max_audio_bytes,
+                    )
             samples = self._samples(task, folder, gathered, check) if task.speaker_verification else []
             gathered.timings["fetch"], began = time.monotonic() - began, time.monotonic()
             progress.stage("decode")
             if task.source is None:
-                self._decode(task, file, folder, gathered, check, tick)
+                with advised(task.audio_file or ""):
+                    self._decode(task, file, folder, gathered, check, tick)
             for sample, file in samples:
                 self._decode_sample(task, sample, file, folder, gathered, check)
             gathered.timings["decode"] = time.monotonic() - began
@@ -185,6 +188,21 @@ class Intake:
             gathered.voices.append(VoiceSample(sample.display_name, decoded.channels[0]))
         except AudioError as error:
             _lost(task, sample, gathered, error)
+
+
+@contextlib.contextmanager
+def advised(url: str) -> Iterator[None]:
+    """Add to what is wrong with a recording what its address tells: a sharing service's page, or any page at all."""
+    try:
+        yield
+    except (FetchError, NotAudio) as error:
+        advice = share_advice(url)
+        if advice is None and error.details.get("found") == "an HTML page":
+            advice = "give the address of the file itself, not of the page that shows it"
+        if advice is not None:
+            error.message += f"; {advice}"
+            error.args = (error.message,)
+        raise
 
 
 def _stored(file: Path) -> Transcript:

@@ -289,6 +289,13 @@ MUTATIONS = (
         "pass",
         ("tests/test_threads.py",),
     ),
+    Mutation(
+        "a shared page is told by its service",
+        "src/scribe/intake.py",
+        "advice = share_advice(url)",
+        "advice = None",
+        ("tests/test_links.py", "-k", "shared"),
+    ),
 )
 
 
