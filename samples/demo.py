@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -203,14 +204,20 @@ def show(console: Console, answer: Mapping[str, Any]) -> None:
 
 
 def write(answer: Mapping[str, Any], source: Path) -> list[Path]:
-    """Render the inline transcript to out/<stem>.<format>, put the whole answer beside it, and list the files."""
+    """Render the inline transcript to out/<stem>.<format>, put the whole answer and the recording beside it, list the files."""
     OUT.mkdir(exist_ok=True)
-    rendered = render_all(transcript_of(answer), FORMATS, TextOptions(audio_name=source.name))
+    warnings = tuple(
+        w["message"] for w in answer["warnings"] if w["code"] not in ("storage_not_configured", "suspect_text")
+    )
+    rendered = render_all(transcript_of(answer), FORMATS, TextOptions(audio_name=source.name, warnings=warnings))
     files = {OUT / f"{source.stem}.{FORMATS[name].extension}": data for name, data in rendered.items()}
     files[OUT / f"{source.stem}.answer.json"] = json.dumps(answer, ensure_ascii=False, indent=1).encode()
     for path, data in files.items():
         path.write_bytes(data)
-    return list(files)
+    beside = OUT / source.name
+    if beside.resolve() != source.resolve():
+        shutil.copyfile(source, beside)  # the page plays the file of that name in its folder
+    return [*files, beside]
 
 
 if __name__ == "__main__":

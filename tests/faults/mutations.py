@@ -296,6 +296,41 @@ MUTATIONS = (
         "advice = None",
         ("tests/test_links.py", "-k", "shared"),
     ),
+    Mutation(
+        "subtitles: short sentences of one speaker share a cue",
+        "src/scribe/formats/cues.py",
+        "                if joined is not None:\n",
+        "                if joined is not None and False:\n",
+        ("tests/test_formats.py", "-k", "short_sentences"),
+    ),
+    Mutation(
+        "subtitles: a flicker between two cues is closed",
+        "src/scribe/formats/cues.py",
+        "    if not last and limit - end < CHAIN_MS and limit - cue.start <= MAX_MS:\n",
+        "    if False:\n",
+        ("tests/test_formats.py", "-k", "too_short_to_be_seen or outlasts"),
+    ),
+    Mutation(
+        "subtitles: every cue of doubtful text is marked",
+        "src/scribe/formats/cues.py",
+        "    shown = list(_marked(run)) if options.mark_suspect else list(run)\n",
+        "    shown = list(run)\n",
+        ("tests/test_formats.py", "-k", "doubtful"),
+    ),
+    Mutation(
+        "the page says why a text is doubtful",
+        "src/scribe/formats/html.py",
+        "    if not segment.suspect:\n        return words\n",
+        "    if True:\n        return words\n",
+        ("tests/test_formats.py", "-k", "plain_words_what_is_doubtful"),
+    ),
+    Mutation(
+        "readers see Speaker 1, never a label",
+        "src/scribe/formats/names.py",
+        "    if not _SPEAKER.fullmatch(label):\n",
+        "    if True:\n",
+        ("tests/test_formats.py", "-k", "readers_see"),
+    ),
 )
 
 
