@@ -164,6 +164,8 @@ def watch(console: Console, platform: Platform, worker: WorkerProcess, job_id: s
                 stage = event["stage"]
     if record.status == "COMPLETED":
         return record
+    if record.final and not str(record.error).startswith("internal"):
+        raise JobFailed(f"The job failed: {record.error}")  # a sentence to act on; the log would only hide it
     if record.final:
         what = f"The job failed: {record.error}"
     else:

@@ -239,6 +239,10 @@ def check(arguments: list[str]) -> int:
         print(json.dumps(redactor.clean_value(report.to_dict()), indent=2))
     else:
         print(report_module.table(report, clean=redactor.clean), end="")
+        if report.exit_code and "model_set" not in settings.model_fields_set:
+            print(
+                "This is about the real models. The small demo models come with the repository: MODEL_SET=demo checks them."
+            )
     return report.exit_code
 
 

@@ -426,6 +426,12 @@ def test_the_demo_models_pass_as_an_operator_asks(tmp_path: Path) -> None:
     assert "All that is needed works." in done.stdout
 
 
+def test_where_the_real_models_are_missing_the_demo_models_are_named(tmp_path: Path) -> None:
+    done = checked(tmp_path, WHISPERX_MODEL=str(tmp_path / "absent"), WHISPERX_DEVICE="cpu", HF_HUB_OFFLINE="1")
+    assert done.returncode == 1
+    assert "MODEL_SET=demo" in done.stdout
+
+
 def test_a_wrong_setting_is_told_with_78(tmp_path: Path) -> None:
     done = checked(tmp_path, "--json", PRESIGN_TTL="soon")
     assert done.returncode == 78
