@@ -13,8 +13,9 @@ from pipeline import before_decoding, excerpt, models, predicted, recording, sou
 
 from scribe.audio import SAMPLE_RATE, Audio
 from scribe.coverage import PAD_S, SHORTEST_S, padded, passed_over
-from scribe.engines import SpeechOptions, batched
-from scribe.engines.batched import Look, looks
+from scribe.engines import SpeechOptions
+from scribe.engines import looks as looks_module
+from scribe.engines.looks import Look, looks
 from scribe.errors import DeadlineReached
 from scribe.transcript import Chunk, Segment
 
@@ -83,7 +84,7 @@ def test_doubtful_text_is_decoded_again_with_a_beam_then_sampled_and_marked(
 def test_of_many_doubtful_chunks_only_a_part_is_sampled(
     clip: Audio, calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batched, "SAMPLED_AT_LEAST", 2)
+    monkeypatch.setattr(looks_module, "SAMPLED_AT_LEAST", 2)
     options = {**PLAIN, "log_prob_threshold": 0, "chunk_size": 2, "batch_size": 32, "beam_size": 5}
     found = predicted([clip], options)
     assert calls[0]["chunks"] > 2
@@ -204,8 +205,8 @@ def test_a_text_that_its_token_limit_cut_is_decoded_again_without_it(
 ) -> None:
     options = {**PLAIN, "beam_size": 5}
     expected = text_of(predicted([clip], options))
-    monkeypatch.setattr(batched, "TOKENS_PER_S", 0)
-    monkeypatch.setattr(batched, "TOKENS_ANYWAY", 5)
+    monkeypatch.setattr(looks_module, "TOKENS_PER_S", 0)
+    monkeypatch.setattr(looks_module, "TOKENS_ANYWAY", 5)
     calls.clear()
     found = predicted([clip], options)
     assert text_of(found) == expected
@@ -239,8 +240,13 @@ def test_a_lone_full_stop_is_no_text_and_its_speech_is_heard_again(clip: Audio, 
 
 
 def test_looks_go_from_the_jobs_search_to_a_temperature_of_one() -> None:
-    assert looks(SpeechOptions(beam_size=8))[:3] == [Look(8, limited=True), Look(8), Look(1, 0.2)]
-    assert looks(SpeechOptions(temperature=1.0))[2:] == [Look(1, 1.0)]
+    assert looks(SpeechOptions(beam_size=8))[:4] == [
+        Look(8, limited=True),
+        Look(8),
+        Look(8, longest=True),
+        Look(1, 0.2),
+    ]
+    assert looks(SpeechOptions(temperature=1.0))[3:] == [Look(1, 1.0)]
 
 
 def test_speech_without_text_is_listened_to_once_more_and_told(clip: Audio, decoder: Callable[..., None]) -> None:

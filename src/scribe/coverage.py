@@ -1,11 +1,12 @@
-"""What was said and has no text: stretches of speech that the recognizer passed over. Pure."""
+"""Where somebody speaks and what has no text: chunks that stand apart, and those that the recognizer passed over. Pure."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
+from math import inf
 
 from .transcript import Chunk, Segment
 
@@ -13,6 +14,8 @@ from .transcript import Chunk, Segment
 SHORTEST_S = 0.5
 # Given to a chunk on both sides when it is listened to once more: its first or last sound may have been cut off.
 PAD_S = 0.3
+# A chunk with no other within these seconds belongs to no conversation.
+APART_S = 2.0
 # What Whisper hears at once.
 WINDOW_S = 30
 
@@ -20,6 +23,19 @@ WINDOW_S = 30
 def voiced_seconds(chunk: Chunk) -> float:
     """Seconds of speech in the chunk."""
     return sum(end - start for start, end in chunk.speech)
+
+
+def apart(channels: Sequence[Sequence[Chunk]]) -> list[list[Chunk]]:
+    """The chunks of all channels, those marked that have no other of any channel within APART_S before and after them."""
+    everyone = sorted((c.start, c.end) for chunks in channels for c in chunks)
+    starts = [start for start, _ in everyone]
+    ends = [-inf, *accumulate((end for _, end in everyone), max)]  # the latest of the first n
+
+    def stands_apart(chunk: Chunk) -> bool:
+        first, beyond = bisect_left(starts, chunk.start), bisect_right(starts, chunk.end + APART_S)
+        return beyond == first + 1 and ends[first] + APART_S < chunk.start
+
+    return [[replace(c, apart=stands_apart(c)) for c in chunks] for chunks in channels]
 
 
 def passed_over(chunks: Sequence[Chunk], segments: Sequence[Segment]) -> list[Chunk]:

@@ -1,7 +1,7 @@
 """Whisper's gates, which WhisperX's batched decoding leaves out: is this text what somebody said, or was it invented?
 
 The compression ratio, the log probability and the silence rule are those of Whisper (Radford et al., 2022, section 4.5);
-pace and loops catch short inventions, whose compression ratio says nothing. Pure.
+pace and loops catch short inventions, whose compression ratio says nothing; captions those that Whisper is sure of. Pure.
 """
 
 from __future__ import annotations
@@ -11,8 +11,16 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from . import captions
+
 # Characters for each second of speech. Fast talkers reach 25 in English; scripts of syllables need fewer.
 FASTEST = 30.0
+# Fewer than anybody says who speaks all the time: four Chinese characters in two seconds are more.
+SLOWEST = 2.0
+# Seconds of speech that may be a cough, a click or a bar of music. A "thank you" takes half a second.
+SHORT_S = 2.0
+# Reasons that another look would not remove: the text is told as it is, marked.
+LASTING = frozenset(("boilerplate", "no_speech"))
 # Characters that even the shortest exclamation may have.
 SHORT_TEXT = 8
 # One word, or a few, again and again: six times in a row is a loop, four times is a song or a stammer.
@@ -41,22 +49,34 @@ class Decoded:
     cut: bool = False
 
 
-def doubts(found: Decoded, voiced_s: float, limits: Limits) -> tuple[str, ...]:
-    """Why the text should not be trusted, or () where nothing speaks against it. `voiced_s`: seconds of speech in the chunk.
+def doubts(found: Decoded, voiced_s: float, limits: Limits, apart: bool = False, language: str = "") -> tuple[str, ...]:
+    """Why the text should not be trusted, or () where nothing speaks against it. `voiced_s`: seconds of speech in the chunk;
+    `apart`: nobody speaks for a while before and after it.
 
     repetitive (it compresses too well, or goes round in a loop), unlikely (low log probability), too_fast (more
-    characters than can be said in that time), cut (it did not come to an end). No text cannot be wrong in itself.
+    characters than can be said in that time), cut (it did not come to an end), boilerplate (a stock caption), no_speech
+    (Whisper takes a short chunk that stands apart for silence). No text cannot be wrong in itself.
     """
     text = found.text.strip()
     if not text:
         return ()
+    unlikely, lonely = found.avg_logprob < limits.log_prob, apart and voiced_s < SHORT_S
     reasons = {
         "repetitive": compression_ratio(text) > limits.compression_ratio or loops(text),
-        "unlikely": found.avg_logprob < limits.log_prob,
+        "unlikely": unlikely,
         "too_fast": len(text) > SHORT_TEXT + FASTEST * voiced_s,
         "cut": found.cut,
+        "boilerplate": boilerplate(text, language, lonely or unlikely or len(text) < SLOWEST * voiced_s),
+        "no_speech": lonely and found.no_speech_prob > limits.no_speech,
     }
     return tuple(reason for reason, holds in reasons.items() if holds)
+
+
+def boilerplate(text: str, language: str, weak: bool) -> bool:
+    """Whether Whisper is known to write this text for noise, and nobody says it, or there is `weak` evidence that somebody
+    did: "Thank you." between other speech is a person's."""
+    kind = captions.kind(text, language)
+    return kind == "credit" or (kind is not None and weak)
 
 
 def silent(found: Decoded, limits: Limits) -> bool:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from .audio import Audio
-from .coverage import padded, passed_over, voiced_seconds
+from .coverage import apart, padded, passed_over, voiced_seconds
 from .engines import Engine, SpeechOptions
 from .errors import DeadlineReached, GpuOutOfMemory, InvalidInput
 from .formats.times import clock
@@ -78,6 +78,7 @@ def recognize(
                 limits = how.vad_onset, how.vad_offset, how.chunk_size
                 find = partial(detector.chunks, audio, *limits, lambda done: stages.tick(None))
                 chunks.append(stages.with_room(find, make_room))
+        chunks = apart(chunks)
         voiced = next(((a, c) for a, c in zip(channels, chunks, strict=True) if c), None)
         if voiced is None:
             stages.notice("no_speech", "transcribe", "no speech was found in the recording")

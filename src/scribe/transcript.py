@@ -16,11 +16,15 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Seconds `start` to `end` that the recognizer takes in one piece, and the stretches of speech within."""
+    """Seconds `start` to `end` that the recognizer takes in one piece, and the stretches of speech within.
+
+    `apart`: nobody speaks for a while before and after it (coverage.py).
+    """
 
     start: float
     end: float
     speech: tuple[Span, ...]
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

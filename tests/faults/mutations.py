@@ -103,8 +103,8 @@ MUTATIONS = (
     Mutation(
         "a second look at doubtful text",
         "src/scribe/engines/batched.py",
-        "        for look in others:\n",
-        "        for look in others[:0]:\n",
+        "            for look in others:\n",
+        "            for look in others[:0]:\n",
         ("tests/test_second_look.py", "-k", "doubtful or better or cut"),
     ),
     Mutation(
@@ -151,8 +151,8 @@ MUTATIONS = (
     ),
     Mutation(
         "doubtful text is marked",
-        "src/scribe/engines/batched.py",
-        "suspect=suspects.get(n, ())",
+        "src/scribe/engines/looks.py",
+        "suspect=self.reasons",
         "suspect=()",
         ("tests/test_second_look.py", "-k", "marked"),
     ),
@@ -330,6 +330,34 @@ MUTATIONS = (
         "    if not _SPEAKER.fullmatch(label):\n",
         "    if True:\n",
         ("tests/test_formats.py", "-k", "readers_see"),
+    ),
+    Mutation(
+        "captions that Whisper invents are marked",
+        "src/scribe/gates.py",
+        'return kind == "credit" or (kind is not None and weak)',
+        "return False",
+        ("tests/test_captions.py", "-k", "stands_apart or decides"),
+    ),
+    Mutation(
+        "a thank-you amid a conversation is not doubted",
+        "src/scribe/coverage.py",
+        "return beyond == first + 1 and ends[first] + APART_S < chunk.start",
+        "return True",
+        ("tests/test_captions.py", "-k", "near_it"),
+    ),
+    Mutation(
+        "all tokens for a text that was cut",
+        "src/scribe/engines/looks.py",
+        "return [Look(options.beam_size, 0.0, prompted, True), careful, replace(careful, longest=True), *sampled]",
+        "return [Look(options.beam_size, 0.0, prompted, True), careful, careful, *sampled]",
+        ("tests/test_much_text.py", "-k", "lost or all_tokens"),
+    ),
+    Mutation(
+        "a chunk with more text than all tokens is halved",
+        "src/scribe/engines/batched.py",
+        "for _ in range(HALVINGS):",
+        "for _ in range(0):",
+        ("tests/test_much_text.py", "-k", "lost"),
     ),
 )
 

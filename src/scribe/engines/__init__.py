@@ -70,7 +70,8 @@ class Engine(Protocol):
         give_way: Callable[[], bool] = lambda: False,
         every_batch: bool = False,
     ) -> int:
-        """Emit one segment a chunk, in time order, and return the batch size that fitted into memory at last.
+        """Emit one segment a chunk, or its parts where its text has no room, in time order; return the batch size that
+        fitted into memory at last.
 
         `every_batch`: emit after each, and not after a group of them that is sorted by length; a stop then costs least.
 

@@ -8,41 +8,23 @@ import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ..audio import Audio
-from ..coverage import voiced_seconds
+from ..audio import SAMPLE_RATE, Audio
 from ..errors import DeadlineReached, GpuOutOfMemory
-from ..gates import Decoded, Limits, doubts, echoes, silent
+from ..gates import Decoded, Limits
 from ..gpu_fault import gpu_failure
 from ..transcript import Chunk, Segment
 from . import SpeechOptions
-from .whisper import WINDOW_S, WhisperEngine
+from .looks import BEST_OF, HALVINGS, Judge, Look, Text, halves, limit, looks, worth
+from .whisper import WhisperEngine
 
 log = logging.getLogger(__name__)
 
-# Tokens that a chunk may take for each second, and in any case: a loop in a short chunk would run to 448 and hold its
-# whole batch. What is cut by it is decoded again without it.
-TOKENS_PER_S, TOKENS_ANYWAY = 10, 24
-# Sampled texts of which the likeliest is taken, and the step of the temperature, as in Whisper's own fallback.
-BEST_OF, TEMPERATURE_STEP = 5, 0.2
-CAREFUL_BEAM = 5
-# Of a group's chunks, how many are sampled: each may take five temperatures, and a recording of music would be doubtful
-# from end to end. Those with the most speech are tried, the others are marked as they are.
-SAMPLED_SHARE, SAMPLED_AT_LEAST = 0.25, 8
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One way to decode chunks: from most likely (`temperature` 0) to sampled; `limited` in tokens by their length."""
-
-    beam_size: int
-    temperature: float = 0.0
-    prompted: bool = False
-    limited: bool = False
+# Where a chunk without a pause is cut in two: between frames of this length, in the quietest.
+FRAME_S = 0.02
 
 
 class BatchedEngine(WhisperEngine):
@@ -66,90 +48,68 @@ class BatchedEngine(WhisperEngine):
         tick: Callable[[float], None],
     ) -> list[Segment]:
         limits = Limits(options.compression_ratio_threshold, options.log_prob_threshold, options.no_speech_threshold)
-        decode = functools.partial(self._decoded, audio, chunks, self._tokenizer(language, options.task), options)
+        judge, tokenizer = Judge(limits, language), self._tokenizer(language, options.task)
         first, *others = looks(options)
+
+        def decode(pieces: Sequence[Chunk], numbers: Sequence[int], look: Look) -> Iterator[dict[int, Decoded]]:
+            # As many rows as the first look has: what the memory holds then, it holds again. Twice the tokens, half the rows.
+            rows = (
+                batch
+                if look == first
+                else batch * first.beam_size // max(look.beam_size, BEST_OF) // (1 + look.longest)
+            )
+            return self._decoded(audio, pieces, tokenizer, options, numbers, look, max(1, rows))
+
         found: dict[int, Decoded] = {}
         # The longest first: those of one batch end at about the same time.
         order = sorted(range(len(chunks)), key=lambda n: chunks[n].start - chunks[n].end)
-        for decoded in decode(order, first, batch):
+        for decoded in decode(chunks, order, first):
             found |= decoded
             tick(len(found) / len(chunks))
-        silence = {n for n in found if silent(found[n], limits)}
-        suspects = self._doubted(found, chunks, limits, silence)
-        for look in others:
-            again = self._worth(look, first, suspects, chunks)
-            # As many rows as the first look had: what the memory held then, it holds again.
-            size = max(1, batch * first.beam_size // max(look.beam_size, BEST_OF))
-            try:
-                for decoded in decode(again, look, size):
+        texts = judge.first(chunks, found)
+        try:
+            for look in others:
+                again = worth(texts, look, first, len(chunks))
+                for decoded in decode([text.chunk for text in texts], again, look):
                     tick(1.0)
-                    for number, text in decoded.items():
-                        self._weigh(number, text, chunks[number], found, suspects, limits)
-            except DeadlineReached:
-                break  # the first look's texts are the job's, marked as they are
-            except RuntimeError as error:
-                if not isinstance(gpu_failure(error), GpuOutOfMemory):
-                    raise
-                log.warning("out of GPU memory in a second look: %d doubtful chunks stay as they are", len(suspects))
-                break
-        if suspects:
-            log.info("of %d chunks, %d are doubtful after a second look", len(chunks), len(suspects))
-        return [
-            Segment(
-                round(chunks[n].start, 3),
-                round(chunks[n].end, 3),
-                found[n].text.strip(),
-                avg_logprob=found[n].avg_logprob,
-                suspect=suspects.get(n, ()),
-            )
-            for n in range(len(chunks))
-            if found[n].text.strip() and n not in silence
-        ]
+                    for number, one in decoded.items():
+                        texts[number] = judge.better(texts[number], one)
+            texts = self._halved(audio, texts, judge, functools.partial(decode, look=others[1]), tick)
+        except DeadlineReached:
+            pass  # the first look's texts are the job's, marked as they are
+        except RuntimeError as error:
+            if not isinstance(gpu_failure(error), GpuOutOfMemory):
+                raise
+            log.warning("out of GPU memory in a second look: doubtful chunks stay as they are")
+        doubtful = sum(bool(text.reasons) for text in texts)
+        if doubtful:
+            log.info("of %d chunks, %d are doubtful after a second look", len(chunks), doubtful)
+        return [text.segment for text in texts]
 
-    @staticmethod
-    def _worth(look: Look, first: Look, suspects: dict[int, tuple[str, ...]], chunks: Sequence[Chunk]) -> list[int]:
-        """The doubtful chunks that this look may help."""
-        if not look.temperature:
-            # The same search once more would say the same, except where it was cut.
-            same = look == replace(first, limited=False)
-            return [n for n in sorted(suspects) if not same or "cut" in suspects[n]]
-        # What fills all tokens fills them sampled too.
-        helped = [n for n in suspects if set(suspects[n]) != {"cut"}]
-        longest = sorted(helped, key=lambda n: -voiced_seconds(chunks[n]))
-        return sorted(longest[: max(SAMPLED_AT_LEAST, int(SAMPLED_SHARE * len(chunks)))])
+    def _halved(
+        self,
+        audio: Audio,
+        texts: list[Text],
+        judge: Judge,
+        decode: Callable[[Sequence[Chunk], Sequence[int]], Iterator[dict[int, Decoded]]],
+        tick: Callable[[float], None],
+    ) -> list[Text]:
+        """The texts, with two, or four, in place of one that would not fit into the model's tokens.
 
-    @staticmethod
-    def _weigh(
-        number: int,
-        text: Decoded,
-        chunk: Chunk,
-        found: dict[int, Decoded],
-        suspects: dict[int, tuple[str, ...]],
-        limits: Limits,
-    ) -> None:
-        """Let a new text of a doubtful chunk take the old one's place where it is better; it may clear the doubt."""
-        if not text.text.strip():
-            return  # a doubtful sentence can be a true one; silence is for the first look to tell
-        reasons = doubts(text, voiced_seconds(chunk), limits)
-        if text.text == found[number].text and "repeated" in suspects[number]:
-            reasons += ("repeated",)
-        if not reasons:
-            found[number] = text
-            del suspects[number]
-        elif better(text, found[number], reasons, suspects[number]):
-            found[number], suspects[number] = text, reasons
-
-    @staticmethod
-    def _doubted(
-        found: dict[int, Decoded], chunks: Sequence[Chunk], limits: Limits, silence: set[int]
-    ) -> dict[int, tuple[str, ...]]:
-        """{number of a chunk that deserves a second look: the reasons}; what Whisper takes for silence does not."""
-        echoed = echoes([found[n].text.strip() for n in range(len(chunks))])
-        reasons = {
-            n: doubts(found[n], voiced_seconds(chunks[n]), limits) + (("repeated",) if n in echoed else ())
-            for n in found
-        }
-        return {n: why for n, why in reasons.items() if why and n not in silence}
+        Whisper's own decoding goes on from the last time stamp; without time stamps the rest of such a chunk is lost.
+        """
+        for _ in range(HALVINGS):
+            outgrown = [n for n, text in enumerate(texts) if text.outgrown]
+            quietest = functools.partial(_quietest, audio)
+            parts = [half for n in outgrown for half in halves(texts[n].chunk, quietest)]
+            found: dict[int, Decoded] = {}
+            for decoded in decode(parts, range(len(parts))):
+                found |= decoded
+                tick(1.0)
+            heard = [(part, found[n]) for n, part in enumerate(parts)]
+            instead = {n: judge.halved(texts[n], heard[2 * i : 2 * i + 2]) for i, n in enumerate(outgrown)}
+            texts = [text for n, whole in enumerate(texts) for text in instead.get(n, [whole])]
+        return texts
 
     def _decoded(
         self,
@@ -171,10 +131,11 @@ class BatchedEngine(WhisperEngine):
         batches = [numbers[n : n + batch] for n in range(0, len(numbers), batch)]
         for part, features in self._ahead(audio, [[chunks[n] for n in part] for part in batches], batches):
             # CTranslate2 stops at half of max_length, or where prompt and text together reach it.
-            most = min(self._model.max_length // 2, self._model.max_length - len(prompt))
+            room = self._model.max_length - len(prompt)
+            most = room if look.longest else min(self._model.max_length // 2, room)
             if look.limited:
                 longest = max(chunks[n].end - chunks[n].start for n in part)
-                most = min(most, TOKENS_ANYWAY + int(TOKENS_PER_S * min(longest, WINDOW_S)))
+                most = min(most, limit(longest))
             results = self._model.model.generate(
                 self._model.encode(features),
                 [prompt] * len(part),
@@ -229,17 +190,9 @@ class BatchedEngine(WhisperEngine):
         return [n for n, text in enumerate(texts) if set(text) & set("0123456789%$£")]
 
 
-def looks(options: SpeechOptions) -> list[Look]:
-    """The first look at every chunk, and those at a doubtful one: without the prompt, which some chunks echo, and with a
-    beam; then sampled from the job's temperature upwards, as in Whisper's own fallback."""
-    prompted = bool(options.initial_prompt or options.hotwords)
-    steps = [round(options.temperature + TEMPERATURE_STEP * n, 2) for n in range(6)]
-    sampled = [Look(1, t) for t in steps if t <= 1.0]
-    return [Look(options.beam_size, 0.0, prompted, True), Look(max(CAREFUL_BEAM, options.beam_size)), *sampled]
-
-
-def better(again: Decoded, before: Decoded, reasons: Sequence[str], earlier: Sequence[str]) -> bool:
-    """Whether a text that is doubtful too should stand instead: it has an end and no loop, or is the likelier of two."""
-    broken = {"repetitive", "cut", "too_fast"}
-    now, then = bool(broken & set(reasons)), bool(broken & set(earlier))
-    return (now, -again.avg_logprob) < (then, -before.avg_logprob)
+def _quietest(audio: Audio, start: float, end: float) -> float:
+    """The middle of the quietest frame from `start` to `end`, in seconds of the recording."""
+    frame = int(FRAME_S * SAMPLE_RATE)
+    samples = np.asarray(audio[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)])
+    frames = samples[: len(samples) // frame * frame].reshape(-1, frame)
+    return start + (int(np.argmin(np.square(frames).sum(axis=1))) + 0.5) * FRAME_S

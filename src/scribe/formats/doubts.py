@@ -13,6 +13,8 @@ WORDS = {
     "unlikely": "the recognizer itself was not sure",
     "too_fast": "nobody can say that much in that time",
     "cut": "it breaks off",
+    "boilerplate": "a line of video captions that recognizers write for noise",
+    "no_speech": "the recognizer itself took it for silence",
 }
 
 
