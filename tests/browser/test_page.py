@@ -181,6 +181,19 @@ def test_buttons_go_through_the_hits_both_ways(page: Page) -> None:
     expect(page.locator("#say")).to_have_text(f"1 of {count}")
 
 
+def test_focus_within_the_bar_does_not_move_the_text(browser: Browser, tmp_path: Path) -> None:
+    page = opened(browser, tmp_path, conversation(), height=300)
+    page.locator("input[type=search]").fill("the")
+    page.locator("#back").click()
+    before = page.locator(".found").bounding_box()["y"]
+    page.locator("#on").focus()
+    page.keyboard.press("Shift+Tab")
+    expect(page.locator("#back")).to_be_focused()
+    page.wait_for_timeout(300)
+    assert page.locator(".found").bounding_box()["y"] == before
+    page.close()
+
+
 def test_a_key_and_a_button_go_to_what_is_doubtful_and_say_why(browser: Browser, tmp_path: Path) -> None:
     first, second, *others = conversation().segments
     unheard = replace(first, words=(*first.words[:2], replace(first.words[2], score=0.05), *first.words[3:]))
