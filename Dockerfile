@@ -42,13 +42,16 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
 WORKDIR /app
 
 # PRELOAD_MODELS: 0 bakes nothing, 1 the default model set, a name that set. Gated models need the token as a build
-# secret (`--secret id=hf_token,env=HF_TOKEN`): an argument would stay readable in the image.
+# secret (`--secret id=hf_token,env=HF_TOKEN`): an argument would stay readable in the image. PRELOAD_ALIGNERS: languages
+# whose alignment models are baked with them, such as en,de.
 ARG PRELOAD_MODELS=0
+ARG PRELOAD_ALIGNERS=
 COPY models/ models/
 COPY builder/fetch_models.py builder/
-COPY src/scribe/__init__.py src/scribe/errors.py src/scribe/hub.py src/scribe/
+COPY src/scribe/__init__.py src/scribe/bundles.py src/scribe/errors.py src/scribe/hub.py src/scribe/network_fault.py \
+    src/scribe/published.py src/scribe/punkt.py src/scribe/snapshots.py src/scribe/staging.py src/scribe/
 RUN --mount=type=secret,id=hf_token \
-    python3 builder/fetch_models.py "${PRELOAD_MODELS}" --token-file /run/secrets/hf_token
+    python3 builder/fetch_models.py "${PRELOAD_MODELS}" --aligners "${PRELOAD_ALIGNERS}" --token-file /run/secrets/hf_token
 
 # The weights of the voice activity model: yours from models/ when the file is there, else those in whisperX's wheel.
 ENV VAD_MODEL_PATH=/app/models/vad/whisperx-vad-segmentation.bin

@@ -45,11 +45,14 @@ def prepare_environment(settings: Settings) -> None:
     # or a firewall before 8.8.8.8; the doctor asks what this worker needs.
     os.environ.setdefault("RUNPOD_SKIP_AUTO_SYSTEM_CHECKS", "true")
     prepare_threads(os.environ)
+    # Else transformers starts a thread that asks the hub to convert a model which has no safetensors, and outlives its job.
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "true"
     # torchcodec looks for FFmpeg's libraries, which decoding here does not use, and fills the log when it finds none.
     warnings.filterwarnings("ignore", module=r"(pyannote|speechbrain|torchaudio|torchcodec|lightning)(\..*)?")
     folders = {
         "HF_HOME": settings.hf_home,
-        "HUGGINGFACE_HUB_CACHE": settings.huggingface_hub_cache,
+        "HF_HUB_CACHE": settings.hf_hub_cache or settings.huggingface_hub_cache,
+        "HUGGINGFACE_HUB_CACHE": settings.hf_hub_cache or settings.huggingface_hub_cache,
         "TRANSFORMERS_CACHE": settings.transformers_cache,
         "TORCH_HOME": settings.torch_home,
         "TMPDIR": settings.tmpdir,

@@ -177,7 +177,7 @@ class _Pass:
         if lacks_tables and (self._models.parity or not self._models.places.is_local):
             stages.notice("sentence_rules", "align", NO_TABLES)
         place = self._models.places.aligner(language)
-        self._used["align"] = place.identity if place else f"whisperx:{language}"
+        self._used["align"] = place.identity if place else ""
         self._effective |= {name: getattr(job, name) for name in ("interpolate_method", "return_char_alignments")}
         return aligned
 

@@ -45,12 +45,14 @@ class Hub:
         """Bytes after which the next answers with a large file break off."""
         self.stall_after: int | None = None
         """Bytes after which a large file stops coming until `released` is set."""
-        self.spoiled = False
-        """Large files arrive with one bit turned over."""
+        self.spoiled: int = 0
+        """How many of the next answers with a large file have one bit turned over."""
         self.expired: set[str] = set()
         """Tokens that the hub does not know any more."""
         self.failing: int | None = None
         """The status of every answer."""
+        self.faults: list[int] = []
+        """The statuses of the next answers with a file's bytes."""
         self.stalled, self.released = threading.Event(), threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Door)
         self._server.daemon_threads = True
@@ -112,6 +114,9 @@ class _Door(BaseHTTPRequestHandler):
 
     def tell(self, rest: str) -> None:
         """What a repository holds."""
+        if rest.endswith("/auth-check"):
+            self.admit(rest.removesuffix("/auth-check"), to_files=True)
+            return self.reply({})
         name, _, revision = rest.partition("/revision/")
         repository = self.admit(name, to_files=False)
         commit, files = self.commit(repository, revision or "main")
@@ -122,16 +127,19 @@ class _Door(BaseHTTPRequestHandler):
         )
 
     def send(self, name: str, revision: str, file: str) -> None:
-        """A file, whole or from an offset on."""
-        commit, files = self.commit(self.admit(name, to_files=True), revision)
+        """A file, whole or from an offset on. What git itself reads is not behind the terms."""
+        commit, files = self.commit(self.admit(name, to_files=file != ".gitattributes"), revision)
         if file not in files:
             raise Refused(404, "EntryNotFound")
+        if self.command == "GET" and self.hub.faults:
+            raise Refused(self.hub.faults.pop(0), "")
         data = files[file]
         large = len(data) > LARGE
         headers = {"X-Repo-Commit": commit, "ETag": f'"{_git(data)}"', "Accept-Ranges": "bytes"}
         if large:
             headers |= {"X-Linked-Etag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Linked-Size": str(len(data))}
-            if self.hub.spoiled:
+            if self.command == "GET" and self.hub.spoiled:
+                self.hub.spoiled -= 1
                 data = bytes([data[0] ^ 1]) + data[1:]
         start = int(self.headers["Range"][6:].split("-")[0]) if "Range" in self.headers else 0
         if start:

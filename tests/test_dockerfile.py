@@ -151,8 +151,8 @@ def test_what_is_baked_is_what_the_worker_takes(tmp_path: Path, monkeypatch: pyt
     text = (ROOT / "models" / "default" / "model_set.json").read_text("utf-8")
     (folder / "model_set.json").write_text(text)
     wanted = fetch_models.wanted(folder, json.loads(text))
-    assert set(wanted) == {"speech", "diarization", "speaker"}
-    baked = {kind: folder / name.partition("@")[0] for kind, name in wanted.items()}
+    assert [kind for kind, _ in wanted] == ["speech", "diarization", "speaker"]
+    baked = {kind: folder / name.partition("@")[0] for kind, name in wanted}
     for place in baked.values():
         place.mkdir(parents=True)
     places = ModelSet(settings.load(None))
@@ -162,7 +162,7 @@ def test_what_is_baked_is_what_the_worker_takes(tmp_path: Path, monkeypatch: pyt
         "speaker": places.speaker.location.path,
     }
     assert found == baked
-    assert fetch_models.wanted(folder, json.loads(text)) == {}
+    assert fetch_models.wanted(folder, json.loads(text)) == []
 
 
 def test_a_baked_speaker_model_loads_from_its_own_folder(tmp_path: Path) -> None:

@@ -400,7 +400,9 @@ def checked(tmp_path: Path, *arguments: str, **more: str) -> subprocess.Complete
 
 def test_a_bare_machine_is_told_exactly_which_models_are_missing_and_why(tmp_path: Path) -> None:
     with Hub() as hub:
-        hub.publish("Systran/faster-whisper-small", {"model.bin": b"x" * 50_000, "config.json": b"{}"})
+        hub.publish(
+            "Systran/faster-whisper-small", {"model.bin": b"x" * 50_000, "config.json": b"{}", "tokenizer.json": b"{}"}
+        )
         hub.publish("pyannote/diar", {"config.yaml": b"x"})
         hub.repositories["pyannote/diar"].gated = True
         done = checked(
@@ -412,11 +414,13 @@ def test_a_bare_machine_is_told_exactly_which_models_are_missing_and_why(tmp_pat
     found = {f["check"]: f for f in report["findings"]}
     assert (done.returncode, report["ok"]) == (1, False)
     assert found["speech model"]["state"] == "warning"
-    assert "the hub would give" in found["speech model"]["found"]
+    assert "will be downloaded on first use" in found["speech model"]["found"]
     assert found["diarization model"]["state"] == "failed"
     assert "https://huggingface.co/pyannote/diar" in found["diarization model"]["found"]
     assert found["speaker model"]["state"] == "warning"
     assert "no model me/absent" in found["speaker model"]["found"]
+    assert found["aligner (en)"]["state"] == "warning"
+    assert "0 of 41 languages on this machine" in found["aligners"]["found"]
     assert "hf_canarytoken" not in done.stdout + done.stderr
 
 

@@ -17,7 +17,7 @@ FLOORS = {
     1: "net fetch audio storage formats workspace weights progress log "
     "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading shelf hub machine threads viterbi spelling "
     "foresight timing hysteresis recent "
-    "turnstile linking published punkt",
+    "turnstile linking published punkt snapshots staging bundles network_fault",
     2: "speaker_processing engines aligner stock_alignment diarizer embeddings vad doctor accelerator "
     "activity sliding lane checkpoint pyannet sentences",
     3: "predict stages models recognition naming delivery intake companion",
@@ -36,8 +36,12 @@ NEIGHBOURS = {
     "s3source": {"net", "storage"},
     "storage": {"storage_fault"},
     "threads": {"machine"},
-    "weights": {"hub", "punkt"},
+    "weights": {"punkt", "bundles", "snapshots", "published"},
     "punkt": {"published"},
+    "bundles": {"published"},
+    "published": {"staging"},
+    "hub": {"snapshots", "staging", "network_fault"},
+    "loading": {"network_fault"},
     "aligner": {"stock_alignment", "sentences"},
     "diarizer": {"embeddings", "activity", "sliding"},
     "pyannet": {"checkpoint", "sliding"},

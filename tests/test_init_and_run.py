@@ -29,7 +29,9 @@ SET_BY_PREPARING = (
     "CUDA_CACHE_MAXSIZE",
     "PYANNOTE_METRICS_ENABLED",
     "TOKENIZERS_PARALLELISM",
+    "DISABLE_SAFETENSORS_CONVERSION",
     "HF_HOME",
+    "HF_HUB_CACHE",
     "HUGGINGFACE_HUB_CACHE",
     "TRANSFORMERS_CACHE",
     "TORCH_HOME",
@@ -83,6 +85,15 @@ def test_libraries_are_told_before_they_are_imported(tmp_path: Path) -> None:
     init_and_run.prepare_environment(configured(jobs_dir=tmp_path / "jobs"))
     assert os.environ["RUNPOD_LOG_LEVEL"] == "INFO"
     assert os.environ["PYANNOTE_METRICS_ENABLED"] == "0"
+    # The one word that transformers/modeling_utils.py compares with.
+    assert os.environ["DISABLE_SAFETENSORS_CONVERSION"] == "true"
+
+
+@pytest.mark.parametrize("name", ["hf_hub_cache", "huggingface_hub_cache"])
+def test_the_hub_cache_is_one_folder_under_both_its_names(tmp_path: Path, name: str) -> None:
+    settings = configured(jobs_dir=tmp_path / "jobs", **{name: tmp_path / "cache"})
+    init_and_run.prepare_environment(settings)
+    assert os.environ["HF_HUB_CACHE"] == os.environ["HUGGINGFACE_HUB_CACHE"] == str(settings.hub_caches[1])
 
 
 @pytest.mark.parametrize(("own", "skipped"), [(None, "true"), ("false", "false")])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import email.message
 import shutil
+import socket
 import subprocess
 import sys
+import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import requests
 from huggingface_hub import errors as hub
 from pipeline import configured
 
-from scribe.errors import GatedModel, HubUnreachable, ModelError, ModelNotFound, WeightsCorrupt
+from scribe.errors import GatedModel, HubUnreachable, MemoryExhausted, ModelError, ModelNotFound, WeightsCorrupt
 from scribe.loading import loading
 from scribe.models import Models
 from scribe.settings import ROOT, InvalidSettings
@@ -29,6 +32,11 @@ def answered(status: int, kind: type[Exception] = hub.HfHubHTTPError) -> Excepti
     response.status_code = status
     response.request = requests.Request("GET", f"https://huggingface.co/{REPOSITORY}").prepare()
     return kind(f"{status} Client Error for https://huggingface.co/{REPOSITORY}?token=hf_canary", response=response)  # type: ignore[call-arg]
+
+
+def urllib_answered(status: int) -> Exception:
+    """torch.hub's and NLTK's exception for an answer with this status."""
+    return urllib.error.HTTPError("https://example.org/a?token=hf_canary", status, "", email.message.Message(), None)
 
 
 def chained(cause: Exception, outer: Exception) -> Exception:
@@ -55,6 +63,19 @@ def chained(cause: Exception, outer: Exception) -> Exception:
         (chained(requests.ConnectionError("x"), OSError("We couldn't connect to the hub")), HubUnreachable),
         (chained(answered(403, hub.GatedRepoError), OSError("You are trying to access a gated repo")), GatedModel),
         (chained(answered(404, hub.RepositoryNotFoundError), ValueError("not a model")), ModelNotFound),
+        (urllib.error.URLError(socket.gaierror(-3, "Temporary failure in name resolution")), HubUnreachable),
+        (socket.gaierror(-2, "Name or service not known"), HubUnreachable),
+        (TimeoutError("timed out"), HubUnreachable),
+        (ConnectionResetError(104, "reset by peer"), HubUnreachable),
+        (urllib_answered(503), HubUnreachable),
+        (urllib_answered(429), HubUnreachable),
+        (urllib_answered(404), ModelNotFound),
+        (answered(500), HubUnreachable),
+        (RuntimeError("Data processing error: CAS service error : 503 Service Unavailable"), HubUnreachable),
+        (RuntimeError("Request error: reqwest::Error connection closed"), HubUnreachable),
+        (RuntimeError("Error(s) in loading state_dict for Wav2Vec2Model"), WeightsCorrupt),
+        (MemoryError(), MemoryExhausted),
+        (MemoryError("std::bad_alloc"), MemoryExhausted),
         (FileNotFoundError(2, "No such file", "/root/models/x"), ModelNotFound),
         (ValueError("unpickling failed"), WeightsCorrupt),
         (EOFError(), WeightsCorrupt),
@@ -142,6 +163,24 @@ class TestWithTheRealLoaders:
         assert failed.value.code == "weights_corrupt"
         largest.write_bytes(whole)
         assert LOADERS[field](models) is LOADERS[field](models)
+
+    @pytest.mark.parametrize("parity", [False, True])
+    def test_a_converted_model_without_its_tokenizer_is_refused(self, parity: bool, tmp_path: Path) -> None:
+        folder = tmp_path / "converted"
+        shutil.copytree(ROOT / "models" / "demo" / "whisper", folder)
+        (folder / "tokenizer.json").unlink()
+        models = Models(ModelSet(configured(whisperx_model=str(folder))), "cpu", parity=parity)
+        with pytest.raises(ModelNotFound, match=r"converted has no tokenizer\.json"):
+            models.engine(models.places.speech())
+
+    @pytest.mark.parametrize("parity", [False, True])
+    def test_the_mel_bins_are_the_models_whatever_its_description_says(self, parity: bool, tmp_path: Path) -> None:
+        folder = tmp_path / "converted"
+        shutil.copytree(ROOT / "models" / "demo" / "whisper", folder)
+        (folder / "preprocessor_config.json").write_text('{"feature_size": 128}')
+        models = Models(ModelSet(configured(whisperx_model=str(folder))), "cpu", parity=parity)
+        model = models.engine(models.places.speech())._model
+        assert len(model.feature_extractor.mel_filters) == model.model.n_mels == model.feat_kwargs["feature_size"] == 80
 
     def test_a_repository_that_is_not_here_and_a_hub_that_is_off_are_told_apart_from_a_fault(self) -> None:
         with pytest.raises(HubUnreachable) as failed:

@@ -19,6 +19,7 @@ from loopback import Loopback, page
 from scribe import published
 from scribe.errors import ModelNotFound, WeightsCorrupt
 from scribe.published import Published
+from scribe.staging import FOLDER
 
 WEIGHTS = random.Random(3).randbytes(400_000)
 SHA = hashlib.sha256(WEIGHTS).hexdigest()
@@ -59,7 +60,8 @@ def ranges(server: Loopback) -> list[str]:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    """The files but the lock and the folders of the downloads."""
+    return {path.name for path in folder.iterdir()} - {FOLDER}
 
 
 @pytest.mark.parametrize("described", [documented, undocumented])

@@ -18,6 +18,7 @@ from scribe import published, punkt
 from scribe import settings as settings_module
 from scribe.errors import WeightsCorrupt
 from scribe.published import Published
+from scribe.staging import FOLDER
 from scribe.weights import ModelSet
 
 TABLES = {f"punkt_tab/{language}/{name}": b"a\tb\n" for language in ("german", "english") for name in punkt.FILES}
@@ -64,7 +65,8 @@ def places(tmp_path: Path, **values: str) -> ModelSet:
 
 
 def files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name for name in found if FOLDER not in name}
 
 
 def test_the_tables_come_once_for_all_languages_and_nothing_else_is_unpacked(
@@ -77,6 +79,19 @@ def test_the_tables_come_once_for_all_languages_and_nothing_else_is_unpacked(
         assert places(tmp_path).punkt("english") == folder
         assert len(server.requests) == 1
     assert files(tmp_path) == {f"hf/hub/nltk_data/tokenizers/{name}" for name in TABLES}
+
+
+def test_baked_tables_are_taken_without_a_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = places(tmp_path)
+    monkeypatch.setattr(asked, "_folder", tmp_path / "set")
+    tables = tmp_path / "set" / "nltk_data" / "tokenizers" / "punkt_tab" / "german"
+    tables.mkdir(parents=True)
+    for name in punkt.FILES:
+        (tables / name).write_bytes(b"a\t1\n")
+    with Loopback(page(status="404 Not Found")) as server:
+        served(monkeypatch, server, b"")
+        assert asked.punkt("german") == tmp_path / "set" / "nltk_data"
+        assert server.requests == []
 
 
 def test_a_language_that_the_archive_has_not_is_none(

@@ -103,10 +103,11 @@ def test_secrets_are_in_no_text_of_the_settings(monkeypatch: pytest.MonkeyPatch)
         STORAGE_BUCKET="b",
         STORAGE_ACCESS_KEY="AKIACANARY",
         STORAGE_SECRET_KEY="s3cr3tcanary",
+        RUNPOD_AI_API_KEY="rpa_canary",
     )
     shown = f"{s!r} {s} {s.model_dump()} {s.model_dump_json()}"
-    assert not any(secret in shown for secret in (TOKEN, "AKIACANARY", "s3cr3tcanary"))
-    assert set(s.secrets) == {TOKEN, "AKIACANARY", "s3cr3tcanary"}
+    assert not any(secret in shown for secret in (TOKEN, "AKIACANARY", "s3cr3tcanary", "rpa_canary"))
+    assert set(s.secrets) == {TOKEN, "AKIACANARY", "s3cr3tcanary", "rpa_canary"}
 
 
 def test_an_empty_variable_is_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +168,8 @@ def test_runpods_cached_models_are_looked_up_before_the_own_cache(
     assert caches == (Path("/runpod-volume/huggingface-cache/hub"), tmp_path / "hub")
     monkeypatch.setenv("HUGGINGFACE_HUB_CACHE", str(tmp_path / "other"))
     assert settings_module.load(None).hub_caches[1] == tmp_path / "other"
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "newest"))
+    assert settings_module.load(None).hub_caches[1] == tmp_path / "newest"
 
 
 def test_the_worker_ends_with_78_before_any_model_loads(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 from pipeline import configured, variables
 
+from scribe import bundles
 from scribe import settings as settings_module
 from scribe.settings import ROOT
 from scribe.shelf import Shelf
-from scribe.weights import Location, ModelSet, cached_snapshot, revision
+from scribe.snapshots import finished, held, mark_finished, missing, repository_folder
+from scribe.weights import Location, ModelSet, revision
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -25,11 +28,24 @@ def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(settings_module, "VOLUME", tmp_path / "volume")
 
 
-def snapshot(cache: Path, repository: str, commit: str = COMMIT) -> Path:
-    """A repository as the hub's client and RunPod's cached models lay it out."""
-    folder = cache / f"models--{repository.replace('/', '--')}"
-    (folder / "snapshots" / commit).mkdir(parents=True)
-    (folder / "snapshots" / commit / "model.bin").write_bytes(b"x")
+SPEECH = {"config.json": b"{}", "model.bin": b"x", "tokenizer.json": b"{}"}
+
+
+def snapshot(cache: Path, repository: str, commit: str = COMMIT, files: dict[str, bytes] = SPEECH) -> Path:
+    """A repository as hub.bring leaves it."""
+    place = unmarked(cache, repository, commit, files)
+    mark_finished(
+        repository_folder(cache, repository), commit, "main", {name: len(data) for name, data in files.items()}
+    )
+    return place
+
+
+def unmarked(cache: Path, repository: str, commit: str = COMMIT, files: dict[str, bytes] = SPEECH) -> Path:
+    """A repository as another client or RunPod's cached models leave it."""
+    folder = repository_folder(cache, repository)
+    for name, data in files.items():
+        (folder / "snapshots" / commit / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "snapshots" / commit / name).write_bytes(data)
     (folder / "refs").mkdir(exist_ok=True)
     (folder / "refs" / "main").write_text(commit)
     return folder / "snapshots" / commit
@@ -103,32 +119,84 @@ def test_a_revision_that_the_operator_names_is_kept_to(tmp_path: Path) -> None:
     assert real(tmp_path, diarization_model=f"me/diar@{COMMIT}").diarization.path is not None
 
 
-def test_a_snapshot_that_no_ref_names_is_not_whole_yet(tmp_path: Path) -> None:
-    place = snapshot(tmp_path, "a/b")
-    (tmp_path / "models--a--b" / "refs" / "main").write_text("f" * 40)
-    assert cached_snapshot(tmp_path, "a/b", COMMIT) is None
-    (tmp_path / "models--a--b" / "refs" / COMMIT).write_text(COMMIT)
-    assert cached_snapshot(tmp_path, "a/b", COMMIT) == place
+def test_a_snapshot_of_another_client_counts_in_runpods_cache_only_and_only_whole(tmp_path: Path) -> None:
+    runpods, own = tmp_path / "volume" / "huggingface-cache" / "hub", tmp_path / "hf" / "hub"
+    unmarked(own, "me/my-whisper")
+    assert real(tmp_path, whisperx_model="me/my-whisper").speech().path is None
+    place = unmarked(runpods, "me/my-whisper")
+    assert real(tmp_path, whisperx_model="me/my-whisper").speech().path == place
+    (place / "model.bin").write_bytes(b"")
+    assert real(tmp_path, whisperx_model="me/my-whisper").speech().path is None
+
+
+def test_runpods_cache_is_taken_without_a_ref_where_it_holds_one_snapshot(tmp_path: Path) -> None:
+    place = unmarked(tmp_path, "a/b")
+    (repository_folder(tmp_path, "a/b") / "refs" / "main").unlink()
+    assert held(tmp_path, "a/b", "speech") == place
+    assert held(tmp_path, "a/b", "speech", "f" * 40) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "files", "part"),
+    [
+        ("speech", SPEECH, "tokenizer.json"),
+        (
+            "aligner",
+            dict.fromkeys(("config.json", "preprocessor_config.json", "vocab.json", "pytorch_model.bin"), b"x"),
+            "vocab.json",
+        ),
+        (
+            "diarization",
+            {"config.yaml": b"a: $model/seg\nb: $model/plda", "seg/pytorch_model.bin": b"x", "plda/plda.npz": b"x"},
+            "plda/plda.npz",
+        ),
+        (
+            "speaker",
+            {
+                "hyperparams.yaml": b"x: !ref <pretrained_path>/label_encoder.txt",
+                "embedding_model.ckpt": b"x",
+                "label_encoder.txt": b"x",
+            },
+            "label_encoder.txt",
+        ),
+    ],
+)
+def test_a_snapshot_is_held_when_it_has_what_its_kind_needs_and_what_its_description_names(
+    tmp_path: Path, kind: str, files: dict[str, bytes], part: str
+) -> None:
+    place = unmarked(tmp_path, "a/b", files=files)
+    assert held(tmp_path, "a/b", kind) == place
+    (place / part).unlink()
+    assert held(tmp_path, "a/b", kind) is None
+
+
+def test_the_demo_models_have_what_their_kinds_need() -> None:
+    folder = ROOT / "models" / "demo"
+    kinds = {"whisper": "speech", "aligner": "aligner", "diarization": "diarization", "ecapa": "speaker"}
+    assert {name: missing(kind, folder / name) for name, kind in kinds.items()} == dict.fromkeys(kinds, [])
 
 
 def test_a_repository_is_looked_up_under_its_own_name(tmp_path: Path) -> None:
     place = snapshot(tmp_path / "hf" / "hub", "me/my-whisper")
     assert real(tmp_path, whisperx_model="me/my-whisper").speech() == Location("me/my-whisper", place)
-    diarization = snapshot(tmp_path / "hf" / "hub", "me/diarization")
+    diarization = snapshot(tmp_path / "hf" / "hub", "me/diarization", files={"config.yaml": b"a: 1"})
     assert real(tmp_path, diarization_model="me/diarization").diarization.path == diarization
 
 
-@pytest.mark.parametrize("spoil", ["no ref", "no snapshot", "empty snapshot"])
+@pytest.mark.parametrize("spoil", ["no mark", "torn mark", "no snapshot", "shorter file"])
 def test_a_broken_cache_is_no_model(tmp_path: Path, spoil: str) -> None:
     place = snapshot(tmp_path, "a/b")
-    assert cached_snapshot(tmp_path, "a/b") == place
-    if spoil == "no ref":
-        (tmp_path / "models--a--b" / "refs" / "main").unlink()
+    assert finished(tmp_path, "a/b") == finished(tmp_path, "a/b", COMMIT) == place
+    mark = repository_folder(tmp_path, "a/b") / f".complete-{COMMIT}"
+    if spoil == "no mark":
+        mark.unlink()
+    elif spoil == "torn mark":
+        mark.write_text(mark.read_text()[:20])
+    elif spoil == "no snapshot":
+        shutil.rmtree(place)
     else:
-        (place / "model.bin").unlink()
-        if spoil == "no snapshot":
-            place.rmdir()
-    assert cached_snapshot(tmp_path, "a/b") is None
+        (place / "model.bin").write_bytes(b"")
+    assert finished(tmp_path, "a/b") is None
 
 
 def test_the_demo_set_is_whole_and_on_this_machine(tmp_path: Path) -> None:
@@ -173,7 +241,47 @@ def test_the_operators_single_models_override_the_set(tmp_path: Path) -> None:
         "me/diar",
         "me/ecapa",
     )
-    assert real(tmp_path).aligner("de") is None
+
+
+def test_the_default_set_aligns_every_language_as_whisperx_does(tmp_path: Path) -> None:
+    from whisperx.alignment import DEFAULT_ALIGN_MODELS_HF, DEFAULT_ALIGN_MODELS_TORCH
+
+    found = real(tmp_path).aligners()
+    assert {language: place.name for language, place in found.items()} == {
+        **DEFAULT_ALIGN_MODELS_TORCH,
+        **DEFAULT_ALIGN_MODELS_HF,
+    }
+    assert all(place.file and place.file.sha256 for language, place in found.items() if place.repository is None)
+    assert {language for language, place in found.items() if place.file} == set(DEFAULT_ALIGN_MODELS_TORCH)
+    assert real(tmp_path).aligner("tlh") is None
+
+
+def test_every_recognizer_of_torchaudio_is_known_by_the_file_that_torchaudio_would_fetch() -> None:
+    from torchaudio import pipelines
+
+    found = {name: getattr(pipelines, name) for name in pipelines.__all__}
+    own = {name: b._path for name, b in found.items() if hasattr(b, "_labels") and name != "MMS_FA"}
+    assert own == bundles.FILES
+
+
+def test_align_model_takes_the_name_of_a_torchaudio_bundle(tmp_path: Path) -> None:
+    places = real(tmp_path, align_model="WAV2VEC2_ASR_LARGE_960H", torch_home=tmp_path / "torch")
+    place = places.aligner("en")
+    assert place is not None
+    assert (place.name, place.repository, place.source) == ("WAV2VEC2_ASR_LARGE_960H", None, "WAV2VEC2_ASR_LARGE_960H")
+    assert place.file is not None
+    assert places.checkpoints == tmp_path / "torch" / "hub" / "checkpoints"
+    places.checkpoints.mkdir(parents=True)
+    (places.checkpoints / place.file.name).write_bytes(b"x")
+    assert places.aligner("en").path == places.checkpoints / place.file.name
+    assert places.aligner("en").source == "WAV2VEC2_ASR_LARGE_960H"
+
+
+def test_what_the_fingerprint_says_of_forty_aligners_needs_no_look_into_the_cache(tmp_path: Path) -> None:
+    before = real(tmp_path).identities()["align"]
+    snapshot(tmp_path / "hf" / "hub", "jonatasgrosman/wav2vec2-large-xlsr-53-dutch")
+    assert real(tmp_path).identities()["align"] == before
+    assert "WAV2VEC2_ASR_BASE_960H" in before
 
 
 def test_identities_name_every_model_that_shapes_a_result(tmp_path: Path) -> None:

@@ -46,18 +46,19 @@ class _Spelled:
 
 
 class Aligner:
-    """`source` is a folder, a name, or None for whisperX's choice for the language; `nltk_data` as for Sentences.
+    """`source` is a folder, or the name of one of torchaudio's bundles, whose file lies in `checkpoints`; `nltk_data` as for
+    Sentences.
 
-    Raises ValueError for a language that whisperX has no model for, and what transformers raises when loading fails.
+    Raises what transformers and torch raise when loading fails.
     """
 
     def __init__(
         self,
         language: str,
-        source: str | None,
+        source: str,
         device: str,
         nltk_data: Path | None,
-        local_only: bool = False,
+        checkpoints: Path | None = None,
         parity: bool = False,
     ) -> None:
         from whisperx.alignment import LANGUAGES_WITHOUT_SPACES, load_align_model
@@ -67,7 +68,7 @@ class Aligner:
         # Its loader prints the exception; the exception's chain says the same.
         with contextlib.redirect_stdout(None):
             self._model, self._metadata = load_align_model(
-                language, device, model_name=source, model_cache_only=local_only
+                language, device, model_name=source, model_dir=checkpoints, model_cache_only=True
             )
         known = self._metadata["dictionary"]
         self._known: dict[str, int] = known

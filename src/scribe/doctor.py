@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import hub, machine
+from . import hub, machine, published
 from .accelerator import Gpu, accelerators, counted, graphics, judged, missing_gpu
 from .audio import SAMPLE_RATE, Audio
 from .engines import SpeechOptions
@@ -169,15 +169,21 @@ class Doctor:
         yield self._loaded(f"voice activity ({method})", "", True, lambda: models.detector(method))
         if speech.state == "ok":
             yield self._decodes(models)
-        for language, place in places.aligners().items():
-            load = (lambda code: lambda: models.aligner(code))(language if language != "any" else "en")
-            yield self._model(f"aligner ({language})", place, "align" in warm, load)
-        if not places.aligners():
-            yield Finding(
-                "aligner", "skipped", "whisperX's choice for each language, downloaded when it is first needed"
-            )
+        yield from self._aligners(models)
         yield self._model("diarization model", places.diarization, "diarization" in warm, models.diarizer)
         yield self._model("speaker model", places.speaker.location, "speakers" in warm, models.encoder)
+
+    def _aligners(self, models: Loaders) -> Iterator[Finding]:
+        """English, which WARMUP loads, or the one for every language; how many of the others are on this machine."""
+        found = models.places.aligners()
+        first = next((language for language in ("any", "en", *found) if language in found), None)
+        if first is not None:
+            load = (lambda code: lambda: models.aligner(code))("en" if first == "any" else first)
+            yield self._model(f"aligner ({first})", found[first], "align" in self._settings.warmup, load)
+        if len(found) > 1:
+            here = sorted(language for language, place in found.items() if place.path is not None)
+            text = f"{len(here)} of {len(found)} languages on this machine: {' '.join(here) or 'none'}"
+            yield Finding("aligners", "ok", f"{text}; each other one comes when it is first needed")
 
     def _compute_type(self, models: Loaders) -> Finding:
         import ctranslate2
@@ -195,10 +201,13 @@ class Doctor:
         token = self._settings.hf_token.get_secret_value() if self._settings.hf_token else None
         try:
             with loading(check, place.name):
-                offer = hub.ask(place.repository or place.name, place.pin, token, place.files)
+                if place.file:
+                    offered = published.ask(place.file)
+                else:
+                    offered = hub.ask(place.repository or place.name, place.pin, token, place.kind).bytes
         except WorkerError as error:
             return Finding(check, "failed" if needed else "warning", error.message, error.remedy)
-        text = f"{place.name} is not on this machine; the hub would give {offer.bytes / 1e9:.1f} GB on first use"
+        text = f"{place.name} is not on this machine; {offered / 1e9:.1f} GB will be downloaded on first use"
         return Finding(check, "warning", text, "Bake it into the image (PRELOAD_MODELS) or keep HF_HOME on a volume.")
 
     def _loaded(self, check: str, name: str, needed: bool, load: Callable[[], Any]) -> Finding:

@@ -4,7 +4,7 @@ WorkerError
 ├── InvalidInput     invalid_input
 ├── FetchError       url_blocked, not_found, fetch_failed*, fetch_incomplete*, too_large
 ├── AudioError       not_audio, no_audio_stream, empty_audio, too_long, decode_failed
-├── ModelError       gated_model, model_not_found, weights_corrupt, hub_unreachable*
+├── ModelError       gated_model, model_not_found, weights_corrupt, hub_unreachable*, out_of_memory*
 ├── GpuError         gpu_out_of_memory*, gpu_broken*, gpu_unsuited
 ├── StorageError     storage_denied, storage_unavailable*, disk_full*
 ├── Stopped          cancelled, shutting_down*
@@ -168,6 +168,14 @@ class HubUnreachable(ModelError):
     code = "hub_unreachable"
     retryable = True
     remedy = "Try again; bake the weights into the image to be independent of the hub."
+
+
+class MemoryExhausted(ModelError):
+    """The worker's own memory, not the GPU's, does not suffice to load the model."""
+
+    code = "out_of_memory"
+    retryable = True
+    remedy = "Give the worker more memory, or choose a smaller model."
 
 
 class GpuError(WorkerError):

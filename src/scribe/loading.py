@@ -8,8 +8,17 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import DiskFull, GatedModel, HubUnreachable, ModelNotFound, WeightsCorrupt, WorkerError
+from .errors import (
+    DiskFull,
+    GatedModel,
+    HubUnreachable,
+    MemoryExhausted,
+    ModelNotFound,
+    WeightsCorrupt,
+    WorkerError,
+)
 from .gpu_fault import gpu_failure
+from .network_fault import causes, statuses, unreachable
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +38,12 @@ def loading(what: str, name: str) -> Iterator[None]:
 
 def _model_error(what: str, name: str, error: BaseException) -> WorkerError:
     """The first recognized cause in the chain decides. Gated comes first: it derives from 'not found'."""
-    chain = list(_causes(error))
+    chain = list(causes(error))
     kinds = {kind.__name__ for e in chain for kind in type(e).__mro__}
-    statuses = {getattr(getattr(e, "response", None), "status_code", None) for e in chain}
+    answered = statuses(error)
     details = {"model": name, "stage": what}
+    if "MemoryError" in kinds:
+        return MemoryExhausted(f"{what}: the worker's memory does not suffice to load {name}", details)
     if failure := next(filter(None, map(gpu_failure, chain)), None):
         return failure
     if any("No default align-model" in str(e) for e in chain):
@@ -43,11 +54,11 @@ def _model_error(what: str, name: str, error: BaseException) -> WorkerError:
     if any("Invalid credentials" in str(e) for e in chain):
         message = f"{what}: the hub does not know the token in HF_TOKEN (any more): make a new one to get {name}"
         return GatedModel(message, details)
-    if "GatedRepoError" in kinds or 403 in statuses:
-        own = "set HF_TOKEN to a token of that account" if 401 in statuses else "with the account of HF_TOKEN"
+    if "GatedRepoError" in kinds or 403 in answered:
+        own = "set HF_TOKEN to a token of that account" if 401 in answered else "with the account of HF_TOKEN"
         message = f"{what}: {name} is given only to accounts that accepted its terms: accept them at {page}, {own}"
         return GatedModel(message, details)
-    if 401 in statuses:
+    if 401 in answered:
         message = (
             f"{what}: the hub shows {name} to nobody without the right token: check the name, and set HF_TOKEN to a"
             f" token of an account that accepted {page}"
@@ -55,32 +66,18 @@ def _model_error(what: str, name: str, error: BaseException) -> WorkerError:
         return GatedModel(message, details)
     numbers = {getattr(e, "errno", None) for e in chain}
     if numbers & {errno.ENOSPC, errno.EDQUOT}:
-        return DiskFull(f"{what}: there is no room to keep {name}: point HF_HOME at a volume with free space", details)
-    if numbers & {errno.EACCES, errno.EPERM, errno.EROFS}:
-        message = f"{what}: {name} is not on this machine and may not be written to the hub cache: point HF_HOME at a"
-        return ModelNotFound(f"{message} folder that this user may write to", details)
+        return DiskFull(
+            f"{what}: there is no room to keep {name}: point HF_HOME and TORCH_HOME at a volume with free space",
+            details,
+        )
+    if numbers & {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
+        message = f"{what}: {name} is not on this machine and may not be written to the cache: point HF_HOME and"
+        return ModelNotFound(f"{message} TORCH_HOME at folders that this user may write to", details)
     absent = {"RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError", "HFValidationError"}
-    if kinds & absent and "LocalEntryNotFoundError" not in kinds:
+    if (kinds & absent and "LocalEntryNotFoundError" not in kinds) or 404 in answered:
         return ModelNotFound(f"{what}: there is no model {name}", details)
-    busy = any(isinstance(status, int) and (status == 429 or status >= 500) for status in statuses)
-    if busy or kinds & {
-        "LocalEntryNotFoundError",
-        "OfflineModeIsEnabled",
-        "ConnectionError",
-        "ChunkedEncodingError",
-        "ConnectError",
-        "Timeout",
-        "TimeoutException",
-    }:
+    if unreachable(error):
         return HubUnreachable(f"{what}: {name} is not on this machine and the hub could not be reached", details)
     if "FileNotFoundError" in kinds:
         return ModelNotFound(f"{what}: files of {name} are missing at the configured place", details)
     return WeightsCorrupt(f"{what}: the files of {name} could not be loaded ({type(error).__name__})", details)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from speaker_processing import SpeakerEncoder
 
+from . import hub, published
 from .aligner import Aligner
 from .diarizer import Diarizer
 from .engines.batched import BatchedEngine
@@ -16,7 +17,6 @@ from .engines.whisper import WhisperEngine
 from .engines.whisperx import WhisperXEngine
 from .errors import ModelNotFound
 from .foresight import Foresight
-from .hub import bring
 from .job import JobInput
 from .loading import loading
 from .machine import usable_cores
@@ -51,7 +51,6 @@ class Models:
         self._vad_weights = vad_weights
         self._shelf = Shelf()
         self._foresight = Foresight()
-        self._local_only = places.is_local
         self._threads = usable_cores()
         places.admit_code()
         speech = places.speech()
@@ -115,19 +114,20 @@ class Models:
     def aligner(self, language: str) -> Aligner:
         """The aligner of one language; every language stays loaded."""
         place = self.places.aligner(language)
-        if place is None and not self.places.covers(language):
-            raise ModelNotFound(f"the model set has no alignment model for '{language}'", {"language": language})
+        if place is None:
+            message = f"the model set has no alignment model for '{language}': set ALIGN_MODEL to one that knows it"
+            raise ModelNotFound(message, {"language": language})
         self._foresight.wait()
         tables = punkt_tables(language, self.parity)
-        with loading("alignment model", place.name if place else f"whisperX's choice for '{language}'"):
+        with loading("alignment model", place.name):
             return self._shelf.get(
                 f"align:{language}",
                 lambda: Aligner(
                     language,
-                    self._here(place) if place else None,
+                    self._here(place),
                     self.device,
                     self.places.punkt(tables) if tables else None,
-                    self._local_only or place is not None,
+                    self._checkpoints(place),
                     self.parity,
                 ),
             )
@@ -158,10 +158,16 @@ class Models:
         return bool(others)
 
     def _here(self, place: Location) -> str:
-        """The model's folder; one that is not on this machine is brought from the hub first, whole and checked."""
-        if place.path is not None or place.repository is None:
+        """The model's folder, or its name where it is one file; what is not on this machine is brought first, whole and checked."""
+        if place.file is not None or place.path is not None or place.repository is None:
             return place.source
-        return str(bring(place.repository, place.pin, self.places.cache, self._token, place.files))
+        return str(hub.bring(place.repository, place.pin, self.places.cache, self._token, place.kind))
+
+    def _checkpoints(self, place: Location) -> Path | None:
+        """The folder with the model's file, brought first and checked; None for a model that is a folder."""
+        if place.file is None:
+            return None
+        return published.bring(place.file, place.path.parent if place.path else self.places.checkpoints).parent
 
 
 def resolve_compute_type(wanted: str | None, device: str) -> str:

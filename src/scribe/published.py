@@ -1,9 +1,9 @@
 """A file that a project publishes at an address: brought into a folder once, whole and checked.
 
-torch.hub and NLTK move into place whatever arrived before the connection ended. Here a file is downloaded under a name
-of its own, must have the announced length and the documented SHA-256, and only then gets its name. Where no SHA-256 is
-documented, length and SHA-256 of the first complete download are recorded in a file with the suffix `.checked.json`
-and compared from then on.
+torch.hub and NLTK move into place whatever arrived before the connection ended. Here a file is downloaded in a folder of
+its worker's own (staging.py), must have the announced length and the documented SHA-256, and only then gets its name.
+Where no SHA-256 is documented, length and SHA-256 of the first complete download are recorded in a file with the suffix
+`.checked.json` and compared from then on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import ModelNotFound, WeightsCorrupt
+from .errors import ModelNotFound, WeightsCorrupt, WorkerError
+from .staging import FOLDER, TURN_S, staged, turn
 
 log = logging.getLogger(__name__)
 
@@ -53,23 +54,31 @@ def bring(file: Published, folder: Path, limit_s: float = 1800.0) -> Path:
     place, until = folder / file.name, time.monotonic() + limit_s
     if _is_whole(place, file):
         return place
-    folder.mkdir(parents=True, exist_ok=True)
-    # A name that no other worker on this volume writes to.
-    part = folder / f".{file.name}.{uuid.uuid4().hex}.part"
-    try:
-        for again in (True, False):
-            _download(file, part, until)
-            if _matches(part, _expected(file, place)):
-                break
-            part.unlink()
-            log.warning("%s arrived with other bytes than published", file.name)
-            if not again:
-                raise WeightsCorrupt(f"{file.name} arrived twice from {file.url} with other bytes than published")
-        _record(part, file, place)
-        part.replace(place)
-    finally:
-        part.unlink(missing_ok=True)
+    before = _stamp(place)
+    with turn(folder / FOLDER / f"{file.name}.lock", lambda: _stamp(place) != before, min(TURN_S, limit_s)):
+        if _stamp(place) != before and _is_whole(place, file):
+            return place
+        with staged(folder, file.name) as own:
+            part = own / file.name
+            for again in (True, False):
+                _download(file, part, until)
+                if _matches(part, _expected(file, place)):
+                    break
+                part.unlink()
+                log.warning("%s arrived with other bytes than published", file.name)
+                if not again:
+                    raise WeightsCorrupt(f"{file.name} arrived twice from {file.url} with other bytes than published")
+            _record(part, file, place)
+            part.replace(place)
     return place
+
+
+def _stamp(place: Path) -> tuple[int, int] | None:
+    """What changes when another worker puts a file into this place."""
+    with contextlib.suppress(OSError):
+        found = place.stat()
+        return found.st_ino, found.st_mtime_ns
+    return None
 
 
 def _is_whole(place: Path, file: Published) -> bool:
@@ -128,9 +137,6 @@ def _download(file: Published, part: Path, until: float) -> None:
         try:
             return _receive(file, part, until)
         except requests.RequestException as error:
-            status = getattr(error.response, "status_code", None)
-            if status is not None and status < 500 and status not in PASSING:
-                raise ModelNotFound(f"{file.url} was answered with {status}", {"model": file.name}) from error
             if pause is None or time.monotonic() + pause >= until:
                 raise
             log.warning("the download of %s broke off (%s): going on", file.name, type(error).__name__)
@@ -143,13 +149,16 @@ def _receive(file: Published, part: Path, until: float) -> None:
     import requests
 
     have = part.stat().st_size if part.exists() else 0
+    if have and have == file.bytes:
+        return
     wish = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with _asked("GET", file, wish) as answer:
-        answer.raise_for_status()
         resumed = answer.status_code == 206
-        if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        follows = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        if answer.status_code == 416 or (resumed and not follows):
             part.unlink(missing_ok=True)
-            raise requests.ConnectionError(f"{file.name}: another part came than the one asked for")
+            raise requests.ConnectionError(f"{file.name}: the server did not go on at byte {have}")
+        _admit(answer, file)
         announced = int(answer.headers.get("Content-Length", -1))
         got = 0
         with part.open("ab" if resumed else "wb") as stream:
@@ -161,16 +170,25 @@ def _receive(file: Published, part: Path, until: float) -> None:
         raise requests.ConnectionError(f"{file.name}: {got} of {announced} bytes came")
 
 
-def _announced(file: Published) -> int | None:
-    """The file's length as its server tells it; None when it cannot be asked."""
-    import requests
+def ask(file: Published) -> int:
+    """The file's bytes as its server tells them. Raises ModelNotFound, and what requests raises."""
+    with _asked("HEAD", file, {"Accept-Encoding": "identity"}) as answer:
+        _admit(answer, file)
+        return int(answer.headers.get("Content-Length", 0))
 
-    try:
-        with _asked("HEAD", file, {"Accept-Encoding": "identity"}) as answer:
-            answer.raise_for_status()
-            return int(answer.headers["Content-Length"])
-    except (requests.RequestException, OSError, KeyError, ValueError):
-        return None
+
+def _announced(file: Published) -> int | None:
+    """The file's length; None when the server cannot be asked."""
+    with contextlib.suppress(WorkerError, OSError, ValueError):
+        return ask(file) or None
+    return None
+
+
+def _admit(answer: Any, file: Published) -> None:
+    """Raise ModelNotFound for a refusal, and requests.HTTPError for an answer that another try may change."""
+    if 400 <= answer.status_code < 500 and answer.status_code not in PASSING:
+        raise ModelNotFound(f"{file.url} was answered with {answer.status_code}", {"model": file.name})
+    answer.raise_for_status()
 
 
 def _asked(method: str, file: Published, headers: dict[str, str]) -> Any:

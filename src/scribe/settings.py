@@ -103,7 +103,10 @@ class Settings(BaseSettings):
 
     # Caches and scratch
     hf_home: Path | None = Field(None, description="Hub cache; on a volume it is downloaded once.")
-    huggingface_hub_cache: Path | None = Field(None, description="Hub cache of models.")
+    hf_hub_cache: Path | None = Field(
+        None, description="Hub cache of models; without it HUGGINGFACE_HUB_CACHE, else `hub` in HF_HOME."
+    )
+    huggingface_hub_cache: Path | None = Field(None, description="The older name of HF_HUB_CACHE.")
     transformers_cache: Path | None = Field(None, description="Cache of transformers.")
     torch_home: Path | None = Field(None, description="Cache of torch and torchaudio.")
     cuda_cache_path: Path | None = Field(
@@ -180,6 +183,7 @@ class Settings(BaseSettings):
         None, description="Logs are JSON when it is set; `auto` then insists on a GPU."
     )
     runpod_gpu_count: int | None = Field(None, description="GPUs of this worker; at 0 `auto` takes the CPU.")
+    runpod_ai_api_key: SecretStr | None = Field(None, description="The platform's key; never shown.")
 
     @field_validator("allowed_models", "warmup", "fetch_allow_hosts", "storage_source_prefixes", mode="before")
     @classmethod
@@ -215,11 +219,10 @@ class Settings(BaseSettings):
         return ROOT / "models" / self.model_set / "model_set.json"
 
     @property
-    def hub_caches(self) -> tuple[Path, ...]:
-        """Folders in which a hub model may lie already: RunPod's cached model first, then the configured caches."""
-        own = self.huggingface_hub_cache or (
-            self.hf_home / "hub" if self.hf_home else Path.home() / ".cache/huggingface/hub"
-        )
+    def hub_caches(self) -> tuple[Path, Path]:
+        """Folders in which a hub model may lie already: RunPod's cached models, then the configured cache."""
+        named = self.hf_hub_cache or self.huggingface_hub_cache
+        own = named or (self.hf_home or Path.home() / ".cache" / "huggingface") / "hub"
         return (VOLUME / "huggingface-cache" / "hub", own)
 
     @property
@@ -242,7 +245,7 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be seen in a log or an answer."""
-        held = (self.hf_token, self.storage_access_key, self.storage_secret_key)
+        held = (self.hf_token, self.storage_access_key, self.storage_secret_key, self.runpod_ai_api_key)
         return tuple(s.get_secret_value() for s in held if s is not None)
 
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import punkt
+from . import bundles, punkt, snapshots
 from .errors import WorkerError
-from .hub import SPEECH_FILES, repository_folder
+from .published import Published
 from .settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
@@ -39,23 +39,27 @@ SPEECH_REPOSITORIES = {
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """One model's place: a local folder (`path`), or a `repository` of the hub at the revision `pin` (None: main)."""
+    """One model's place: a local folder or file (`path`), a `repository` of the hub at the revision `pin` (None: main), or
+    a `file` at a public address."""
 
     name: str
     path: Path | None = None
     repository: str | None = field(default=None, compare=False)
     pin: str | None = field(default=None, compare=False)
-    files: tuple[str, ...] = field(default=(), compare=False)
-    """Patterns of the files that are needed; empty for all."""
+    kind: str = field(default="speech", compare=False)
+    """speech, aligner, diarization or speaker."""
+    file: Published | None = field(default=None, compare=False)
 
     @property
     def source(self) -> str:
         """What a loader is given."""
-        return str(self.path) if self.path else self.name
+        return str(self.path) if self.path and not self.file else self.name
 
     @property
     def identity(self) -> str:
         """`name@revision`, as results and cache keys carry it. The revision of a local folder is a digest of its files."""
+        if self.file is not None:
+            return f"{self.name}@{self.file.sha256[:12]}" if self.file.sha256 else self.name
         if self.path is None:
             return f"{self.name}@{self.pin[:12]}" if self.pin else self.name
         return f"{self.name}@{revision(self.path)}"
@@ -103,7 +107,7 @@ class ModelSet:
         known = (speaker["threshold"], speaker["margin"], speaker["calibrated"])
         own = (UNCALIBRATED_THRESHOLD, UNCALIBRATED_MARGIN, False) if settings.speaker_model else known
         return SpeakerModel(
-            self._chosen(settings.speaker_model, speaker["source"]),
+            self._chosen("speaker", settings.speaker_model, speaker["source"]),
             own[0] if threshold is None else threshold,
             own[1] if margin is None else margin,
             speaker["min_seconds"],
@@ -113,15 +117,15 @@ class ModelSet:
     @property
     def diarization(self) -> Location:
         """The diarization pipeline."""
-        return self._chosen(self._settings.diarization_model, self._set["diarization"])
+        return self._chosen("diarization", self._settings.diarization_model, self._set["diarization"])
 
     def speech(self, asked: str | None = None) -> Location:
         """The speech model: the job's (checked by the caller), WHISPERX_MODEL, the set's own folder, WHISPERX_MODEL_DIR, a name."""
         if asked is not None and asked != self.speech().name:
-            return self._place(asked, prefix="Systran/faster-whisper-")
+            return self._place("speech", asked)
         if self._settings.whisperx_model:
-            return self._place(self._settings.whisperx_model, prefix="Systran/faster-whisper-")
-        named = self._chosen(None, self._set["whisper"], prefix="Systran/faster-whisper-")
+            return self._place("speech", self._settings.whisperx_model)
+        named = self._chosen("speech", None, self._set["whisper"])
         folder = self._settings.whisperx_model_dir
         if not self._in_set(named) and (folder / "model.bin").is_file():
             return Location(folder.name, folder)
@@ -132,40 +136,42 @@ class ModelSet:
         return asked in self._settings.allowed_models or asked == self.speech().name
 
     def aligner(self, language: str) -> Location | None:
-        """The set's aligner for a language, ALIGN_MODEL for any, or None: whisperX's own choice."""
+        """ALIGN_MODEL for any language, else the set's aligner; None for a language that the set has none for."""
         source = self._settings.align_model or self._set["aligners"].get(language)
-        return self._place(source) if source else None
+        return self._place("aligner", source) if source else None
 
     def aligners(self) -> dict[str, Location]:
-        """The named aligners by language; `any` for ALIGN_MODEL. Empty: whisperX chooses."""
+        """The aligners by language; `any` for ALIGN_MODEL."""
         if self._settings.align_model:
-            return {"any": self._place(self._settings.align_model)}
-        return {language: self._place(source) for language, source in self._set["aligners"].items()}
+            return {"any": self._place("aligner", self._settings.align_model)}
+        return {language: self._place("aligner", source) for language, source in self._set["aligners"].items()}
 
     def punkt(self, language: str) -> Path | None:
         """A folder for nltk.data.path with the sentence tables of `language` (NLTK's name: `german`), or None.
 
-        They lie in the model cache and are downloaded when they are first needed; never for a set that needs no network.
-        What failed is logged, and not tried again in this process.
+        They lie in the set's folder when they were baked, else in the model cache, into which they are downloaded when they
+        are first needed; never for a set that needs no network. What failed is logged, and not tried again in this process.
         """
-        folder = self.cache / "nltk_data"
+        baked, cached = self._folder / "nltk_data", self.cache / "nltk_data"
         with self._punkt_lock:
-            if not (punkt.holds(folder, language) or self._punkt_asked or self.is_local):
+            known = any(punkt.holds(folder, language) for folder in (baked, cached))
+            if not (known or self._punkt_asked or self.is_local):
                 self._punkt_asked = True
                 try:
-                    punkt.bring(folder)
+                    punkt.bring(cached)
                 except (WorkerError, OSError) as error:
                     log.warning("NLTK's sentence tables cannot be had (%s): sentences are split by rules", error)
-        return folder if punkt.holds(folder, language) else None
+        return next((folder for folder in (baked, cached) if punkt.holds(folder, language)), None)
 
     @property
     def cache(self) -> Path:
         """The hub cache that downloads go into."""
         return self._settings.hub_caches[-1]
 
-    def covers(self, language: str) -> bool:
-        """False for a language that this set's aligners do not cover. An empty list means whisperX's own choice for all."""
-        return bool(self._settings.align_model) or not self._set["aligners"] or language in self._set["aligners"]
+    @property
+    def checkpoints(self) -> Path:
+        """Where torch.hub keeps the files that come by address."""
+        return (self._settings.torch_home or Path.home() / ".cache" / "torch") / "hub" / "checkpoints"
 
     def identities(self, asked: str | None = None) -> dict[str, str]:
         """{stage: name@revision} for a job that asks for a speech model, or for none; part of a result's fingerprint, so
@@ -174,15 +180,14 @@ class ModelSet:
             "transcribe": self.speech(asked).identity,
             "diarize": self.diarization.identity,
             "name": self.speaker.location.identity,
-            "align": " ".join(place.identity for place in self.aligners().values()),
+            "align": " ".join(self._aligners_identities()),
         }
 
     @property
     def is_local(self) -> bool:
         """True when no configured model needs the hub, which may then be switched off altogether."""
         places = [self.speech(), self.diarization, self.speaker.location, *self.aligners().values()]
-        aligned = bool(self._set["aligners"]) or bool(self._settings.align_model)
-        return aligned and not self._settings.allowed_models and all(p.path for p in places)
+        return not self._settings.allowed_models and all(p.path for p in places)
 
     def admit_code(self) -> None:
         """Make the package importable that this set's checkpoints name. It lives in builder/, never beside the weights."""
@@ -191,47 +196,40 @@ class ModelSet:
             sys.path.append(str(ROOT / "builder"))
             importlib.invalidate_caches()
 
+    def _aligners_identities(self) -> list[str]:
+        """By their names, not by what the cache holds: forty look-ups on a network volume would delay every job."""
+        if self._settings.align_model or all((self._folder / s).is_dir() for s in self._set["aligners"].values()):
+            return [place.identity for place in self.aligners().values()]
+        return list(self._set["aligners"].values())
+
     def _in_set(self, place: Location) -> bool:
         return place.path is not None and self._folder.resolve() in place.path.parents
 
-    def _chosen(self, operators: str | None, own: str, prefix: str = "") -> Location:
+    def _chosen(self, kind: str, operators: str | None, own: str) -> Location:
         """The operator's model, else the set's: at the set's revision, or as RunPod's model cache holds it, which takes main."""
         if operators:
-            return self._place(operators, prefix)
-        place = self._place(own, prefix)
+            return self._place(kind, operators)
+        place = self._place(kind, own)
         if place.path is None and place.repository:
-            snapshot = cached_snapshot(self._settings.hub_caches[0], place.repository)
-            return replace(place, path=snapshot)
+            return replace(place, path=snapshots.held(self._settings.hub_caches[0], place.repository, kind))
         return place
 
-    def _place(self, source: str, prefix: str = "") -> Location:
-        """`source` is a folder, or a repository or short name with an optional `@revision`."""
+    def _place(self, kind: str, source: str) -> Location:
+        """`source` is a folder, one of torchaudio's bundles, or a repository or short name with an optional `@revision`."""
         name, _, pin = (source, "", "") if Path(source).is_dir() else source.partition("@")
         for candidate in (self._folder / name, Path(name)):
             if candidate.is_dir() and name not in ("", "."):
                 # A folder of the set keeps its short name; a snapshot's own name would be a bare hash.
-                return Location(name if candidate != Path(name) else candidate.name, candidate.resolve())
-        repository = name if "/" in name else SPEECH_REPOSITORIES.get(name, prefix + name)
-        files = SPEECH_FILES if prefix else ()
-        for cache in self._settings.hub_caches:
-            if snapshot := cached_snapshot(cache, repository, pin or "main"):
-                return Location(name, snapshot, repository, pin or None, files)
-        return Location(name, None, repository, pin or None, files)
-
-
-def cached_snapshot(cache: Path, repository: str, wanted: str = "main") -> Path | None:
-    """The folder of a repository's branch or commit in a hub cache (`models--org--name/snapshots/<hash>`), if it is whole.
-
-    A ref that holds the commit is the sign that all of it is there: `hub.bring` writes it last.
-    """
-    folder = repository_folder(cache, repository)
-    with contextlib.suppress(OSError):
-        refs = {ref.name: ref.read_text("utf-8").strip() for ref in (folder / "refs").iterdir() if ref.is_file()}
-        commit = refs.get(wanted, wanted)
-        snapshot = folder / "snapshots" / commit
-        if commit in refs.values() and snapshot.is_dir() and any(snapshot.iterdir()):
-            return snapshot
-    return None
+                return Location(name if candidate != Path(name) else candidate.name, candidate.resolve(), kind=kind)
+        if kind == "aligner" and (file := bundles.weights(name)):
+            places = (self._folder / "checkpoints" / file.name, self.checkpoints / file.name)
+            return Location(name, next((p for p in places if p.is_file()), None), kind=kind, file=file)
+        known = SPEECH_REPOSITORIES.get(name, f"Systran/faster-whisper-{name}")
+        repository = known if kind == "speech" and "/" not in name else name
+        (runpods, own), wanted = self._settings.hub_caches, pin or "main"
+        # RunPod fills its cache before the worker starts, and it may not be written to; our own is completed first.
+        path = snapshots.held(runpods, repository, kind, wanted) or snapshots.finished(own, repository, wanted)
+        return Location(name, path, repository, pin or None, kind)
 
 
 def revision(folder: Path) -> str:

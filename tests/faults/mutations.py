@@ -359,6 +359,78 @@ MUTATIONS = (
         "for _ in range(0):",
         ("tests/test_much_text.py", "-k", "lost"),
     ),
+    Mutation(
+        "a short read is no file",
+        "src/scribe/published.py",
+        "    if announced >= 0 and got != announced:",
+        "    if False:",
+        ("tests/test_published.py", "-k", "closed_early"),
+    ),
+    Mutation(
+        "the checksum of a published file",
+        "src/scribe/published.py",
+        "    return expected.sha256 is None or sha256(path) == expected.sha256",
+        "    return True",
+        ("tests/test_published.py", "-k", "documented"),
+    ),
+    Mutation(
+        "only expected names are unpacked",
+        "src/scribe/punkt.py",
+        "                if found is None:\n                    continue\n",
+        "                if found is None:\n"
+        "                    opened.extract(entry, folder)\n"
+        "                    continue\n",
+        ("tests/test_punkt.py", "-k", "nothing_else_is_unpacked"),
+    ),
+    Mutation(
+        "a cache that another tool began is not trusted",
+        "src/scribe/weights.py",
+        "snapshots.finished(own, repository, wanted)",
+        "snapshots.held(own, repository, kind, wanted)",
+        ("tests/test_weights.py", "-k", "another_client"),
+    ),
+    Mutation(
+        "a bad checksum is downloaded once more",
+        "src/scribe/hub.py",
+        "    for again in (False, True):\n",
+        "    for again in (False,):\n",
+        ("tests/test_hub.py", "-k", "fetched_again_at_once"),
+    ),
+    Mutation(
+        "faults of the network that pass",
+        "src/scribe/network_fault.py",
+        '        "URLError",\n        "TimeoutError",\n        "gaierror",\n',
+        "",
+        ("tests/test_loading.py", "-k", "becomes_a_code"),
+    ),
+    Mutation(
+        "what Xet says of its servers",
+        "src/scribe/network_fault.py",
+        "    return type(error) is RuntimeError and any(word in str(error) for word in XET)",
+        "    return False",
+        ("tests/test_hub.py", "-k", "xet_says"),
+    ),
+    Mutation(
+        "each worker downloads into a folder of its own",
+        "src/scribe/staging.py",
+        'folder = root / f"{name}@{host}@{uuid.uuid4().hex}"',
+        'folder = root / f"{name}@{host}@{0:032x}"',
+        ("tests/test_staging.py", "-k", "two_workers"),
+    ),
+    Mutation(
+        "a converted model brings its own tokenizer",
+        "src/scribe/engines/whisper.py",
+        'if (folder / "model.bin").is_file() and not (folder / "tokenizer.json").is_file():',
+        "if False:",
+        ("tests/test_loading.py", "-k", "without_its_tokenizer"),
+    ),
+    Mutation(
+        "the mel bins are the model's",
+        "src/scribe/engines/whisper.py",
+        "        _set_mel_bins(model)\n",
+        "",
+        ("tests/test_loading.py", "-k", "mel_bins"),
+    ),
 )
 
 

@@ -19,7 +19,7 @@ from ..gpu_fault import gpu_failure
 from ..transcript import Chunk, Segment
 from . import SpeechOptions
 from .looks import BEST_OF, HALVINGS, Judge, Look, Text, halves, limit, looks, worth
-from .whisper import WhisperEngine
+from .whisper import WhisperEngine, require_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ class BatchedEngine(WhisperEngine):
     def __init__(self, source: str, device: str, compute_type: str, threads: int, local_only: bool = False) -> None:
         from faster_whisper import WhisperModel
 
+        require_tokenizer(source)
         model = WhisperModel(
             source, device, compute_type=compute_type, cpu_threads=threads, local_files_only=local_only
         )

@@ -7,13 +7,14 @@ import logging
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..audio import SAMPLE_RATE, Audio
 from ..coverage import WINDOW_S
-from ..errors import GpuOutOfMemory
+from ..errors import GpuOutOfMemory, ModelNotFound
 from ..gpu_fault import gpu_failure
 from ..machine import free_gpu_memory, largest_batch
 from ..shelf import release_memory
@@ -40,6 +41,7 @@ class WhisperEngine:
 
     def __init__(self, model: Any, device: str) -> None:
         self._model = model
+        _set_mel_bins(model)
         # Once, after loading: later the allocator of CTranslate2 holds on to what its batches have used.
         self.batch_size = comfortable_batch(free_gpu_memory()) if device == "cuda" else CPU_BATCH
 
@@ -146,6 +148,31 @@ class WhisperEngine:
             samples = audio[int(chunk.start * SAMPLE_RATE) : int(chunk.end * SAMPLE_RATE)][:longest]
             windows.append(extractor(samples, padding=longest - len(samples)))
         return np.ascontiguousarray(np.stack(windows), dtype=np.float32)
+
+
+def require_tokenizer(source: str) -> None:
+    """Refuse a converted model without its tokenizer; faster-whisper would take that of openai/whisper-tiny.
+
+    Models have one of four vocabularies, whose special tokens differ: with another model's the task and the language are
+    garbled, and nothing says so. Raises ModelNotFound.
+    """
+    folder = Path(source)
+    if (folder / "model.bin").is_file() and not (folder / "tokenizer.json").is_file():
+        raise ModelNotFound(
+            f"{folder.name} has no tokenizer.json: copy it, and preprocessor_config.json, from the model that was"
+            " converted (ct2-transformers-converter --copy_files tokenizer.json preprocessor_config.json)",
+            {"model": folder.name},
+        )
+
+
+def _set_mel_bins(model: Any) -> None:
+    """Compute as many mel bins as the model has inputs: without preprocessor_config.json faster-whisper takes 80."""
+    from faster_whisper.feature_extractor import FeatureExtractor
+
+    bins = model.model.n_mels
+    if model.feat_kwargs.get("feature_size", 80) != bins:
+        model.feat_kwargs["feature_size"] = bins
+        model.feature_extractor = FeatureExtractor(**model.feat_kwargs)
 
 
 def comfortable_batch(free_bytes: int | None) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from ..audio import Audio
 from ..transcript import Chunk, Segment
 from . import SpeechOptions
-from .whisper import WhisperEngine
+from .whisper import WhisperEngine, require_tokenizer
 
 
 class WhisperXEngine(WhisperEngine):
@@ -21,6 +21,7 @@ class WhisperXEngine(WhisperEngine):
     def __init__(self, source: str, device: str, compute_type: str, threads: int, local_only: bool = False) -> None:
         from whisperx.asr import load_model
 
+        require_tokenizer(source)
         # whisperX prints about the VAD it was given; stdout belongs to whoever runs the worker.
         with contextlib.redirect_stdout(None):
             self._pipeline = load_model(
