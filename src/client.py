@@ -9,6 +9,7 @@ Exit codes: 0 all done, 1 some failed, 2 the command is wrong, 3 nothing could b
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 import signal
 import sys
@@ -17,6 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any, ClassVar, NoReturn
 
 from pydantic import ValidationError
 
@@ -37,7 +39,11 @@ JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code. What goes wrong is a sentence on stderr."""
-    options = parser().parse_args(arguments)
+    program = parser()
+    options = program.parse_args(arguments)
+    if options.command is None:
+        program.print_help(sys.stderr)
+        return USAGE
     try:
         environment = Environment()
         return transcribe(options, environment) if options.command == "transcribe" else delete(options, environment)
@@ -65,6 +71,7 @@ def told(code: int, sentence: str) -> int:
 def transcribe(options: argparse.Namespace, environment: Environment) -> int:
     """Every recording of the command line. Raises InvalidInput before anything is sent."""
     order = order_of(options)
+    gather(options.recording, {})  # a file that is not there is told before what is missing to send it
     bucket = bucket_of(environment)
     endpoint_id = options.endpoint or environment.runpod_endpoint_id
     if not endpoint_id:
@@ -75,7 +82,9 @@ def transcribe(options: argparse.Namespace, environment: Environment) -> int:
         recordings = gather(options.recording, state.names)
         stop = threading.Event()
         with Display(options.quiet, options.json) as display, ThreadPoolExecutor(options.parallel) as pool:
-            work = Transcriber(order, folder, state, bucket, lambda: Endpoint(endpoint_id, key, base), display, stop)
+            work = Transcriber(
+                order, folder, state, bucket, lambda: Endpoint(endpoint_id, key, base), display, stop, options.force
+            )
             outcomes = []
             try:
                 for future in as_completed([pool.submit(work, recording) for recording in recordings]):
@@ -104,7 +113,7 @@ def show(display: Display, outcome: Outcome, folder: Path) -> None:
     elif outcome.status == "skipped":
         display.say(name, "finished before, nothing to do", "dim")
     elif outcome.entry is not None and outcome.status == "done":
-        for warning in outcome.entry.summary["warnings"]:
+        for warning in outcome.entry.summary.get("warnings", ()):
             display.say(name, f"warning ({warning['stage']}): {warning['message']}", "yellow")
         display.say(name, f"done: {', '.join(str(folder / file) for file in outcome.entry.files)}", "green")
     display.finish(name, outcome.report(folder))
@@ -167,11 +176,38 @@ def api_key(environment: Environment) -> str:
     return str(key)
 
 
+EXAMPLES = """examples:
+  client.py transcribe talk.mp3 --diarize -f srt,html -o out/
+  client.py transcribe meetings/ --name Anna=anna.wav --name Mark=mark.wav -f html -o out/
+  client.py transcribe https://example.com/talk.mp4 --language de --set deadline_s=600
+  client.py transcribe talk.mp3 --diarize -f vtt -o out/     (done before: made from out/talk.json, nothing is paid)
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Names the flag that was meant where one is unknown."""
+
+    flags: ClassVar[set[str]] = set()
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        self.flags.update(name for name in names if name.startswith("--"))
+        return super().add_argument(*names, **options)
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
+        near = difflib.get_close_matches(unknown[1], self.flags, n=1) if unknown else []
+        super().error(f"{message}; did you mean {near[0]}?" if near else message)
+
+
 def parser() -> argparse.ArgumentParser:
-    program = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = program.add_subparsers(dest="command", required=True)
+    program = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = program.add_subparsers(dest="command", parser_class=Parser)
     run = commands.add_parser(
-        "transcribe", help="transcribe recordings", description="Transcribe files, folders and addresses."
+        "transcribe",
+        help="transcribe recordings",
+        description="Transcribe files, folders and addresses.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     run.add_argument(
         "recording",
@@ -207,6 +243,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--api-base", metavar="URL", help="the API's address without the id (default: RunPod's)")
     run.add_argument("--parallel", type=_jobs, default=4, metavar="N", help="jobs at once, 1 to 64 (default: 4)")
     run.add_argument("--keep-uploads", action="store_true", help="leave uploaded recordings in the storage")
+    run.add_argument("--force", action="store_true", help="transcribe anew what is finished")
     run.add_argument("--json", action="store_true", help="one JSON object a recording on stdout")
     run.add_argument("--quiet", action="store_true", help="say nothing but what failed")
     gone = commands.add_parser(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ pytestmark = pytest.mark.xdist_group("client")
 CLIENT = Path(client.__file__)
 SAMPLES = CLIENT.parents[1] / "samples"
 PATIENCE = 120.0
+SOUND = "SUQzIHNvdW5k"  # ID3 sound
 WORDS = [
     {"word": "Hello", "start": 0.0, "end": 0.4, "score": 0.9},
     {"word": "there.", "start": 0.5, "end": 1.0, "score": 0.9},
@@ -91,14 +93,14 @@ def heard(source: str) -> str:
 
 
 def storing(server: S3Server, inline: str = "none") -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """A worker that reads its recording and stores `heard:<content>` in every format, as the real one would."""
+    """A worker that reads its recording and stores a transcript that says `heard:<content>`, as the real one would."""
     storage = storage_on(server)
 
     def work(job: Mapping[str, Any]) -> dict[str, Any]:
         content, artifacts = heard(job["input"]["audio_file"]), {}
         for form in job["input"]["formats"]:
             key = f"transcripts/{job['id']}/f00d/transcript.{form}"
-            storage.put(key, f"heard:{content}".encode(), "text/plain", f"transcript.{form}")
+            storage.put(key, said(f"heard:{content[4:20]}"), "application/json", f"transcript.{form}")
             artifacts[form] = {
                 "key": key,
                 "bytes": 1,
@@ -112,6 +114,17 @@ def storing(server: S3Server, inline: str = "none") -> Callable[[Mapping[str, An
         return {"output": output}
 
     return work
+
+
+def said(text: str) -> bytes:
+    """A transcript of one segment."""
+    return json.dumps(ANSWER | {"segments": [{"start": 0.0, "end": 9.0, "text": text}], "speakers": []}).encode()
+
+
+def read(file: Path) -> str:
+    """What the transcript says, without its times."""
+    (found,) = re.findall(r"heard:\w+(?:\s[abc]\b)?", file.read_text())
+    return found.replace("\n", " ")
 
 
 def storage_on(server: S3Server) -> Storage:
@@ -160,7 +173,7 @@ class Desk:
     def recording(self, name: str, text: str = "sound") -> str:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(f"ID3 {text}" if path.suffix in (".mp3", ".wav", ".ogg") else text)
         return str(path)
 
     def run(self, *arguments: str) -> int:
@@ -231,8 +244,9 @@ def test_flags_and_settings_become_the_jobs_own_options() -> None:
         "vad_method=silero",
     )
     assert options == {
-        "formats": ["srt", "html"],
+        "formats": ["json"],
         "diarization": True,
+        "align_output": True,
         "num_speakers": 2,
         "beam_size": 3,
         "vad_method": "silero",
@@ -344,11 +358,11 @@ def test_without_storage_the_recording_travels_in_the_job_and_the_files_are_rend
     asked = hand.jobs[0]["input"]
     assert (code, asked["audio_base64"], asked["inline"], asked["speaker_verification"]) == (
         0,
-        "c291bmQ=",
+        SOUND,
         "full",
         True,
     )
-    assert asked["speaker_samples"] == [{"audio_base64": "c291bmQ=", "name": "Alice"}]
+    assert asked["speaker_samples"] == [{"audio_base64": SOUND, "name": "Alice"}]
     assert [cue.content for cue in srt.parse((desk.out / "talk.srt").read_text())] == ["Alice: Hello there."]
     assert json.loads((desk.out / "talk.json").read_text())["speakers"][0]["embedding"]["vector"] == [0.6, 0.8]
     assert "talk.mp3" in (desk.out / "talk.html").read_text()
@@ -366,14 +380,14 @@ def test_without_storage_a_large_recording_is_refused_before_it_is_sent(
 def test_a_preview_is_not_taken_for_a_transcript(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     with Hand(desk.platform, lambda job: {"output": ANSWER | {"segments_total": 900}}):
         assert desk.run(desk.recording("talk.mp3"), "-f", "srt") == 1
-    assert "result_truncated: The worker stored no srt, and 1 of 900 segments came inline" in capsys.readouterr().out
+    assert "result_truncated: The worker stored no json, and 1 of 900 segments came inline" in capsys.readouterr().out
 
 
 def test_a_failed_job_is_shown_by_its_code_and_the_others_are_done(
     desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def work(job: dict[str, Any]) -> dict[str, Any]:
-        if job["input"]["audio_base64"] == "bm90aGluZw==":
+        if job["input"]["audio_base64"] == "SUQzIG5vdGhpbmc=":
             return {"error": "not_audio: the file is a page", "output": {"code": "not_audio", "retryable": False}}
         return answered(job)
 
@@ -461,11 +475,11 @@ def test_a_forgotten_jobs_answer_is_found_in_the_storage(desk: Desk, stored: S3S
         for key, (data, _) in stored.objects().items():
             storage_on(stored).put(key.replace(hand.jobs[0]["id"], "forgotten-e1"), data, "text/plain", "x")
         moved = json.loads(storage_on(stored).get("transcripts/forgotten-e1/f00d/result.json"))
-        assert moved["artifacts"]["srt"].keys() == {"key", "bytes"}
+        assert moved["artifacts"]["json"].keys() == {"key", "bytes"}
         (desk.out / "a.srt").unlink()
         assert desk.run(recording, "-f", "srt") == 0
     assert len(hand.jobs) == 1, "the GPU is not asked twice"
-    assert (desk.out / "a.srt").read_text() == "heard:sound"
+    assert read(desk.out / "a.srt") == "heard:sound"
 
 
 def test_recordings_and_voices_go_through_the_storage_once_and_are_removed_at_the_end(
@@ -476,7 +490,7 @@ def test_recordings_and_voices_go_through_the_storage_once_and_are_removed_at_th
     with Hand(desk.platform, storing(stored)) as hand:
         assert desk.run(*recordings, "--name", f"Alice={voice}", "-f", "srt,txt", "--parallel", "1") == 0
     assert sorted(path.rpartition("/")[2] for path in puts(stored)) == ["a.mp3", "alice%20smith.wav", "b.mp3", "c.mp3"]
-    assert {(desk.out / f"{n}.{form}").read_text() for n in "abc" for form in ("srt", "txt")} == {
+    assert {read(desk.out / f"{n}.{form}") for n in "abc" for form in ("srt", "txt")} == {
         f"heard:sound {n}" for n in "abc"
     }
     assert [key for key in stored.objects() if key.startswith("uploads/")] == []
@@ -511,19 +525,20 @@ def test_a_large_recording_is_uploaded_in_parts(desk: Desk, stored: S3Server) ->
     with Hand(desk.platform, storing(stored)):
         assert desk.run(desk.recording("a.mp3", large), "-f", "txt") == 0
     assert len(puts(stored)) > 1
-    assert (desk.out / "a.txt").read_text() == f"heard:{large}"
+    assert read(desk.out / "a.txt") == f"heard:{large[:16]}"
 
 
 def test_a_link_that_has_run_out_is_read_by_its_key(desk: Desk, stored: S3Server) -> None:
     def expired(job: dict[str, Any]) -> dict[str, Any]:
         post = storing(stored)(job)
-        post["output"]["artifacts"]["srt"]["url"] += "0"
-        post["output"]["artifacts"]["txt"]["url"] = None
+        artifact = post["output"]["artifacts"]["json"]
+        artifact["url"] = None if job["input"].get("language") else artifact["url"] + "0"
         return post
 
-    with Hand(desk.platform, expired):
-        assert desk.run(desk.recording("a.mp3"), "-f", "srt,txt") == 0
-    assert {(desk.out / f"a.{form}").read_text() for form in ("srt", "txt")} == {"heard:sound"}
+    for number, options in enumerate(((), ("--language", "en"))):
+        with Hand(desk.platform, expired):
+            assert desk.run(desk.recording(f"{number}.mp3"), "-f", "srt,txt", *options) == 0
+        assert {read(desk.out / f"{number}.{form}") for form in ("srt", "txt")} == {"heard:sound"}
 
 
 def test_a_storage_that_fails_for_a_moment_is_asked_again(desk: Desk, stored: S3Server) -> None:
@@ -535,7 +550,7 @@ def test_a_storage_that_fails_for_a_moment_is_asked_again(desk: Desk, stored: S3
 
     with Hand(desk.platform, work):
         assert desk.run(desk.recording("a.mp3"), "-f", "srt") == 0
-    assert (desk.out / "a.srt").read_text() == "heard:sound"
+    assert read(desk.out / "a.srt") == "heard:sound"
 
 
 def test_a_storage_that_refuses_is_told_apart_from_one_that_is_gone(
@@ -577,9 +592,8 @@ def test_a_folder_survives_the_killing_of_the_client(desk: Desk, stored: S3Serve
     assert running.returncode == 0, err
     assert sorted(json.loads(line)["name"] for line in out.splitlines()) == ["a", "b", "c"]
     assert len(hand.jobs) == 3, "the first job was watched, not sent again"
-    assert {p.name: p.read_text() for p in desk.out.iterdir() if p.name != STATE_FILE} == {
-        f"{n}.{form}": f"heard:sound {n}" for n in "abc" for form in ("srt", "txt")
-    }
+    found = {p.name: read(p) for p in desk.out.iterdir() if p.suffix in (".srt", ".txt")}
+    assert found == {f"{n}.{form}": f"heard:sound {n}" for n in "abc" for form in ("srt", "txt")}
     assert len(puts(stored)) == 3
     assert [key for key in stored.objects() if key.startswith("uploads/")] == []
 
@@ -632,14 +646,81 @@ def test_a_worker_killed_at_work_costs_the_client_nothing_but_time(desk: Desk) -
     assert desk.platform.record(desk.jobs[0]).deliveries == 2
 
 
-def test_a_stored_transcript_is_rendered_again_without_its_audio(desk: Desk, stored: S3Server) -> None:
+def test_a_transcript_here_becomes_other_formats_without_a_job(desk: Desk) -> None:
+    (desk.folder / "talk.json").write_bytes(said("heard:before"))
+    assert desk.run(str(desk.folder / "talk.json"), "-f", "srt,html") == 0
+    assert read(desk.out / "talk.srt") == "heard:before"
+    assert (desk.out / "talk.html").is_file()
+    assert desk.jobs == [""]
+
+
+def test_a_transcript_whose_speakers_are_to_be_named_is_a_job_without_audio(desk: Desk, stored: S3Server) -> None:
     def work(job: dict[str, Any]) -> dict[str, Any]:
         return storing(stored)(job | {"input": job["input"] | {"audio_file": job["input"]["source"]["transcript_url"]}})
 
+    (desk.folder / "talk.json").write_bytes(said("heard:before"))
     with Hand(desk.platform, work) as hand:
-        assert desk.run(desk.recording("talk.json", "{}"), "-f", "srt") == 0
+        voice = desk.recording("anna.wav")
+        assert desk.run(str(desk.folder / "talk.json"), "-f", "srt", "--name", f"Anna={voice}") == 0
     assert "audio_file" not in hand.jobs[0]["input"]
-    assert (desk.out / "talk.srt").read_text() == "heard:{}"
+
+
+def test_other_formats_of_what_is_finished_are_made_here_and_cost_nothing(desk: Desk) -> None:
+    recording = desk.recording("a.mp3")
+    with Hand(desk.platform, answered) as hand:
+        assert desk.run(recording, "-f", "srt") == 0
+        assert (desk.out / "a.json").is_file(), "the transcript is always kept"
+        assert desk.run(recording, "-f", "vtt,html") == 0
+        assert (desk.out / "a.vtt").read_text().startswith("WEBVTT")
+        assert desk.run(recording, "-f", "srt", "--set", "max_line_width=10") == 0
+        assert max(map(len, (desk.out / "a.srt").read_text().splitlines())) <= len("00:00:00,000 --> 00:00:00,000")
+        assert len(hand.jobs) == 1
+        assert hand.jobs[0]["input"]["formats"] == ["json"]
+        assert desk.run(recording, "-f", "srt", "--force") == 0
+    assert len(hand.jobs) == 2
+
+
+def test_the_page_has_its_recording_beside_it_and_a_file_that_is_there_stays(desk: Desk) -> None:
+    with Hand(desk.platform, answered):
+        assert desk.run(desk.recording("a.mp3"), "-f", "html") == 0
+        (desk.out / "b.mp3").write_text("mine")
+        assert desk.run(desk.recording("b.mp3"), "-f", "html") == 0
+    assert (desk.out / "a.mp3").read_text() == "ID3 sound"
+    assert (desk.out / "b.mp3").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [("# README", "plain text"), ("%PDF-1.7", "a PDF document"), ("", "is empty")]
+)
+def test_what_is_no_recording_is_refused_before_anything_is_sent(
+    desk: Desk, content: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.run(desk.recording("README.md", content)) == 1
+    shown = capsys.readouterr().out
+    assert "not_audio: README.md is" in shown
+    assert told in shown
+    assert desk.jobs == []
+
+
+def test_a_file_that_is_not_there_is_told_before_a_missing_key(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    del desk.environment["RUNPOD_ENDPOINT_ID"]
+    assert desk.run("nowhere.mp3") == 2
+    assert "there is no file nowhere.mp3" in capsys.readouterr().err
+
+
+def test_an_unknown_flag_names_the_one_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        client.main(["transcribe", "a.mp3", "--diarise"])
+    assert left.value.code == 2
+    assert "did you mean --diarize?" in capsys.readouterr().err
+
+
+def test_the_bare_command_shows_its_help_and_the_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert client.main([]) == 2
+    assert "transcribe" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        client.main(["transcribe", "--help"])
+    assert "--name Anna=anna.wav" in capsys.readouterr().out
 
 
 def test_the_real_worker_names_the_voices_and_every_file_arrives(desk: Desk, stored: S3Server) -> None:

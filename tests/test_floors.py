@@ -55,7 +55,7 @@ NEIGHBOURS = {
 }
 # The client is a program of its own, for users: it has a terminal, an environment and connections of its own.
 CLIENT = {"client", "scribe_client"}
-CLIENT_KNOWS = {*FLOORS[0].split(), "formats"} | CLIENT
+CLIENT_KNOWS = {*FLOORS[0].split(), "formats", "filekind"} | CLIENT
 FILES = sorted(SRC.rglob("*.py"))
 SOCKETS = {"socket", "ssl", "urllib3", "requests", "httpx", "aiohttp", "http.client", "urllib.request"}
 

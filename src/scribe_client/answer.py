@@ -1,14 +1,18 @@
-"""A finished job's answer -> the files on this disk: fetched where the worker stored them, else rendered from it."""
+"""A finished job's answer -> its json on this disk, fetched where the worker stored it; every other format from that."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import random
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from scribe.errors import WorkerError
-from scribe.formats import FORMATS
+from scribe.formats import FORMATS, TextOptions
 from scribe.formats.json import from_dict
 
 from .bucket import Bucket
@@ -19,7 +23,9 @@ ATTEMPTS = 4
 TIMEOUTS_S = (10, 60)
 READ_BYTES = 2**16
 # Warnings about files that are here all the same.
-TOLD_BY_THE_FILES = ("storage_not_configured",)
+TOLD_BY_THE_FILES = ("storage_not_configured", "preview_only", "result_truncated")
+# What the page does not repeat: it marks doubtful text where it stands.
+NOT_ON_THE_PAGE = ("suspect_text",)
 
 
 class Answer:
@@ -33,18 +39,10 @@ class Answer:
         self._bucket = bucket
         self._wait = wait
 
-    def write(self, folder: Path, name: str, audio_name: str) -> list[str]:
-        """Write `name.<extension>` for each format of the order, each whole or not at all; their paths in `folder`.
-
-        Raises Failure where a format can neither be fetched nor rendered; those before it are written.
-        """
-        written = []
-        for form in self._order.formats:
-            relative = f"{name}.{FORMATS[form].extension}"
-            data = self._stored(form)
-            _replace(folder / relative, data if data is not None else self._rendered(form, audio_name))
-            written.append(relative)
-        return written
+    def keep(self, folder: Path, name: str) -> None:
+        """Write `name.json`, whole or not at all. Raises Failure where the whole transcript cannot be had."""
+        data = self._stored("json")
+        _replace(json_of(folder, name), data if data is not None else self._whole_json())
 
     def summary(self) -> dict[str, Any]:
         """What is worth showing of a transcript without the transcript."""
@@ -99,19 +97,61 @@ class Answer:
         worded = not self._order.options.get("align_output") or not segments or any("words" in s for s in segments)
         return len(segments) == self._answer.get("segments_total") and worded
 
-    def _rendered(self, form: str, audio_name: str) -> bytes:
+    def _whole_json(self) -> bytes:
         if not self._whole:
             shown, total = len(self._answer.get("segments", ())), self._answer.get("segments_total")
             raise Failure(
                 "result_truncated",
-                f"The worker stored no {form}, and {shown} of {total} segments came inline: configure "
+                f"The worker stored no json, and {shown} of {total} segments came inline: configure "
                 "STORAGE_* on the endpoint, or add --set inline=full where the whole fits.",
             )
         shape = {**self._answer, "language": self._answer.get("detected_language")}
-        try:
-            return FORMATS[form].render(from_dict(shape), self._order.text_options(audio_name)).encode()
-        except WorkerError as error:
-            raise Failure("unexpected_answer", error.message) from None
+        return _rendered("json", shape, self._order.text_options("", ())).encode()
+
+
+def json_of(folder: Path, name: str) -> Path:
+    """Where a recording's transcript is kept."""
+    return folder / f"{name}.json"
+
+
+def render(
+    transcript: Path, order: Order, folder: Path, name: str, audio_name: str, summary: Mapping[str, Any]
+) -> list[str]:
+    """Write `name.<extension>` for each format of the order from the kept transcript; the paths of all in `folder`.
+
+    Raises Failure where the transcript is none.
+    """
+    told = [w["message"] for w in summary.get("warnings", ()) if w["code"] not in NOT_ON_THE_PAGE]
+    options = order.text_options(audio_name, told)
+    written = [f"{name}.{FORMATS[form].extension}" for form in order.formats]
+    try:
+        shape = json.loads(transcript.read_bytes())
+    except (ValueError, RecursionError):
+        raise Failure("unexpected_answer", f"{transcript} is no transcript.") from None
+    for form, relative in zip(order.formats, written, strict=True):
+        if form != "json":
+            _replace(folder / relative, _rendered(form, shape, options).encode())
+    kept = f"{name}.json"
+    return written if kept in written or transcript != json_of(folder, name) else [*written, kept]
+
+
+def place_beside(page: Path, recording: Path) -> None:
+    """Put the recording into the page's folder, which then plays it; a file of that name that is there stays."""
+    beside = page.with_name(recording.name)
+    if beside.exists():
+        return
+    try:
+        os.link(recording, beside)
+    except OSError:
+        with contextlib.suppress(OSError):
+            shutil.copyfile(recording, beside)
+
+
+def _rendered(form: str, shape: Any, options: TextOptions) -> str:
+    try:
+        return FORMATS[form].render(from_dict(shape if isinstance(shape, dict) else {}), options)
+    except WorkerError as error:
+        raise Failure("unexpected_answer", error.message) from None
 
 
 def _replace(path: Path, data: bytes) -> None:

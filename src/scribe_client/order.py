@@ -31,16 +31,16 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """`options` go into every job's input; `beside` beside it; `voices` become speaker samples when the job is sent."""
+    """`options` go into every job's input; `beside` beside it; `voices` become speaker samples when the job is sent.
+
+    Of `formats` and `text` (how they look) the job knows nothing: it gives the json, from which they are made here.
+    """
 
     options: dict[str, Any]
     beside: dict[str, Any]
     voices: tuple[Voice, ...]
-
-    @property
-    def formats(self) -> list[str]:
-        """What is written for each recording, at least one."""
-        return list(self.options["formats"])
+    formats: tuple[str, ...]
+    text: dict[str, Any]
 
     def mark(self, content: str, voices: Iterable[str]) -> str:
         """The digest of all that decides what the job gives: the recording's and the voices' content, the options."""
@@ -48,10 +48,9 @@ class Order:
         whole = json.dumps([content, named, self.options, self.beside], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()
 
-    def text_options(self, audio_name: str) -> TextOptions:
-        """How the worker would render, for what is rendered here."""
-        given = {key: self.options[key] for key in JOB_KEYS if key in self.options}
-        return TextOptions(**given, audio_name=audio_name)
+    def text_options(self, audio_name: str, warnings: Iterable[str]) -> TextOptions:
+        """How the files are rendered; the page shows the sentences of `warnings`."""
+        return TextOptions(**self.text, audio_name=audio_name, warnings=tuple(warnings))
 
 
 def order_of(arguments: argparse.Namespace) -> Order:
@@ -83,9 +82,13 @@ def order_of(arguments: argparse.Namespace) -> Order:
     options["formats"] = options.get("formats") or ["json"]
     samples = [*options.get("speaker_samples", []), *({"url": ANYWHERE, "name": voice.name} for voice in voices)]
     job = {"audio_file": ANYWHERE, **options, **({"speaker_samples": samples} if samples else {})}
-    JobInput.parse(job, s3_config=beside.get("s3Config"))
-    options["formats"] = list(dict.fromkeys(options["formats"]))
-    return Order(options, beside, voices)
+    checked = JobInput.parse(job, s3_config=beside.get("s3Config"))
+    text = {key: getattr(checked, key) for key in JOB_KEYS if key in options}
+    options = {key: value for key, value in options.items() if key not in JOB_KEYS} | {"formats": ["json"]}
+    if checked.wants_diarization:
+        # The words are aligned for the speakers anyway, and every format is better for them.
+        options.setdefault("align_output", True)
+    return Order(options, beside, voices, tuple(dict.fromkeys(checked.formats or ["json"])), text)
 
 
 def _voice(text: str) -> Voice:

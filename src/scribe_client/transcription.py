@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scribe.filekind import HEAD_BYTES, foreign_kind, looks_recorded
 from scribe.formats import FORMATS
 
-from .answer import Answer
+from .answer import Answer, json_of, place_beside, render
 from .bucket import UPLOADS, Bucket
 from .display import Display
 from .endpoint import Endpoint
@@ -63,6 +64,7 @@ class Transcriber:
         connect: Callable[[], Endpoint],
         display: Display,
         stop: threading.Event,
+        force: bool = False,
     ) -> None:
         self._order = order
         self._folder = folder
@@ -71,6 +73,7 @@ class Transcriber:
         self._connect = connect
         self._display = display
         self._stop = stop
+        self._force = force
         self._reached = False
         self._lost: Unreachable | None = None
         self._voices: list[str] | None = None
@@ -103,8 +106,13 @@ class Transcriber:
         self._display.progress(recording.name, "reading")
         mark = self._order.mark(recording.place.content(), self._voice_contents())
         entry = self._state.get(recording.source)
-        if entry is not None and (entry.mark, entry.status) == (mark, "done") and self._all_there(entry):
-            return Outcome(recording, "skipped", entry)
+        if entry is not None and (entry.mark, entry.status) == (mark, "done") and not self._force:
+            kept = json_of(self._folder, recording.name)
+            if kept.is_file():
+                return self._again(recording, entry, kept)
+        if recording.place.is_transcript and recording.place.path is not None and not self._renames:
+            return self._rendered_only(recording, mark, recording.place.path)
+        self._refuse_what_is_no_recording(recording)
         if self._lost is not None:
             raise self._lost
         endpoint = self._connect()
@@ -195,10 +203,46 @@ class Transcriber:
     def _delivered(self, recording: Recording, entry: Entry, answer: dict[str, Any]) -> Outcome:
         self._display.progress(recording.name, "fetching the files")
         finished = Answer(answer, self._order, self._bucket, self._wait)
-        files = finished.write(self._folder, recording.name, recording.place.file_name)
-        done = entry.model_copy(update={"status": "done", "files": files, "summary": finished.summary()})
+        finished.keep(self._folder, recording.name)
+        entry = entry.model_copy(update={"status": "done", "summary": finished.summary()})
+        return self._written(recording, entry, json_of(self._folder, recording.name))
+
+    def _again(self, recording: Recording, entry: Entry, kept: Path) -> Outcome:
+        """A finished recording: nothing to do, or only other files to make of the transcript that is here."""
+        wanted = [f"{recording.name}.{FORMATS[form].extension}" for form in self._order.formats]
+        if entry.text == self._order.text and all((self._folder / file).is_file() for file in wanted):
+            return Outcome(recording, "skipped", entry)
+        return self._written(recording, entry, kept)
+
+    def _rendered_only(self, recording: Recording, mark: str, transcript: Path) -> Outcome:
+        """A transcript on this disk becomes other formats here: no job, and nothing to pay."""
+        entry = Entry(name=recording.name, mark=mark, status="done", endpoint="", job_id="")
+        return self._written(recording, entry, transcript)
+
+    def _written(self, recording: Recording, entry: Entry, transcript: Path) -> Outcome:
+        order, place = self._order, recording.place
+        files = render(transcript, order, self._folder, recording.name, place.file_name, entry.summary)
+        if "html" in order.formats and place.path is not None and not place.is_transcript:
+            place_beside(self._folder / f"{recording.name}.html", place.path)
+        done = entry.model_copy(update={"files": files, "text": order.text})
         self._state.put(recording.source, done)
         return Outcome(recording, "done", done)
+
+    @property
+    def _renames(self) -> bool:
+        return bool(self._order.options.get("speaker_verification"))
+
+    def _refuse_what_is_no_recording(self, recording: Recording) -> None:
+        """Raises Failure by a file's first bytes, before anything is uploaded or paid."""
+        for place in (recording.place, *(voice.place for voice in self._order.voices)):
+            if place.path is None or place.is_transcript:
+                continue
+            with place.path.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+            kind = None if looks_recorded(head) else foreign_kind(head)
+            if kind or not head:
+                what = f"is no recording but {kind}" if kind else "is empty"
+                raise Failure("not_audio", f"{place.path.name} {what}: nothing was sent.")
 
     @property
     def _uploads(self) -> bool:
@@ -213,13 +257,10 @@ class Transcriber:
 
     def _refuse_to_overwrite(self, recording: Recording) -> None:
         """What lies in the folder and is not of this client is somebody's work."""
-        for form in self._order.formats:
-            path = self._folder / f"{recording.name}.{FORMATS[form].extension}"
+        for extension in dict.fromkeys(["json", *(FORMATS[form].extension for form in self._order.formats)]):
+            path = self._folder / f"{recording.name}.{extension}"
             if path.exists():
                 raise Failure("file_exists", f"{path} is there already: move it, or choose another folder with -o.")
-
-    def _all_there(self, entry: Entry) -> bool:
-        return all((self._folder / file).is_file() for file in entry.files)
 
     def _wait(self, seconds: float) -> None:
         """Raises Stopped as soon as the person wants to stop."""

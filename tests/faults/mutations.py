@@ -431,6 +431,13 @@ MUTATIONS = (
         "",
         ("tests/test_loading.py", "-k", "mel_bins"),
     ),
+    Mutation(
+        "the client sends no page as a recording",
+        "src/scribe_client/transcription.py",
+        "            if kind or not head:",
+        "            if False:",
+        ("tests/test_client.py", "-k", "no_recording_is_refused"),
+    ),
 )
 
 
