@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import email.utils
 import gzip
+import shutil
 import socket
 import sys
 import tempfile
@@ -70,6 +71,16 @@ def test_a_file_arrives_whole_with_its_type_and_progress(target: Path) -> None:
     assert target.read_bytes() == BODY
     assert ticks == sorted(ticks)
     assert ticks[-1] == 1
+
+
+def test_a_file_for_which_there_is_no_room_is_not_begun(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(target.parent)._replace(free=len(BODY) - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    ticks: list[float | None] = []
+    with Loopback(OK) as server:
+        error = failure(server, target, DiskFull, tick=ticks.append)
+    assert error.details == {"bytes": len(BODY)}
+    assert ticks == []
 
 
 def test_a_chunked_file_arrives_whole_and_its_progress_is_unknown(target: Path) -> None:

@@ -220,9 +220,20 @@ def unescape_vtt(text: str) -> str:
 def test_tsv_is_read_back_by_csv_and_by_splitting_at_tabs(transcript, options):
     text = FORMATS["tsv"].render(transcript, options)
     rows = list(csv.DictReader(io.StringIO(text), delimiter="\t"))
-    assert [row["text"] for row in rows] == [one_line(s.text) for s in transcript.segments]
+    texts = [one_line(s.text) for s in transcript.segments]
+    assert [row["text"] for row in rows] == [f"'{t}" if t.startswith(tuple("=+-@＝＋－＠")) else t for t in texts]
     assert [int(row["start"]) for row in rows] == [round(s.start * 1000) for s in transcript.segments]
     assert all(line.count("\t") == 3 for line in text.split("\n")[:-1])
+
+
+@pytest.mark.parametrize(
+    "formula", ['=HYPERLINK("http://x.example")', "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "＝1"]
+)
+def test_a_spreadsheet_runs_no_name_and_no_text_of_a_tsv(formula):
+    segments = (Segment(0.0, 1.0, f" {formula}", (), "A"), Segment(1.0, 2.0, "Two = two.", (), "A"))
+    text = FORMATS["tsv"].render(Transcript("en", 2.0, segments, (Speaker("A", formula),)), TextOptions())
+    rows = list(csv.reader(io.StringIO(text), delimiter="\t"))[1:]
+    assert [row[2:] for row in rows] == [["'" + formula, "'" + formula], ["'" + formula, "Two = two."]]
 
 
 @given(TRANSCRIPTS, OPTIONS)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
+import types
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -123,3 +126,26 @@ def test_two_threads_have_their_own_job(capsys: pytest.CaptureFixture[str]) -> N
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert all(line["message"] == f"from {line['job']}" for line in lines)
     assert len(lines) == 4
+
+
+def test_a_library_s_prints_go_to_the_log_and_stdout_stays_everybody_s(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    module = types.ModuleType("a_library_that_prints")
+    exec("def load(name):\n    print('loading', name, end='!')", module.__dict__)
+    sys.modules[module.__name__] = module
+    try:
+        log_module.quiet_prints(module.__name__)
+        with caplog.at_level(logging.DEBUG, module.__name__):
+            module.load("weights")
+    finally:
+        del sys.modules[module.__name__]
+    print("another job")
+    assert capsys.readouterr().out == "another job\n"
+    assert caplog.messages == ["loading weights"]
+
+
+def test_nothing_but_the_check_takes_the_process_s_stdout_away() -> None:
+    source = Path(log_module.__file__).parents[1]
+    taking = {file.name for file in source.rglob("*.py") if "contextlib.redirect_stdout" in file.read_text("utf-8")}
+    assert taking == {"init_and_run.py"}

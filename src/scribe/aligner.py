@@ -8,7 +8,6 @@ where Punkt's data is there; else this one does, which without its rules answers
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .audio import SAMPLE_RATE, Audio
+from .log import quiet_prints
 from .sentences import Sentences
 from .spelling import UNSPACED, Times, between_words, character_words, letters_of, open_letters, sentences, word_numbers
 from .stock_alignment import stock_align
@@ -66,10 +66,10 @@ class Aligner:
         self._device = device
         self._parity = parity
         # Its loader prints the exception; the exception's chain says the same.
-        with contextlib.redirect_stdout(None):
-            self._model, self._metadata = load_align_model(
-                language, device, model_name=source, model_dir=checkpoints, model_cache_only=True
-            )
+        quiet_prints("whisperx.alignment")
+        self._model, self._metadata = load_align_model(
+            language, device, model_name=source, model_dir=checkpoints, model_cache_only=True
+        )
         known = self._metadata["dictionary"]
         self._known: dict[str, int] = known
         self._blank = next((code for char, code in reversed(known.items()) if char in ("[pad]", "<pad>")), 0)

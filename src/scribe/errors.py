@@ -240,7 +240,9 @@ class DiskFull(StorageError):
 
     code = "disk_full"
     retryable = True
-    remedy = "Point JOBS_DIR and TMPDIR at a volume with free space."
+    remedy = (
+        "Give the endpoint a larger container disk, or JOBS_DIR and TMPDIR a place with room that no one else reads."
+    )
 
 
 class Stopped(WorkerError):

@@ -14,6 +14,7 @@ import email.utils
 import errno
 import random
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -123,6 +124,8 @@ def _try(
         _accept(response)
         if response.length is not None and response.length > max_bytes:
             raise _too_large(max_bytes)
+        if response.length is not None and response.length > shutil.disk_usage(target.parent).free:
+            raise DiskFull("the worker's disk has no room for the file", {"bytes": response.length})
         size = 0
         with _whole(target), target.open("wb") as file:
             for piece in response.stream(CHUNK_BYTES):

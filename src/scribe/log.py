@@ -5,6 +5,7 @@ The cleaning sits in the formatter of the root handler, so that what libraries l
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import sys
@@ -75,3 +76,10 @@ def configure(level: str, as_json: bool, clean: Callable[[str], str]) -> None:
     whisperx.handlers, whisperx.propagate = [logging.NullHandler()], True
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING if level != "DEBUG" else logging.INFO)
+
+
+def quiet_prints(module: str) -> None:
+    """Turn a library module's `print` into lines of the log, at DEBUG. The process keeps its stdout: another job, or the
+    SDK, may write there meanwhile."""
+    said = logging.getLogger(module)
+    setattr(importlib.import_module(module), "print", lambda *words, **_: said.debug(" ".join(map(str, words))))  # noqa: B010

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     )
     jobs_dir: Path = Field(
         Path(tempfile.gettempdir()) / "whisperx-jobs",
-        description="Scratch of the jobs, one folder each, always removed; may be a volume that workers share.",
+        description="Scratch of the jobs, one folder each, always removed; best on the container's own disk.",
     )
     tmpdir: Path | None = Field(None, description="Temporary files of libraries; made when missing.")
 

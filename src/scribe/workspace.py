@@ -2,7 +2,7 @@
 
 JOBS_DIR may be a volume that many workers share, and may hold what is not ours. So a directory is removed only by the
 `open` that made it, or by a sweep that recognises it: a uuid's name, a heartbeat inside, and either this worker's own
-(then it is a leftover: a worker sweeps before its first job) or silent for a day.
+(then it is a leftover: a worker sweeps before its first job) or silent for an hour.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT = ".heartbeat"
 HEARTBEAT_S = 60.0
-ABANDONED_S = 86400.0  # longer than any job may run
+# Whoever was killed beats no more. Less could be a volume that was away, or a clock that differs.
+ABANDONED_S = 60 * HEARTBEAT_S
 _NAME = re.compile(r"[0-9a-f]{32}")
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -39,7 +40,7 @@ class Workspaces:
         self._own = root / slug(worker_id)
 
     def sweep(self) -> None:
-        """Removes this worker's leftovers and every workspace silent for a day. To be called before any `open`."""
+        """Removes this worker's leftovers and every workspace silent for ABANDONED_S. To be called before any `open`."""
         if not self._root.is_dir():
             return
         for folder in [entry.path for entry in os.scandir(self._root) if entry.is_dir(follow_symlinks=False)]:

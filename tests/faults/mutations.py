@@ -438,6 +438,27 @@ MUTATIONS = (
         "            if False:",
         ("tests/test_client.py", "-k", "no_recording_is_refused"),
     ),
+    Mutation(
+        "no formula in a table",
+        "src/scribe/formats/tsv.py",
+        'return "\'" + line if line.startswith(FORMULA) else line',
+        "return line",
+        ("tests/test_formats.py", "-k", "spreadsheet"),
+    ),
+    Mutation(
+        "what a killed worker left goes within an hour",
+        "src/scribe/workspace.py",
+        "ABANDONED_S = 60 * HEARTBEAT_S",
+        "ABANDONED_S = 86400.0",
+        ("tests/test_workspace.py", "-k", "hour"),
+    ),
+    Mutation(
+        "room for a download before it begins",
+        "src/scribe/fetch.py",
+        "response.length > shutil.disk_usage(target.parent).free",
+        "False",
+        ("tests/test_fetch.py", "-k", "no_room"),
+    ),
 )
 
 

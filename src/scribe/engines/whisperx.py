@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..audio import Audio
+from ..log import quiet_prints
 from ..transcript import Chunk, Segment
 from . import SpeechOptions
 from .whisper import WhisperEngine, require_tokenizer
@@ -23,15 +24,15 @@ class WhisperXEngine(WhisperEngine):
 
         require_tokenizer(source)
         # whisperX prints about the VAD it was given; stdout belongs to whoever runs the worker.
-        with contextlib.redirect_stdout(None):
-            self._pipeline = load_model(
-                source,
-                device,
-                compute_type=compute_type,
-                vad_model=_given_chunks(),
-                threads=threads,
-                local_files_only=local_only,
-            )
+        quiet_prints("whisperx.asr")
+        self._pipeline = load_model(
+            source,
+            device,
+            compute_type=compute_type,
+            vad_model=_given_chunks(),
+            threads=threads,
+            local_files_only=local_only,
+        )
         super().__init__(self._pipeline.model, device)
 
     def _heard(

@@ -1,6 +1,7 @@
 """Transcript -> tab-separated rows: start, end, speaker, text.
 
-Times are whole milliseconds, as in Whisper: a decimal point would become a comma, or a column, under some locales.
+Times are whole milliseconds, as in Whisper: a decimal point would become a comma, or a column, under some locales. A name
+or a text that a spreadsheet would run as a formula gets an apostrophe before it (owasp.org/www-community/attacks/CSV_Injection).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from .options import TextOptions
 from .text import one_line
 from .times import milliseconds
 
+FORMULA = tuple("=+-@＝＋－＠")
+
 
 def render(transcript: Transcript, options: TextOptions) -> str:
     """A header and a row a segment. A field that holds a quote is quoted, or a spreadsheet would swallow the rows
@@ -22,6 +25,12 @@ def render(transcript: Transcript, options: TextOptions) -> str:
     writer.writerow(["start", "end", "speaker", "text"])
     for segment in transcript.segments:
         start = milliseconds(segment.start)
-        speaker = one_line(transcript.display(segment.label) or "")
-        writer.writerow([start, max(start, milliseconds(segment.end)), speaker, one_line(segment.text)])
+        speaker = _inert(transcript.display(segment.label) or "")
+        writer.writerow([start, max(start, milliseconds(segment.end)), speaker, _inert(segment.text)])
     return rows.getvalue()
+
+
+def _inert(text: str) -> str:
+    """One line that a spreadsheet takes for text."""
+    line = one_line(text)
+    return "'" + line if line.startswith(FORMULA) else line
