@@ -27,7 +27,15 @@ from scribe.formats.cues import CHAIN_MS, MAX_MS, MIN_MS, cues, parts
 from scribe.formats.doubts import in_words
 from scribe.formats.names import reader_names
 from scribe.formats.srt import JOINER
-from scribe.formats.text import clusters, columns, join, one_line, well_formed
+from scribe.formats.text import (
+    LEFT_TO_RIGHT_MARK,
+    RIGHT_TO_LEFT_MARK,
+    clusters,
+    columns,
+    join,
+    one_line,
+    well_formed,
+)
 from scribe.formats.times import percentages, short_clock
 from scribe.gates import Decoded, Limits, doubts
 from scribe.transcript import Segment, Speaker, Transcript, Word
@@ -208,7 +216,8 @@ def test_vtt_is_read_back_by_the_webvtt_library(transcript, options):
 
 
 def squeezed(text: str) -> str:
-    return "".join(text.split())
+    """Without white space and marks of direction."""
+    return re.sub(f"[{LEFT_TO_RIGHT_MARK}{RIGHT_TO_LEFT_MARK}]", "", "".join(text.split()))
 
 
 def unescape_vtt(text: str) -> str:
@@ -661,7 +670,7 @@ def test_right_to_left_text_survives_every_format():
     transcript = spoken("مرحبا بكم في الاجتماع", label="SPEAKER_00")
     for name, data in render_all(transcript, FORMATS, TextOptions()).items():
         assert "مرحبا" in data.decode(), name
-    assert '<p dir="auto">' in FORMATS["html"].render(transcript, TextOptions())
+    assert '<section dir="rtl">' in FORMATS["html"].render(transcript, TextOptions())
 
 
 @pytest.mark.parametrize("aligned", [True, False])

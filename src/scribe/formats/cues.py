@@ -19,7 +19,7 @@ from .doubts import MARK
 from .names import reader_names
 from .options import TextOptions
 from .pieces import Lines, Piece, best_break, label_pieces, pieces_of, wrap
-from .text import unspaced
+from .text import directed, direction, parted
 from .times import milliseconds
 
 MAX_MS = 7000
@@ -96,13 +96,14 @@ def text_of(cue: Cue, said: int | None, escape: Callable[[str], str]) -> str:
     Each line is escaped as a whole: `--` and `>` may be two words.
     """
     marked, index = [], 0
+    way = direction("".join(piece.text for piece in cue.pieces if piece.spoken))
     for line in cue.lines:
         shown = ""
         for n, piece in enumerate(line):
             shown += " " if piece.space and n else ""
             shown += f"{_OPEN}{piece.text}{_CLOSE}" if index == said else piece.text
             index += 1
-        marked.append(escape(shown).replace(_OPEN, "<u>").replace(_CLOSE, "</u>"))
+        marked.append(escape(directed(shown, way)).replace(_OPEN, "<u>").replace(_CLOSE, "</u>"))
     return "\n".join(marked)
 
 
@@ -197,8 +198,7 @@ def _joined(first: _Draft, second: _Draft, options: TextOptions) -> _Draft | Non
     short = second.run[-1].end - first.start <= MAX_MS
     if last.label != following.label or not 0 <= following.start - last.end < PAUSE_MS or not short:
         return None
-    apart = not (unspaced(last.text[-1]) and unspaced(following.text[0]))
-    run = [*first.run, replace(following, space=apart), *second.run[1:]]
+    run = [*first.run, replace(following, space=parted(last.text, following.text)), *second.run[1:]]
     lines = _lines(first.lead, run, options)
     return None if lines is None else _Draft(first.lead, run, lines, first.speaker)
 

@@ -21,7 +21,7 @@ from .names import reader_names
 from .options import TextOptions
 from .paragraphs import Paragraph, paragraphs
 from .pieces import Shown, words_of
-from .text import one_line, unspaced
+from .text import direction, one_line, parted
 from .times import milliseconds, percentages, short_clock
 
 COLOURS = 8
@@ -102,10 +102,11 @@ def _section(paragraph: Paragraph, names: Mapping[str, str], colours: dict[str, 
     colour = f' class="v{colours[paragraph.label]}"' if paragraph.label is not None else ""
     name = html.escape(names[paragraph.label]) if paragraph.label is not None else ""
     at = _seconds(paragraph.start)
+    way = direction("".join(segment.text for segment in paragraph.segments))
     return (
-        f"<section><header{colour}><bdi>{name}</bdi>"
+        f'<section dir="{way}"><header{colour}><bdi>{name}</bdi>'
         f'<button class="at" data-t="{at}">{short_clock(paragraph.start)}</button></header>'
-        f'<p dir="auto">{_words(paragraph)}</p></section>'
+        f"<p>{_words(paragraph)}</p></section>"
     )
 
 
@@ -116,11 +117,11 @@ def _words(paragraph: Paragraph) -> str:
         words = list(_timed(segment))
         if not words:
             continue
-        apart = " " if last and not (unspaced(last) and unspaced(words[0].text[0])) else ""
+        apart = " " if last and parted(last, words[0].text) else ""
         shown += apart + _doubted(
             segment, "".join((" " if n and w.space else "") + _word(w) for n, w in enumerate(words))
         )
-        last = words[-1].text[-1]
+        last = words[-1].text
     return shown
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..transcript import Segment
 from .options import TextOptions
-from .text import clusters, columns, one_line, unspaced
+from .text import clusters, columns, inseparable, one_line, unspaced
 from .times import milliseconds
 
 _SENTENCE_ENDS = frozenset(".?!。？！؟।…‥｡")
@@ -49,13 +49,28 @@ def pieces_of(segment: Segment, width: int) -> Iterator[Piece]:
     Times never run backwards, whatever the aligner said.
     """
     clock = milliseconds(segment.start)
-    for word in words_of(segment):
+    for word in _unbroken(words_of(segment)):
         start = max(clock, milliseconds(word.start))
         end = max(start, milliseconds(word.end))
         clock = end
         doubtful = bool(segment.suspect)
         whole = Piece(word.text, start, end, columns(word.text), word.space, label=word.label, doubtful=doubtful)
         yield from _cut(whole, width)
+
+
+def _unbroken(words: Iterator[Shown]) -> Iterator[Shown]:
+    """The words, those as one between which no line may be broken: an aligner's words are single characters in scripts
+    without spaces."""
+    held: Shown | None = None
+    for word in words:
+        if held is not None and not word.space and word.label == held.label and inseparable(held.text, word.text):
+            held = held._replace(text=held.text + word.text, end=word.end, overlap=held.overlap or word.overlap)
+            continue
+        if held is not None:
+            yield held
+        held = word
+    if held is not None:
+        yield held
 
 
 def label_pieces(name: str, options: TextOptions) -> list[Piece]:
@@ -121,7 +136,17 @@ def _cost_of_break(before: Piece, after: Piece, pause_ms: int | None) -> float:
         return 0.2
     if pause_ms is not None and after.start - before.end >= pause_ms:
         return 0.3
-    return 0.5 if after.space else 0.9
+    return 0.5 if after.space or _ends_phrase(before.text[-1], after.text[0]) else 0.9
+
+
+def _ends_phrase(before: str, after: str) -> bool:
+    """Whether a Japanese phrase most likely ends here: its particles and endings are hiragana, the next begins with a
+    character, a foreign word or a figure."""
+    return _is_hiragana(before) and before not in "おご" and after.isalnum() and not _is_hiragana(after)
+
+
+def _is_hiragana(char: str) -> bool:
+    return "\u3041" <= char <= "\u309f"
 
 
 def _width(pieces: Sequence[Piece]) -> int:

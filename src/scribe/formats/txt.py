@@ -9,7 +9,7 @@ from .doubts import MARK
 from .names import reader_names
 from .options import TextOptions
 from .paragraphs import Paragraph, paragraphs
-from .text import join, one_line
+from .text import directed, direction, join, one_line
 from .times import clock
 
 
@@ -25,7 +25,9 @@ def render(transcript: Transcript, options: TextOptions) -> str:
 def _paragraph(paragraph: Paragraph, names: Mapping[str, str], options: TextOptions) -> str:
     time = f"[{clock(paragraph.start)}] " if options.txt_times else ""
     name = names[paragraph.label] if paragraph.label is not None else ""
-    return f"{time}{name + ': ' if name else ''}{join(_texts(paragraph, options.mark_suspect))}"
+    text = join(_texts(paragraph, options.mark_suspect))
+    # The mark stands behind the time, by which programs find the paragraphs.
+    return time + directed(f"{name + ': ' if name else ''}{text}", direction(text))
 
 
 def _texts(paragraph: Paragraph, mark_suspect: bool) -> Iterator[str]:
