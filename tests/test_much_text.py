@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -37,6 +37,9 @@ class Whisper:
 
     max_length = WINDOW
     is_multilingual = True
+    n_mels = 80
+
+    feat_kwargs: ClassVar[dict[str, int]] = {}
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
