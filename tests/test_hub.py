@@ -394,6 +394,7 @@ from scribe.models import Models
 from scribe.weights import ModelSet
 settings = module.load(None)
 places = ModelSet(settings)
+ModelSet.punkt = lambda self, language: None  # they come from another server, which no test asks
 if places.is_local:
     os.environ["HF_HUB_OFFLINE"] = "1"
 models = Models(places, "cpu")
@@ -418,7 +419,7 @@ def test_every_kind_of_model_comes_from_the_hub_and_afterwards_from_the_cache(hu
     for run in range(2):
         env = environment(hub, tmp_path, MODEL_SET="demo", OMP_NUM_THREADS="1", JOBS_DIR=str(tmp_path), **named)
         done = subprocess.run(
-            [sys.executable, "-c", LOAD_ALL], capture_output=True, encoding="utf-8", timeout=180, env=env
+            [sys.executable, "-c", LOAD_ALL], capture_output=True, encoding="utf-8", timeout=900, env=env
         )
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout.splitlines()[-1])
