@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from scribe.assignment import assign_speakers, assigned_as_by_whisperx
+from scribe.assignment import assigned_as_by_whisperx, said_by
 from scribe.audio import Audio
 from scribe.companion import Companion
 from scribe.diarizer import Diarization
@@ -27,7 +27,7 @@ from scribe.recognition import recognize
 from scribe.sample import clean_name
 from scribe.sentences import NO_TABLES
 from scribe.stages import Stages
-from scribe.transcript import Segment, Speaker, Transcript, alone, talk_seconds
+from scribe.transcript import Chunk, Segment, Span, Speaker, Transcript, alone, talk_seconds
 from scribe.turnstile import Turnstile
 from speaker_processing import Match, VoiceSample
 
@@ -119,13 +119,15 @@ class _Pass:
         self._namer = Namer(models, job, voices, stages)
         self._used: dict[str, str] = {}
         self._effective: dict[str, Any] = {}
+        self._speech: list[Span] = []
 
     def over(self, channels: Sequence[Audio]) -> Prediction:
         job, stages = self._job, self._stages
         duration = max(audio.seconds for audio in channels)
         self._models.foresee(job)
 
-        def speech_found() -> None:
+        def speech_found(chunks: list[list[Chunk]]) -> None:
+            self._speech = [span for chunk in chunks[0] for span in chunk.speech]
             # Diarization needs no transcript, and recognition no speakers.
             if job.wants_diarization and job.channels != "split":
                 self._companion.begin(lambda tick: self._diarized(channels[0], tick))
@@ -215,7 +217,8 @@ class _Pass:
 
     def _diarized(self, audio: Audio, tick: Callable[[float | None], None]) -> Diarization:
         job = self._job
-        return self._models.diarizer().diarize(audio, tick, job.num_speakers, job.min_speakers, job.max_speakers)
+        counts = job.num_speakers, job.min_speakers, job.max_speakers
+        return self._models.diarizer().diarize(audio, tick, *counts, self._speech)
 
     def _by_speaker(
         self, segments: list[Segment], audio: Audio, language: str | None
@@ -245,7 +248,12 @@ class _Pass:
             self._effective["diarized_beside_s"] = round(self._companion.seconds, 3)
         self._used["diarize"] = self._models.places.diarization.identity
         self._effective |= {name: getattr(job, name) for name in ("num_speakers", "min_speakers", "max_speakers")}
-        seconds = talk_seconds(found.turns)
+        turns = found.turns
+        if self._models.parity:
+            labelled = assigned_as_by_whisperx(segments, turns)
+        else:
+            labelled, turns = said_by(segments, found.exclusive, turns, language or "en")
+        seconds = talk_seconds(turns)
         if not seconds:
             stages.notice("no_speakers", "diarize", "no speaker could be told apart: the segments have none")
         low, high = job.num_speakers or job.min_speakers or 0, job.num_speakers or job.max_speakers or math.inf
@@ -253,25 +261,16 @@ class _Pass:
             message = f"{_wanted_speakers(job)} speakers were asked for and {len(seconds)} could be told apart"
             stages.notice("speaker_count", "diarize", message)
         matches, own = (
-            self._namer.matched({label: (audio, spans) for label, spans in alone(found.turns).items()})
+            self._namer.matched({label: (audio, spans) for label, spans in alone(turns).items()})
             if (job.speaker_verification or job.return_speaker_embeddings)
             else ({}, {})
         )
         speakers = [
-            Speaker(
-                label,
-                m.name if m else None,
-                m.score if m else None,
-                round(spoken, 3),
-                m.reason if m else None,
-                self._namer.voiceprint(own.get(label)),
-            )
+            Speaker(label, m.name, m.score, round(spoken, 3), m.reason, self._namer.voiceprint(own.get(label)))
             for label, spoken in sorted(seconds.items())
-            for m in [matches.get(label)]
+            for m in [matches.get(label, Match(None, None, None, {}))]
         ]
-        if self._models.parity:
-            return assigned_as_by_whisperx(segments, found.turns), speakers
-        return assign_speakers(segments, found.exclusive, found.turns, language or "en"), speakers
+        return labelled, speakers
 
 
 def _wanted_speakers(job: JobInput) -> str:

@@ -1,14 +1,17 @@
-"""From the speakers of every window to those of the recording: pyannote's last step, in memory that can be had.
+"""Who is active in every window: nobody outside of speech; and from a window's speakers to those of the recording.
 
-pyannote first spreads all windows over all speakers in float64, 17 MB an hour for each speaker, and then looks at one
-frame after the other. The numbers here are the same.
+The second is pyannote's own last step, in bounded memory: pyannote first spreads all windows over all speakers in float64,
+17 MB an hour for each speaker, and then looks at one frame after the other. The numbers here are the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from .transcript import Span
 
 Array = np.ndarray[Any, Any]
 
@@ -27,6 +30,21 @@ def reconstruct(windows: Any, clusters: Array, count: Any) -> Any:
     extent = found.extent & count.extent
     found, count = found.crop(extent, return_data=False), count.crop(extent, return_data=False)
     return SlidingWindowFeature(loudest(found.data, count.data[:, 0]), found.sliding_window)
+
+
+def hush(windows: Array, step: float, duration: float, speech: Sequence[Span]) -> None:
+    """Set the activity of every frame whose middle lies outside of `speech` to 0, in place.
+
+    `windows`: (windows, frames, speakers), each of `duration` seconds, `step` after the one before. The network that tells
+    voices apart takes typing, a hum or music for somebody; left among the voices, each becomes a speaker, or takes the
+    place of one when their number is given.
+    """
+    count, frames = windows.shape[:2]
+    middles = np.arange(count)[:, None] * step + (np.arange(frames) + 0.5) * duration / frames
+    starts, ends = np.sort(np.asarray(speech, float).reshape(-1, 2), axis=0).T
+    # As many have begun as have ended: none goes on.
+    outside = np.searchsorted(starts, middles, "right") == np.searchsorted(ends, middles, "right")
+    windows[outside] = 0
 
 
 def _together(windows: Any, clusters: Array, frames: Any, at_least: int) -> Array:

@@ -90,6 +90,28 @@ def assign_speakers(
     return labelled
 
 
+def said_by(
+    segments: Sequence[Segment], exclusive: Sequence[Turn], turns: Sequence[Turn], language: str
+) -> tuple[list[Segment], list[Turn]]:
+    """(the segments by their speakers, the turns of those who say something): a label without text is no speaker.
+
+    The labels that remain are numbered anew, in the same order.
+    """
+    labelled = assign_speakers(segments, exclusive, turns, language)
+    labels = with_text(labelled)
+    if labels == {t.label for t in turns}:
+        return labelled, list(turns)
+    new = {label: f"SPEAKER_{number:02d}" for number, label in enumerate(sorted(labels))}
+    alone, spoken = ([replace(t, label=new[t.label]) for t in part if t.label in new] for part in (exclusive, turns))
+    return assign_speakers(segments, alone, spoken, language), spoken
+
+
+def with_text(segments: Iterable[Segment]) -> set[str]:
+    """The labels that a word carries, or a segment without words."""
+    labels = {part.label for segment in segments for part in (segment.words or (segment,))}
+    return {label for label in labels if label is not None}
+
+
 def assigned_as_by_whisperx(segments: Iterable[Segment], turns: Sequence[Turn]) -> list[Segment]:
     """whisperX's own answer, for parity: segments stay whole, and where nobody is heard nobody is named."""
     floor = Floor(turns)

@@ -49,9 +49,9 @@ def recognize(
     job: JobInput,
     models: Models,
     stages: Stages,
-    speech_found: Callable[[], None] = lambda: None,
+    speech_found: Callable[[list[list[Chunk]]], None] = lambda chunks: None,
 ) -> Recognized:
-    """`speech_found` is called once it is known that somebody speaks, before anything is recognized.
+    """`speech_found` gets the chunks of every channel once it is known that somebody speaks, before anything is recognized.
 
     Raises what the engine raises, and DeadlineReached when the deadline passed before anything was recognized.
     """
@@ -83,7 +83,7 @@ def recognize(
         if voiced is None:
             stages.notice("no_speech", "transcribe", "no speech was found in the recording")
             return Recognized(job.language, None, [[] for _ in channels], effective, place.identity)
-        speech_found()
+        speech_found(chunks)
         language, probability = known, None
         if language is None:
             effective |= {name: getattr(job, name) for name in DETECTION}

@@ -192,6 +192,20 @@ MUTATIONS = (
         ("tests/test_predict.py", "-k", "uncalibrated"),
     ),
     Mutation(
+        "speakers: nobody has a turn outside of speech",
+        "src/scribe/activity.py",
+        "    windows[outside] = 0\n",
+        "",
+        ("tests/test_speakers.py", "-k", "noise or outside or blocks"),
+    ),
+    Mutation(
+        "speakers: a label without words is none",
+        "src/scribe/assignment.py",
+        "if labels == {t.label for t in turns}:",
+        "if True:",
+        ("tests/test_speakers.py", "-k", "without_words"),
+    ),
+    Mutation(
         "words of a full card that a broken one says too",
         "src/scribe/gpu_fault.py",
         "any(sign in words for sign in PERHAPS_OUT_OF_MEMORY)",
