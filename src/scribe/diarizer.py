@@ -38,8 +38,6 @@ LONG_S = 2 * 3600.0
 # Seconds before and behind what the voice detector found that still count as speech. Its edges are no more exact; but each
 # tenth of a second is also one of the noise before and behind (measured on pauses full of noise: 0.25 s doubled the error).
 AROUND_S = 0.1
-# Where the clustering names no distance of its own up to which two voices are one.
-FARTHEST = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +104,7 @@ class Diarizer:
                 blocks.append(self._block(audio, start, end, limits, speech, _share(tick, number, len(places))))
         if len(blocks) == 1:
             return Diarization(blocks[0].turns, blocks[0].exclusive)
-        farthest = float(getattr(self._pipeline.clustering, "threshold", FARTHEST))
-        names = linked(blocks, farthest, num_speakers or min_speakers or 1, num_speakers or max_speakers)
+        names = linked(blocks, num_speakers or min_speakers or 1, num_speakers or max_speakers)
         return Diarization(*joined(blocks, names))
 
     def _block(
