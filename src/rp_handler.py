@@ -164,9 +164,10 @@ class Handler:
 
         places = self._predictor.models.places
         if task.model is not None and not places.allows(task.model):
+            allowed = ", ".join(places.allowed())
             raise InvalidInput(
-                "model is not allowed on this endpoint: ALLOWED_MODELS lists what is",
-                {"problems": [{"key": "model", "problem": "is not allowed on this endpoint"}]},
+                f"model is not allowed on this endpoint, which has {allowed} (its ALLOWED_MODELS and its own)",
+                {"problems": [{"key": "model", "problem": f"is not allowed on this endpoint, which has {allowed}"}]},
             )
         delivery = self._outbox.delivery(
             task, str(job.get("id", "local")), fingerprint(job.get("input"), places.identities(task.model))

@@ -133,7 +133,11 @@ class ModelSet:
 
     def allows(self, asked: str) -> bool:
         """Whether a job may ask for this model. The configured one is always allowed."""
-        return asked in self._settings.allowed_models or asked == self.speech().name
+        return asked in self.allowed()
+
+    def allowed(self) -> list[str]:
+        """The models that a job may ask for by name, the configured one first."""
+        return list(dict.fromkeys([self.speech().name, *self._settings.allowed_models]))
 
     def aligner(self, language: str) -> Location | None:
         """ALIGN_MODEL for any language, else the set's aligner; None for a language that the set has none for."""
