@@ -23,7 +23,7 @@ from lab.summary import summary
 from costs import MODELS, costs
 from job_schema import job_schema
 from scribe.errors import WorkerError
-from scribe.job import JobInput
+from scribe.job import JobInput, echoed
 from scribe.notice import CODES
 from scribe.result import JobResult
 from scribe.settings import Settings
@@ -54,6 +54,7 @@ ANSWER = {
     "models": "by stage: name@revision",
     "transcription": "the whole transcript as text, only when `transcription` was asked for",
     "texts": "by format: the whole file as text; only for text formats that were asked for and have no storage",
+    "metadata": "the job's own `metadata`, as it came",
     "debug": "effective options and peak memory, only with `debug`",
 }
 FAILURE = {
@@ -62,6 +63,7 @@ FAILURE = {
     "retryable": "true when the same job may succeed later",
     "details": "the machine's version of the sentence, for `invalid_input` the list `problems`",
     "error_id": "finds the failure in the worker's log",
+    "metadata": "the job's own `metadata`, as it came",
 }
 
 
@@ -77,8 +79,8 @@ def inputs_table() -> str:
 
 def outputs_table() -> str:
     """Every key of an answer and of a failure. Raises ValueError when ANSWER or FAILURE no longer tell what the code does."""
-    answer = JobResult(None, None, 0.0, [], [], text="", texts={"srt": ""}, debug={}).to_dict(100_000)
-    for told, real in ((ANSWER, answer), (FAILURE, WorkerError("").to_dict())):
+    answer = JobResult(None, None, 0.0, [], [], text="", texts={"srt": ""}, metadata={}, debug={}).to_dict(100_000)
+    for told, real in ((ANSWER, answer), (FAILURE, WorkerError("").to_dict() | echoed({"metadata": {}}))):
         if set(told) != set(real):
             raise ValueError(f"builder/docs.py and the answer differ in {sorted(set(told) ^ set(real))}")
     told = [
@@ -189,6 +191,8 @@ def kind(spec: Mapping[str, Any], of_settings: bool = False) -> str:
         most = f", at most {spec['maxItems']}" if "maxItems" in spec else ""
         return f"list of {'objects' if '$ref' in spec['items'] else kind(spec['items'])}{most}"
     if spec.get("type") == "object":
+        if "propertyNames" not in spec:
+            return "object"
         return f"object: {kind(spec['additionalProperties'])} under {kind(spec['propertyNames'])}"
     if spec.get("type") in ("integer", "number"):
         return f"{spec['type']}{_range(spec)}"

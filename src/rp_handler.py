@@ -24,7 +24,7 @@ from scribe.formats import JOB_KEYS, TextOptions, inline_text, render_all
 from scribe.formats import json as json_format
 from scribe.inline import inline_mode, inline_notices
 from scribe.intake import Intake
-from scribe.job import JobInput, fingerprint
+from scribe.job import JobInput, echoed, fingerprint
 from scribe.log import job_id as current_job
 from scribe.machine import peak_memory_mb
 from scribe.models import Models
@@ -118,14 +118,14 @@ class Handler:
                 log.info("job done in %.1f s", time.monotonic() - began)
                 return answer
             except WorkerError as error:
-                answer = self._failure(error)
+                answer = self._failure(error) | echoed(job.get("input"))
                 if not stop.is_set():
                     self._recent.keep(key, answer)
                 return answer
             # A library's sys.exit would end the worker with the job unanswered, and its redelivery the next worker.
             except BaseException as error:
                 message = "the worker failed in an unexpected way; its log has the details under this error_id"
-                return self._failure(Internal(message), error)
+                return self._failure(Internal(message), error) | echoed(job.get("input"))
 
     @contextlib.contextmanager
     def _hidden(self, job: Mapping[str, Any]) -> Iterator[None]:
@@ -189,6 +189,7 @@ class Handler:
             progress.stage("publish")
             result = self._published(delivery, task, prediction, stopped)
         result.job_id = str(job.get("id", "local"))
+        result.metadata = task.metadata
         result.notices = [*task.notices, *gathered.notices, *result.notices]
         result.timings = {**gathered.timings, **prediction.timings, **result.timings, **totals(began, result.duration)}
         answer = result.to_dict(self._settings.result_max_bytes)

@@ -82,6 +82,7 @@ TABLE: dict[str, tuple[Any, list[Any], list[Any]]] = {
     "mark_suspect": (True, [False], ["marked"]),
     "txt_times": (True, [False], ["never"]),
     "deadline_s": (None, [0.1, 604800], [0, -1, 604801, math.inf, True]),
+    "metadata": (None, [{}, {"ticket": [1, None, "ü"]}, {"x": "y" * 4000}], [{"x": "y" * 4096}, [1], "text"]),
     "debug": (None, [True, False], [1, "1"]),
     "strict": (False, [True], [1]),
 }

@@ -538,3 +538,21 @@ def test_the_percentage_counts_the_stages_that_the_job_passes(options: dict[str,
 
 def test_the_real_time_factor_of_nothing_is_0() -> None:
     assert totals(time.monotonic(), 0.0)["real_time_factor"] == 0.0
+
+
+def test_a_jobs_own_metadata_comes_back_with_its_result_and_with_its_failure(
+    make: Callable[..., Handler], job: dict[str, Any]
+) -> None:
+    mine = {"ticket": 4711, "who": "Zoë"}
+    assert answered(make(), with_input(job, metadata=mine))["metadata"] == mine
+    assert "metadata" not in answered(make(), job)
+    wrong = answered(make(), with_input(job, metadata=mine, beam_size=99))
+    assert (wrong["code"], wrong["metadata"]) == ("invalid_input", mine)
+    assert "metadata" not in answered(make(), with_input(job, metadata=["no object"]))
+
+
+def test_a_refused_model_is_answered_by_the_models_that_the_endpoint_has(
+    make: Callable[..., Handler], job: dict[str, Any]
+) -> None:
+    refused = failed(answered(make(), with_input(job, model="large-v2")), "invalid_input")
+    assert "which has whisper (" in refused["error"]

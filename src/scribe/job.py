@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
@@ -23,6 +23,7 @@ from .unquoted import unquoted
 
 SCHEMA_VERSION = "1"
 FormatName = Literal["json", "srt", "vtt", "tsv", "txt", "html"]
+MOST_METADATA_BYTES = 4096
 BEAM_OF_QUALITY = {"fast": 1, "balanced": 5, "best": 10}
 
 
@@ -160,6 +161,11 @@ class JobInput(Strict):
         le=604800,
         description="seconds from receipt after which the job stops and answers with what is finished, `partial: true`",
     )
+    metadata: dict[str, Any] | None = Field(
+        None,
+        repr=False,
+        description="an object of your own, at most 4 KB of JSON: the answer, a failure too, returns it",
+    )
     debug: bool | None = Field(None, description="effective options and memory in the answer; null takes DEBUG")
     strict: bool = Field(False, description="a stage that cannot be done fails the job")
 
@@ -171,6 +177,16 @@ class JobInput(Strict):
     @classmethod
     def _known_language(cls, value: str | None) -> str | None:
         return None if value is None else language_code(value)[0]
+
+    @field_validator("metadata")
+    @classmethod
+    def _small(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if (
+            value is not None
+            and len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) > MOST_METADATA_BYTES
+        ):
+            raise ValueError(f"is longer than {MOST_METADATA_BYTES} bytes of JSON")
+        return value
 
     @classmethod
     def parse(cls, raw: object, max_base64_bytes: int = 10_000_000, s3_config: object = None) -> JobInput:
@@ -238,6 +254,15 @@ class JobInput(Strict):
     @property
     def beam(self) -> int:
         return self.beam_size or BEAM_OF_QUALITY[self.quality]
+
+
+def echoed(raw: object) -> dict[str, Any]:
+    """The `metadata` of an input that may be wrong elsewhere, as the part of an answer that returns it; {} without any."""
+    given = raw.get("metadata") if isinstance(raw, Mapping) else None
+    try:
+        return {"metadata": JobInput(metadata=given).metadata} if isinstance(given, Mapping) else {}
+    except (ValidationError, RecursionError):
+        return {}
 
 
 def fingerprint(raw: object, models: Mapping[str, str]) -> str:

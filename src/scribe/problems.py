@@ -89,6 +89,7 @@ _EXAMPLES = {
     "channel_names": '["Anna", "Mark"]',
     "speaker_samples": '[{"url": "https://…", "name": "Anna"}]',
     "speaker_samples.*": '{"url": "https://…", "name": "Anna"}',
+    "metadata": '{"ticket": 4711}',
     "source": '{"transcript_url": "https://…"}',
     "result_urls": '{"srt": "https://…"}',
 }

@@ -41,6 +41,7 @@ class JobResult:
     timings: Mapping[str, float] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
     partial: bool = False
+    metadata: Mapping[str, Any] | None = None
     debug: Mapping[str, Any] | None = None
 
     def to_dict(self, max_bytes: int) -> dict[str, Any]:
@@ -115,6 +116,8 @@ class JobResult:
             answer["transcription"] = self.text
         if self.texts:
             answer["texts"] = {name: text for name, text in self.texts.items() if name in kept}
+        if self.metadata is not None:
+            answer["metadata"] = dict(self.metadata)
         if self.debug is not None:
             answer["debug"] = dict(self.debug)
         return strict(answer)
