@@ -555,4 +555,4 @@ def test_a_refused_model_is_answered_by_the_models_that_the_endpoint_has(
     make: Callable[..., Handler], job: dict[str, Any]
 ) -> None:
     refused = failed(answered(make(), with_input(job, model="large-v2")), "invalid_input")
-    assert "which has whisper (" in refused["error"]
+    assert "which has whisper, small (" in refused["error"]
