@@ -143,7 +143,9 @@ def test_what_belongs_together_is_never_parted(text: str, parts: list[str]) -> N
 
 def test_an_aligner_s_single_characters_are_broken_where_text_may_be() -> None:
     """Its words are characters; a small kana or a silent consonant is a word of its own there."""
-    for language, text in {"ja": "きっとちょっと待ってください" * 3, "th": "วันศุกร์จันทร์อาทิตย์" * 4}.items():
+    said = {"ja": ("あ", "きっとちょっと待ってください" * 3), "th": ("ก", "วันศุกร์จันทร์อาทิตย์" * 4)}
+    # Shifted, so that some even cut would fall on each of them.
+    for language, text in [(code, first * n + rest) for code, (first, rest) in said.items() for n in range(6)]:
         numbers = character_words(text) if language in UNSPACED else word_numbers(text, True)
         parts = [
             "".join(c for _, c in group)

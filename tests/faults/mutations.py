@@ -501,6 +501,55 @@ MUTATIONS = (
         "False",
         ("tests/test_fetch.py", "-k", "no_room"),
     ),
+    Mutation(
+        "sentences without tables",
+        "src/scribe/sentences.py",
+        "if nltk_data is not None and tables is not None:",
+        "if tables is not None:",
+        ("tests/test_sentences.py", "-k", "without_tables"),
+    ),
+    Mutation(
+        "an abbreviation ends no sentence",
+        "src/scribe/sentence_rules.py",
+        "if place and _is_end(read, place, language))",
+        "if place)",
+        ("tests/test_sentences.py", "-k", "rules_split"),
+    ),
+    Mutation(
+        "an everyday word is no abbreviation",
+        "src/scribe/sentence_rules.py",
+        "for found in _LAST_WORD.finditer(text) if words else ():",
+        "for found in ():",
+        ("tests/test_sentences.py", "-k", "rules_split"),
+    ),
+    Mutation(
+        "missing sentence tables are told",
+        "src/predict.py",
+        "if lacks_tables and (",
+        "if False and (",
+        ("tests/test_predict.py", "-k", "sentence_tables"),
+    ),
+    Mutation(
+        "marks of direction",
+        "src/scribe/formats/text.py",
+        "opened = mark + line if first != way else line",
+        "opened = line",
+        ("tests/test_scripts.py", "-k", "marks_of_direction"),
+    ),
+    Mutation(
+        "spaces between sentences of Thai",
+        "src/scribe/formats/text.py",
+        "return not (_RUNNING.match(last) and _RUNNING.match(first))",
+        "return not (unspaced(last or ' ') and unspaced(first or ' '))",
+        ("tests/test_scripts.py", "-k", "joined_as"),
+    ),
+    Mutation(
+        "no line is broken inside a syllable",
+        "src/scribe/formats/pieces.py",
+        "inseparable(held.text, word.text)",
+        "False",
+        ("tests/test_scripts.py", "-k", "single_characters"),
+    ),
 )
 
 
