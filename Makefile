@@ -18,7 +18,7 @@ help:
 	@echo "make bench-gpu   seconds of a GPU for an hour of audio, by stage (needs one; REHEARSE=1 without)"
 	@echo "make fuzz   decode damaged recordings by the thousand (5 minutes; FILES=500 SEED=2)"
 	@echo "make soak   two hundred mixed jobs with faults through one worker (6 minutes; JOBS=50)"
-	@echo "make lab    the worker beside bare WhisperX, on synthetic conversations (installs espeak-ng by apt; 16 minutes)"
+	@echo "make lab    the worker beside bare WhisperX, on synthetic conversations (installs espeak-ng by apt; 16 minutes; PART=\"noises in the pauses\" for one)"
 	@echo "make calibrate VOICES=folder   threshold and margin of the speaker names, on recordings of your own"
 	@echo "make image-test   build the image and start it, without a registry (as root; LIGHT=1 without the ML packages)"
 	@echo "make lock   resolve builder/requirements*.in anew"
@@ -75,7 +75,7 @@ soak: $(VENV)/.dev
 
 lab: $(VENV)/.dev
 	@ldconfig -p 2>/dev/null | grep -q libespeak-ng || { echo "Installing espeak-ng by apt (the speech synthesizer, 4 MB)."; apt-get update -qq; apt-get install -y -qq espeak-ng; }
-	$(PY) tests/lab/run.py
+	$(PY) tests/lab/run.py $(if $(PART),--part "$(PART)")
 	$(PY) builder/docs.py
 
 calibrate: $(VENV)/.worker

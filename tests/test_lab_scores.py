@@ -11,7 +11,7 @@ from lab.forms import FORMS, HURRIED, score_forms, segments
 from lab.modes import MODES, SHOWN, modes_markdown, modes_table
 from lab.scores import Score, best_pairs, match_words, plain, pool, score
 from lab.table import FORMS as WRITTEN
-from lab.table import NOBODY, PAUSES, ROWS, TALK, cell, markdown, table
+from lab.table import NOBODY, NOISY, PAUSES, ROWS, TALK, cell, markdown, table
 
 WORDS = st.lists(st.sampled_from(["red", "green", "blue", "one", "two"]), max_size=8)
 TURNS = [{"start": 0.0, "end": 4.0, "speaker": "Ada"}, {"start": 4.0, "end": 6.0, "speaker": "Ben"}]
@@ -192,7 +192,7 @@ def test_a_word_that_the_aligner_left_out_or_gave_no_time_is_without_a_time() ->
 
 
 def everywhere(one: Score) -> dict:
-    return {material: [one, one] for material in (TALK, PAUSES, NOBODY, WRITTEN)}
+    return {material: [one, one] for material in (TALK, PAUSES, NOISY, NOBODY, WRITTEN)}
 
 
 def test_the_table_tells_better_from_worse_and_both_from_the_same() -> None:
@@ -209,7 +209,7 @@ def test_the_table_tells_better_from_worse_and_both_from_the_same() -> None:
 
 def test_what_two_recordings_disagree_on_lies_within_the_spread() -> None:
     one, other = (Score(words=100, word_errors=errors) for errors in (5, 9))
-    mixed = {material: [other, one] for material in (TALK, PAUSES, NOBODY, WRITTEN)}
+    mixed = {material: [other, one] for material in (TALK, PAUSES, NOISY, NOBODY, WRITTEN)}
     swapped = {material: [one, Score(words=100, word_errors=8)] for material in mixed}
     found = table({"stock": mixed, "worker": swapped, "parity": mixed})
     assert found[0]["verdict"] == "better, within the spread"
@@ -224,8 +224,8 @@ def test_a_figure_is_told_with_its_spread_and_a_count_with_its_total() -> None:
 
 def test_every_row_stands_in_the_table_under_its_material() -> None:
     text = markdown(table(dict.fromkeys(("stock", "worker", "parity"), everywhere(Score(words=1, written=1)))))
-    assert [text.count(f"| **{name}** |") for name in (TALK, PAUSES, NOBODY, WRITTEN)] == [1, 1, 1, 1]
-    assert len(text.splitlines()) == 2 + 4 + len(ROWS)
+    assert [text.count(f"| **{name}** |") for name in (TALK, PAUSES, NOISY, NOBODY, WRITTEN)] == [1, 1, 1, 1, 1]
+    assert len(text.splitlines()) == 2 + 5 + len(ROWS)
 
 
 def test_every_mode_of_the_worker_stands_beside_its_default_with_the_time_that_it_took() -> None:
@@ -249,6 +249,27 @@ def test_pooling_adds_counts_so_that_long_recordings_weigh_more() -> None:
     pooled = pool([score(TRUTH, answer("")), score(long, answer("one two three four five six seven eight nine"))])
     assert pooled.word_error_rate == pytest.approx(5 / 14)
     assert (pooled.clips, pooled.right_counts) == (2, 2)
+
+
+def test_a_speaker_whom_nobody_is_counts_with_all_the_talk_it_was_given() -> None:
+    """A and B swap nothing, C is a noise: two seconds of it, and B's time is told one second short."""
+    truth = {"words": [], "turns": [turn(0, 4, "Ada"), turn(4, 8, "Ben")]}
+    turns = [turn(0, 4, "A"), turn(4, 7, "B"), turn(8, 10, "C")]
+    found = score(truth, {"segments": [], "turns": turns})
+    assert (found.listed, found.nobody, found.talk_error) == (3, 1, pytest.approx(3.0))
+    listed = [{"label": "A", "seconds": 4.0}, {"label": "B", "seconds": 4.0}]
+    found = score(truth, {"segments": [], "turns": turns, "speakers": listed})
+    assert (found.listed, found.nobody, found.talk_error) == (2, 0, pytest.approx(0.0))
+
+
+def turn(start: float, end: float, speaker: str) -> dict:
+    return {"start": start, "end": end, "speaker": speaker}
+
+
+def test_material_that_was_not_listened_to_has_no_rows() -> None:
+    part = {NOISY: [Score(listed=2, speech=1.0)] * 2}
+    found = table(dict.fromkeys(("stock", "worker", "parity"), part))
+    assert {row["material"] for row in found} == {NOISY}
 
 
 def test_no_recordings_pool_to_no_error() -> None:

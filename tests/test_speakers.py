@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab.material import SOUNDS
+from lab.material import PAUSE_NOISES, SOUNDS
 from pipeline import asked, excerpt, models, predicted, recording, sound, stock_models, truth, voice
 
 from predict import Prediction, Predictor
@@ -26,7 +26,6 @@ pytestmark = pytest.mark.xdist_group("models")
 
 ASKED = {"language": "en", "quality": "fast", "diarization": True}
 NAMED = {"speaker_verification": True, "speaker_samples": [{"url": "http://h/anna.flac"}]}
-NOISES = ("typing", "hum", "white noise", "music")
 NOISE_S = 8.0
 
 
@@ -35,7 +34,7 @@ def noisy() -> tuple[Audio, dict[str, float]]:
     """Anna and Mark, two sentences each, and between them eight seconds of noise as loud as they are; (it, talk seconds)."""
     whole = recording("conversation.mp3")[0]
     turns, pieces, spoken = truth("conversation")["turns"][:4], [], {}
-    for number, (turn, kind) in enumerate(zip(turns, NOISES, strict=True)):
+    for number, (turn, kind) in enumerate(zip(turns, PAUSE_NOISES, strict=True)):
         said = whole.window(turn["start"], turn["end"])
         noise = SOUNDS[kind](round(NOISE_S * SAMPLE_RATE), np.random.default_rng(number))
         pieces += [said, np.zeros(SAMPLE_RATE), noise * said.std() / noise.std(), np.zeros(SAMPLE_RATE)]

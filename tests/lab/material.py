@@ -1,4 +1,4 @@
-"""What the laboratory listens to: conversations, conversations with long pauses, and sounds in which nobody speaks.
+"""What the laboratory listens to: conversations, some with long or noisy pauses, and sounds in which nobody speaks.
 
 All of it from fixed seeds and the voices and sentences that no training saw. `Recording.truth` is what was said, by whom
 and when; `enrolled` are voice samples of four people, of whom some speak in the recording; who speaks and is not
@@ -22,6 +22,8 @@ from demo_models.voices import random_voice, random_voices
 ENROLLED = 4
 SAMPLE_S = 12.0
 PAUSED, PAUSED_TURNS, PAUSES_S = 8, 9, (2.0, 9.0)
+NOISY, NOISY_TURNS, NOISES_S = 6, 12, (4.0, 12.0)
+PAUSE_NOISES = ("typing", "hum", "white noise", "music")
 SOUND_S = 60.0
 SEED = 31
 
@@ -95,6 +97,37 @@ def _paused(number: int, espeak: Espeak, variants: tuple[str, ...], rng: random.
     mixed = np.clip(speech + background / max(background.std(), 1e-9) * level * background.any(), -1, 1)
     truth = {"duration": len(speech) / RATE, "turns": turns, "words": words}
     return Recording(f"pauses-{number:02d}-{kind}", mixed.astype(np.float32), truth)
+
+
+def with_noises(split: str, espeak: Espeak) -> list[Recording]:
+    """Two people, a sentence each in turn, and in the pauses, of four to twelve seconds, one of PAUSE_NOISES after the other."""
+    return [_noisy(number, espeak, SPLITS[split][0]) for number in range(NOISY)]
+
+
+def _noisy(number: int, espeak: Espeak, variants: tuple[str, ...]) -> Recording:
+    rng = random.Random(SEED * 2000 + number)
+    people = dict(zip(NAMES, random_voices(2, variants, rng), strict=False))
+    turns, pieces, loudness = [], [], 0.0
+    for turn in range(NOISY_TURNS):
+        name = list(people)[turn % len(people)]
+        utterance = None
+        while utterance is None:
+            utterance = espeak.say(sentence(rng, held_out=True), people[name])
+        loudness = float(utterance.audio.std())
+        kind = PAUSE_NOISES[turn % len(PAUSE_NOISES)]
+        dice = np.random.default_rng((SEED, number, turn))
+        noise = SOUNDS[kind](round(rng.uniform(*NOISES_S) * RATE), dice)
+        noise *= loudness * decibels(-rng.uniform(0, 10)) / max(float(noise.std()), 1e-9)
+        at = sum(map(len, pieces)) / RATE
+        told = [{"word": w, "start": at + a, "end": at + b, "speaker": name} for w, a, b in utterance.words]
+        turns.append(({"start": at, "end": at + utterance.seconds, "speaker": name, "text": utterance.text}, told))
+        quiet = np.zeros(RATE // 2, np.float32)
+        pieces += [utterance.audio, quiet, np.clip(noise, -1, 1).astype(np.float32), quiet]
+    audio = np.concatenate(pieces)
+    hiss = np.random.default_rng((SEED, number)).standard_normal(len(audio)) * loudness * decibels(-35)
+    words = [word for _, told in turns for word in told]
+    truth = {"duration": len(audio) / RATE, "turns": [turn for turn, _ in turns], "words": words}
+    return Recording(f"noises-{number:02d}", (audio + hiss).astype(np.float32), truth)
 
 
 def nobody_speaks() -> list[Recording]:

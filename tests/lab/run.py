@@ -1,6 +1,6 @@
 """make lab: bare WhisperX, the worker and the worker in parity mode, side by side on the same weights and recordings.
 
-python tests/lab/run.py [--set models/demo/model_set.json] [--split test|development] [--clips 24] [--out tests/lab/results]
+python tests/lab/run.py [--set models/demo/model_set.json] [--split test|development] [--clips 24] [--part M] [--out tests/lab/results]
 
 Needs libespeak-ng. The speech is made on the spot from fixed seeds, of voices and sentences that no training saw.
 Writes lab.json, lab.md and lab.png; builder/docs.py puts the table into the README.
@@ -25,12 +25,12 @@ sys.path[:0] = [str(ROOT / folder) for folder in ("builder", "tests", "src")]
 RESULTS = ROOT / "tests" / "lab" / "results"
 
 from lab.forms import score_forms, segments  # noqa: E402
-from lab.material import Recording, conversations, nobody_speaks, with_pauses  # noqa: E402
+from lab.material import Recording, conversations, nobody_speaks, with_noises, with_pauses  # noqa: E402
 from lab.modes import MODES, modes_table  # noqa: E402
 from lab.scores import Score, pool, score  # noqa: E402
 from lab.stock import Stock  # noqa: E402
 from lab.summary import summary  # noqa: E402
-from lab.table import FORMS, NOBODY, PAUSES, SYSTEMS, TALK, plot, table  # noqa: E402
+from lab.table import FORMS, NOBODY, NOISY, PAUSES, SYSTEMS, TALK, markdown, plot, table  # noqa: E402
 from lab.worker import Worker, enrolled, models_of, recording  # noqa: E402
 
 from demo_models.clips import SPLITS  # noqa: E402
@@ -77,6 +77,13 @@ class Lab:
         for name, worker in self._workers.items():
             self._add(material, one, name, lambda w=worker: w(audio, {}, diarization=False, vad_method=vad))
 
+    def speakers(self, material: str, one: Recording) -> None:
+        """Who speaks when, and how many they are; nobody is known."""
+        audio = recording(one.name, one.audio)
+        self._add(material, one, "stock", lambda: self._stock(audio, {}))
+        for name, worker in self._workers.items():
+            self._add(material, one, name, lambda w=worker: w(audio, {}))
+
     def _add(self, material: str, one: Recording, system: str, answer: Callable[[], dict]) -> None:
         began = time.perf_counter()
         found = answer()
@@ -112,8 +119,11 @@ def line(name: str, scores: dict[str, dict[str, list[Score]]], material: str) ->
 
     parts = [f"{name:26}", f"WER {three(lambda s: f'{100 * s.word_error_rate:.1f}')} %" if last[0].words else ""]
     parts.append(f"invented {three(lambda s: str(s.invented))}")
-    if material == TALK:
+    if material in (TALK, NOISY):
         parts.append(f"DER {three(lambda s: f'{100 * s.diarization_error_rate:.1f}')} %")
+    if material == NOISY:
+        parts.append(f"speakers {three(lambda s: str(s.listed))}, nobody {three(lambda s: str(s.nobody))}")
+    if material == TALK:
         parts.append(f"named {three(lambda s: str(s.named_right))} of {last[0].people}")
     return "  ".join(filter(None, parts))
 
@@ -123,6 +133,7 @@ def main() -> None:
     parser.add_argument("--set", type=Path, default=ROOT / "models" / "demo" / "model_set.json")
     parser.add_argument("--split", choices=sorted(SPLITS), default="test")
     parser.add_argument("--clips", type=int, default=99, help="only the first so many of each kind, to try something")
+    parser.add_argument("--part", choices=(TALK, PAUSES, NOISY, NOBODY), help="only this material; nothing is written")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -133,25 +144,35 @@ def main() -> None:
 
     torch.set_num_threads(options.threads)
     began = time.monotonic()
-    espeak, most = Espeak(), options.clips
-    talk, paused = conversations(options.split, espeak)[:most], with_pauses(options.split, espeak)[:most]
-    silent = nobody_speaks()[:most]
-    material = {TALK: talk, PAUSES: paused, NOBODY: silent}
+    espeak = Espeak()
+    makers = {
+        TALK: lambda: conversations(options.split, espeak),
+        PAUSES: lambda: with_pauses(options.split, espeak),
+        NOISY: lambda: with_noises(options.split, espeak),
+        NOBODY: nobody_speaks,
+    }
+    material = {name: make()[: options.clips] if options.part in (None, name) else [] for name, make in makers.items()}
     minutes = {name: round(sum(len(one.audio) for one in clips) / RATE / 60, 1) for name, clips in material.items()}
     print(f"{minutes} minutes of sound, made in {time.monotonic() - began:.0f} s; stock / worker / parity:", flush=True)
     lab = Lab(options.set.resolve())
-    for one in talk:
+    for one in material[TALK]:
         lab.conversation(one)
         print(f"{time.monotonic() - began:4.0f} s  {line(one.name, lab.scores, TALK)}", flush=True)
-    for one in paused:
+    for one in material[PAUSES]:
         lab.words_only(PAUSES, one)
         print(f"{time.monotonic() - began:4.0f} s  {line(one.name, lab.scores, PAUSES)}", flush=True)
+    for one in material[NOISY]:
+        lab.speakers(NOISY, one)
+        print(f"{time.monotonic() - began:4.0f} s  {line(one.name, lab.scores, NOISY)}", flush=True)
     for vad in DETECTORS:
-        for one in silent:
+        for one in material[NOBODY]:
             lab.words_only(NOBODY, one, vad)
             print(f"{time.monotonic() - began:4.0f} s  {line(f'{one.name}, {vad}', lab.scores, NOBODY)}", flush=True)
+    if options.part:
+        print(markdown(table(lab.scores)))
+        return
     names = {name: [one.name for one in clips] for name, clips in material.items()}
-    names[NOBODY] = [f"{one.name}, {vad}" for vad in DETECTORS for one in silent]
+    names[NOBODY] = [f"{one.name}, {vad}" for vad in DETECTORS for one in material[NOBODY]]
     rows = table(lab.scores)
     result = {
         "made": machine(),

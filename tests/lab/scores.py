@@ -52,6 +52,12 @@ class Score:
     confusion: float = 0.0
     right_counts: int = 0
     """Recordings whose number of speakers is right."""
+    listed: int = 0
+    """Speakers of the answer."""
+    nobody: int = 0
+    """Of these, the ones who are nobody of the reference, each of whom is one speaker."""
+    talk_error: float = 0.0
+    """Seconds by which the talk times of people are wrong, and those of speakers who are nobody."""
     speakerless: int = 0
     """Words of the answer that carry no speaker of their own."""
     matched: int = 0
@@ -200,6 +206,7 @@ def score(truth: Mapping, answer: Mapping, enrolled: Iterable[str] | None = None
         stretched=sum(_silent_s(word, speech) >= STRETCHED_S for word in written),
         disordered=disordered(written),
         **detail,
+        **_talk(truth["turns"], answer),
         right_counts=int(_speakers(truth["turns"]) == _speakers(answer["turns"])),
         speakerless=sum(not word.own_speaker for word in written),
         matched=len(equal),
@@ -277,18 +284,35 @@ def _changes(said: Sequence[_Heard], written: Sequence[_Heard], path: Sequence[t
     return {"neighbours": len(pairs), "flicker": sum(a != b for a, b in pairs)}
 
 
+def _labels(reference: Sequence[Mapping], turns: Sequence[Mapping]) -> dict[str, str]:
+    """The label of each person: those who share most seconds, one to one."""
+    shared = (
+        (turn["speaker"], other["speaker"], min(turn["end"], other["end"]) - max(turn["start"], other["start"]))
+        for turn in reference
+        for other in turns
+    )
+    return best_pairs(pair for pair in shared if pair[2] > 0)
+
+
+def _talk(reference: Sequence[Mapping], answer: Mapping) -> dict[str, float]:
+    """Whom the answer lists, and how far their talk times are off; of an answer without a list its turns are it."""
+    told = {s["label"]: s["seconds"] for s in answer.get("speakers", ())} or _seconds(answer["turns"])
+    labels, true = _labels(reference, answer["turns"]), _seconds(reference)
+    nobody = set(told) - set(labels.values())
+    wrong = sum(abs(seconds - told.get(labels.get(person, ""), 0.0)) for person, seconds in true.items())
+    return {"listed": len(told), "nobody": len(nobody), "talk_error": wrong + sum(told[label] for label in nobody)}
+
+
+def _seconds(turns: Sequence[Mapping]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for turn in turns:
+        found[turn["speaker"]] = found.get(turn["speaker"], 0.0) + turn["end"] - turn["start"]
+    return found
+
+
 def _names(truth: Mapping, answer: Mapping, enrolled: set[str]) -> dict[str, int]:
     """Each person of the reference by the name that the label with most of their speech was given."""
-    shared = (
-        (
-            turn["speaker"],
-            other["speaker"],
-            max(0.0, min(turn["end"], other["end"]) - max(turn["start"], other["start"])),
-        )
-        for turn in truth["turns"]
-        for other in answer["turns"]
-    )
-    labels = best_pairs(pair for pair in shared if pair[2] > 0)
+    labels = _labels(truth["turns"], answer["turns"])
     people = sorted({turn["speaker"] for turn in truth["turns"]})
     given = {person: answer.get("names", {}).get(labels.get(person)) for person in people}
     right = sum(name == (person if person in enrolled else None) for person, name in given.items())

@@ -35,6 +35,7 @@ class Row:
 
 
 TALK, PAUSES, NOBODY, FORMS = "conversations", "long pauses", "nobody speaks", "written forms"
+NOISY = "noises in the pauses"
 ROWS = (
     Row(TALK, "word error rate", lambda s: (s.word_errors, s.words)),
     Row(TALK, "speech with text", lambda s: (s.heard, s.spoken), more=True),
@@ -58,6 +59,10 @@ ROWS = (
     Row(PAUSES, "invented words that no mark warns of", lambda s: (s.unflagged, s.written), ""),
     Row(PAUSES, "word starts, mean error", lambda s: (sum(s.start_errors), len(s.start_errors)), "ms", 1000),
     Row(PAUSES, "words stretched over a silence", lambda s: (s.stretched, s.written), ""),
+    Row(NOISY, "speakers who do not exist", lambda s: (s.nobody, s.listed), ""),
+    Row(NOISY, "talk times, error", lambda s: (s.talk_error, s.speech)),
+    Row(NOISY, "diarization error rate", lambda s: (s.diarization_error, s.speech)),
+    Row(NOISY, "words given to another speaker", lambda s: (s.misattributed, s.matched)),
     Row(NOBODY, "invented words a minute", lambda s: (s.invented, s.seconds), "words", 60),
     Row(NOBODY, "invented words a minute that no mark warns of", lambda s: (s.unflagged, s.seconds), "words", 60),
     Row(FORMS, "words without a time", lambda s: (s.untimed, s.words), ""),
@@ -69,9 +74,14 @@ Scores = Mapping[str, Mapping[str, Sequence[Score]]]
 
 
 def table(scores: Scores) -> list[dict[str, Any]]:
-    """One dict a row: material, what, unit, more, figures by system, and the verdict on the worker against stock."""
+    """One dict a row: material, what, unit, more, figures by system, and the verdict on the worker against stock.
+
+    Material that was not listened to has no rows.
+    """
     rows = []
     for row in ROWS:
+        if not scores["stock"].get(row.material):
+            continue
         pairs = {system: _pairs(scores[system][row.material], row) for system in SYSTEMS}
         worse = _difference(pairs["stock"], pairs["worker"], row)
         rows.append(

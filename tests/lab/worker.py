@@ -6,12 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import stock_punkt
 from pipeline import ADDRESS, asked, sound
 
+import predict
 from predict import Predictor, VoiceSample
+from scribe.assignment import said_by
 from scribe.audio import Audio
 from scribe.formats import json as whisperx_json
 from scribe.formats.options import TextOptions
@@ -47,7 +50,10 @@ class Worker:
         samples = [VoiceSample(name, voice) for name, voice in voices.items()]
         named = [{"url": ADDRESS, "name": name} for name in voices]
         job = asked(**ASKED | {"speaker_verification": bool(named), "speaker_samples": named} | options)
-        with Progress(lambda event: None, ["transcribe", "align", "diarize", "name"]) as progress:
+        with (
+            Progress(lambda event: None, ["transcribe", "align", "diarize", "name"]) as progress,
+            mock.patch.object(predict, "said_by", self._said_by),
+        ):
             found = self._predictor.run((audio,), job, samples, progress, lambda: None)
         told = json.loads(whisperx_json.render(found.transcript, TextOptions()))
         for segment in told["segments"]:
@@ -57,9 +63,16 @@ class Worker:
         return {
             "segments": told["segments"],
             "turns": [{"start": t.start, "end": t.end, "speaker": t.label} for t in self._turns],
+            "speakers": told["speakers"],
             "names": {s["label"]: s["name"] for s in told["speakers"]},
             "warnings": [notice.code for notice in found.notices],
         }
+
+    def _said_by(self, *arguments: Any) -> tuple[list[Segment], list[Turn]]:
+        """The turns that are left when labels without words are gone; in parity it is not asked."""
+        found = said_by(*arguments)
+        self._turns = found[1]
+        return found
 
     def aligned(self, segments: Sequence[Mapping[str, Any]], audio: Audio) -> list[dict[str, Any]]:
         """The aligner alone, over given segments: {start, end, text} -> segments with words."""
