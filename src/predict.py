@@ -17,6 +17,7 @@ from scribe.audio import Audio
 from scribe.companion import Companion
 from scribe.diarizer import Diarization
 from scribe.errors import InvalidInput
+from scribe.fitting import Clear, fitted
 from scribe.gpu_fault import gpu_faults
 from scribe.job import JobInput, Notice
 from scribe.lane import Lane, Overlap
@@ -26,6 +27,7 @@ from scribe.progress import Progress
 from scribe.recognition import recognize
 from scribe.sample import clean_name
 from scribe.sentences import NO_TABLES
+from scribe.shelf import Stage, give_back_unused
 from scribe.stages import Stages
 from scribe.transcript import Chunk, Segment, Span, Speaker, Transcript, alone, talk_seconds
 from scribe.turnstile import Turnstile
@@ -79,7 +81,8 @@ class Predictor:
     @contextlib.contextmanager
     def _alone(self, check: Callable[[], None]) -> Iterator[None]:
         """Hold the GPU; a stopped job does not wait for it. What the GPU says of itself becomes a GpuError."""
-        with self.gpu.turn(check), gpu_faults():
+        with self.gpu.turn(check), contextlib.ExitStack() as afterwards, gpu_faults():
+            afterwards.callback(give_back_unused)
             yield
 
     def rename(
@@ -126,11 +129,14 @@ class _Pass:
         duration = max(audio.seconds for audio in channels)
         self._models.foresee(job)
 
+        def clear() -> bool:
+            return self._companion.wait_alone() or self._models.drop_idle(Stage.DIARIZATION)
+
         def speech_found(chunks: list[list[Chunk]]) -> None:
             self._speech = [span for chunk in chunks[0] for span in chunk.speech]
             # Diarization needs no transcript, and recognition no speakers.
             if job.wants_diarization and job.channels != "split":
-                self._companion.begin(lambda tick: self._diarized(channels[0], tick))
+                self._companion.begin(lambda tick: self._diarized(channels[0], tick, clear))
 
         found = recognize(channels, job, self._models, stages, speech_found)
         self._used["transcribe"], self._effective = found.model, dict(found.effective)
@@ -170,9 +176,8 @@ class _Pass:
             words = aligner.align(segments, audio, job.interpolate_method, job.return_char_alignments, stages.tick)
             return words, aligner.sentences.lacks_tables
 
-        found = stages.attempt(
-            "align", "words have no times of their own", work, lambda: self._models.keep_only("align:")
-        )
+        clear = stages.room(self._models, Stage.ALIGNMENT)
+        found = stages.attempt("align", "words have no times of their own", work, clear)
         if found is None:
             return segments
         aligned, lacks_tables = found
@@ -215,10 +220,11 @@ class _Pass:
         ]
         return segments, found
 
-    def _diarized(self, audio: Audio, tick: Callable[[float | None], None]) -> Diarization:
+    def _diarized(self, audio: Audio, tick: Callable[[float | None], None], clear: Clear) -> Diarization:
         job = self._job
+        diarizer, _ = fitted(lambda _: self._models.diarizer(), clear=clear)
         counts = job.num_speakers, job.min_speakers, job.max_speakers
-        return self._models.diarizer().diarize(audio, tick, *counts, self._speech)
+        return diarizer.diarize(audio, tick, *counts, self._speech, clear)
 
     def _by_speaker(
         self, segments: list[Segment], audio: Audio, language: str | None
@@ -228,20 +234,17 @@ class _Pass:
         if not segments:
             return segments, []
 
+        clear = stages.room(self._models, Stage.DIARIZATION)
+
         def work() -> Diarization:
             if (beside := self._companion.result()) is not None:
                 return beside
             with stages.timed("load"):
                 self._models.diarizer()
-            return self._diarized(audio, stages.tick)
+            return self._diarized(audio, stages.tick, clear)
 
-        found = stages.attempt(
-            "diarize",
-            "the speakers are not separated",
-            work,
-            lambda: self._models.keep_only("diarize"),
-            self._companion.ready,
-        )
+        ready = self._companion.ready
+        found = stages.attempt("diarize", "the speakers are not separated", work, clear, ready)
         if found is None:
             return segments, []
         if self._companion.seconds:

@@ -242,54 +242,77 @@ def test_diarization_that_does_not_fit_beside_is_done_alone(clip: Audio, monkeyp
     assert "diarized_beside_s" not in found.effective
 
 
-def test_recognition_that_does_not_fit_beside_makes_diarization_give_way_before_its_batch_shrinks(
+def ticking(tick: Callable[[float | None], None], until: threading.Event) -> None:
+    """Work that goes on, and pauses where its tick does, until the event."""
+    deadline = time.monotonic() + SOON_S
+    while not until.is_set() and time.monotonic() < deadline:
+        tick(None)
+        time.sleep(0.002)
+
+
+def test_recognition_that_does_not_fit_beside_makes_diarization_pause_and_nothing_of_either_is_lost(
     clip: Audio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = done("off", clip, SPEAKERS)
     batches: list[int] = []
-    real_run = BatchedEngine._heard
+    begun: list[str] = []
+    working, recognized = threading.Event(), threading.Event()
+    real_run, real_hold = BatchedEngine._heard, Companion._hold
 
     def run(self: Any, audio: Any, chunks: Any, language: Any, options: Any, batch: int, tick: Any) -> Any:
         batches.append(batch)
-        if any(t.name == "companion" for t in threading.enumerate()):
+        if len(batches) == 1:
+            assert working.wait(SOON_S)
+        if working.is_set():
             raise RuntimeError(FULL)
+        recognized.set()
         return real_run(self, audio, chunks, language, options, batch, tick)
 
-    meeting = Meeting(monkeypatch)
+    def hold(self: Any) -> None:
+        working.clear()
+        real_hold(self)
+
+    def diarize(self: Any, audio: Any, tick: Any, *more: Any) -> Any:
+        begun.append(threading.current_thread().name)
+        working.set()
+        ticking(tick, recognized)
+        return real_diarize(self, audio, tick, *more)
+
     monkeypatch.setattr(BatchedEngine, "_heard", run)
-    beside = iter([lambda self, audio, tick, *a: until_told(tick), real_diarize])
-    meeting.diarize = lambda *a: next(beside)(*a)  # type: ignore[method-assign]
+    monkeypatch.setattr(Companion, "_hold", hold)
+    monkeypatch.setattr(Diarizer, "diarize", diarize)
     found = done("on", clip, SPEAKERS)
     assert (found.transcript, found.notices) == (alone.transcript, alone.notices)
-    assert batches[:2] == [4, 4]
+    assert batches[:3] == [4, 4, 4]
+    assert begun == ["companion"]
 
 
 def test_no_model_is_dropped_below_the_thread_that_uses_it(clip: Audio, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = done("off", clip, SPEAKERS)
     own = Models(models().places, "cpu")
     own._shelf._models |= models()._shelf._models
-    using, dropped = threading.Event(), []
+    using, aligned = threading.Event(), threading.Event()
+    dropped: list[str] = []
     drop = own._shelf.drop
 
-    def watched(prefix: str) -> None:
-        dropped.append((prefix, using.is_set()))
-        drop(prefix)
+    def watched(name: str) -> None:
+        assert using.is_set()
+        dropped.append(name)
+        drop(name)
 
     def diarize(self: Any, audio: Any, tick: Any, *more: Any) -> Any:
-        if threading.current_thread().name != "companion":
-            return real_diarize(self, audio, tick, *more)
         using.set()
-        try:
-            return until_told(tick)
-        finally:
-            using.clear()
+        ticking(tick, aligned)
+        return real_diarize(self, audio, tick, *more)
 
-    tries = iter([FULL])
+    # Beside: after the caches, after the pause, after a model left.
+    tries = iter([FULL] * 3)
 
     def align(*arguments: Any) -> Any:
         for words in tries:
             assert using.wait(SOON_S)
             raise RuntimeError(words)
+        aligned.set()
         return real_align(*arguments)
 
     monkeypatch.setattr(own._shelf, "drop", watched)
@@ -297,8 +320,8 @@ def test_no_model_is_dropped_below_the_thread_that_uses_it(clip: Audio, monkeypa
     monkeypatch.setattr(Aligner, "align", align)
     found = done("on", clip, SPEAKERS, of=own)
     assert (found.transcript, found.notices) == (alone.transcript, alone.notices)
-    assert {prefix for prefix, _ in dropped} >= {"diarize"}
-    assert not any(in_use for _, in_use in dropped)
+    assert len(dropped) == 1
+    assert dropped[0].partition(":")[0] not in ("diarize", "align", "asr")
 
 
 def test_speakers_that_were_found_before_the_deadline_are_kept(clip: Audio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -489,9 +512,31 @@ def test_memory_that_an_idle_second_thread_cannot_give_is_not_promised(monkeypat
         assert not stages.give_way()
         assert companion.result() == 5
     with Companion[int](stages, Lane("cpu", "on")) as companion:
-        companion.begin(until_told)  # type: ignore[arg-type]
+        goes_on = threading.Event()
+        companion.begin(lambda tick: (ticking(tick, goes_on), 7)[1])
         assert [stages.give_way(), stages.give_way()] == [True, False]
-        assert companion.result() is None
+        goes_on.set()
+        assert companion.result() == 7
+
+
+def test_work_that_does_not_fit_beside_others_waits_for_their_end_and_can_be_stopped_there() -> None:
+    waited: list[bool] = []
+
+    def work(tick: Any) -> int:
+        waited.append(companion.wait_alone())
+        waited.append(companion.wait_alone())
+        return 5
+
+    with Companion[int](Quiet(), Lane("cpu", "on")) as companion:
+        companion.begin(work)
+        assert companion._paused.wait(SOON_S)
+        assert waited == []
+        assert companion.result() == 5
+    assert waited == [True, False]
+    with Companion[int](Quiet(), Lane("cpu", "on")) as companion:
+        companion.begin(work)
+        assert companion._paused.wait(SOON_S)
+    assert waited == [True, False]
 
 
 def test_models_compute_in_float32_from_the_first_job_on_and_not_from_pyannotes_first_run() -> None:

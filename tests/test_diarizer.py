@@ -19,6 +19,7 @@ from scribe.diarizer import BATCHES, Diarization, Diarizer, comfortable_batches
 from scribe.embeddings import limit_to_voices
 from scribe.errors import Cancelled
 from scribe.models import Models
+from scribe.sliding import network_of, window_count
 from scribe.weights import ModelSet
 
 pytestmark = pytest.mark.xdist_group("models")
@@ -162,7 +163,7 @@ def test_on_a_gpu_the_batches_fit_its_memory_halve_when_they_do_not_and_are_the_
 
     def crowded(*given: Any, **options: Any) -> Any:
         used.append([getattr(one._pipeline, name) for name in BATCHES])
-        if len(used) == 1:
+        if len(used) <= 2:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return segmentations(*given, **options)
 
@@ -170,6 +171,45 @@ def test_on_a_gpu_the_batches_fit_its_memory_halve_when_they_do_not_and_are_the_
     monkeypatch.setattr(one._pipeline, "get_segmentations", crowded)
     monkeypatch.setattr(diarizer, "spare_gpu_memory", lambda: 6_000_000_000)
     turns = one.diarize(clip, lambda fraction: None).turns
-    assert used == [[128, 32], [64, 16]]
+    assert used == [[128, 32], [128, 32], [64, 16]]
     assert [getattr(one._pipeline, name) for name in BATCHES] == own
     assert [t.label for t in turns] == [t.label for t in found.turns]
+
+
+def test_a_batch_that_does_not_fit_is_done_again_and_no_finished_one_with_it(
+    clip: Audio, found: Diarization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = models().diarizer()
+    inference, embedding = one._pipeline._segmentation, one._pipeline._embedding
+    heard: dict[str, list[int]] = {"segmentation": [], "embedding": []}
+    steps: list[str] = []
+
+    class Full:
+        """Stands in for a network on a full card: its second batch fits into memory once `clear` was asked."""
+
+        def __init__(self, name: str, real: Any) -> None:
+            self.name, self.real = name, real
+
+        def __call__(self, batch: Any, *given: Any, **options: Any) -> Any:
+            heard[self.name].append(len(batch))
+            if len(heard[self.name]) > 1 and self.name not in steps:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return self.real(batch, *given, **options)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+    def clear() -> bool:
+        steps.append("embedding" if steps else "segmentation")
+        return True
+
+    for name in BATCHES:
+        monkeypatch.setattr(one._pipeline, name, 2)
+    monkeypatch.setattr(inference, "infer", Full("segmentation", inference.infer))
+    monkeypatch.setattr(one._pipeline, "_embedding", Full("embedding", embedding))
+    turns = one.diarize(clip, lambda fraction: None, clear=clear).turns
+    assert steps == ["segmentation", "embedding"]
+    assert [t.label for t in turns] == [t.label for t in found.turns]
+    # The first batch once; the second as it was, after the caches, and after `clear`.
+    assert all(sizes[:4] == [2, 2, 2, 2] for sizes in heard.values())
+    assert sum(heard["segmentation"]) - 4 == window_count(network_of(inference), len(clip))[0]

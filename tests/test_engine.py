@@ -175,7 +175,48 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_no_words(
     segments, batch = heard(engine, chunks, SpeechOptions(batch_size=4, beam_size=1))
     assert [s.text for s in segments] == [s.text for s in words]
     assert batch == 1
-    assert sizes[:2] == [3, 2]
+    assert sizes[:3] == [3, 3, 2]
+
+
+def test_a_batch_that_fits_once_idle_models_left_stays_as_large_as_it_was(
+    engine: WhisperEngine, chunks: list[Chunk], inner: Callable[..., None]
+) -> None:
+    sizes: list[int] = []
+    idle = ["align:de", "diarize"]
+
+    def full_beside_others(real: Callable[..., Any], features: Any, prompts: Any, **more: Any) -> Any:
+        sizes.append(len(prompts))
+        if idle:
+            raise RuntimeError("CUDA failed with error out of memory")
+        return real(features, prompts, **more)
+
+    inner(full_beside_others)
+    found: list[Segment] = []
+    (audio,) = recording("conversation.mp3")
+    options = SpeechOptions(batch_size=4, beam_size=1)
+    clear = lambda: bool(idle and idle.pop())  # noqa: E731
+    assert engine.transcribe(audio, chunks, "en", options, found.append, lambda fraction: None, clear) == 4
+    assert (sizes[:4], len(found)) == ([3] * 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("at_first", "free", "batch"),
+    [
+        (16, 18, 16),  # the other models are loaded by now
+        (16, 6, 8),  # another process took the rest
+        (4, 30, 32),  # another process has left
+        (16, 0.1, 1),
+        (16, None, 16),
+    ],
+)
+def test_a_jobs_batch_goes_by_the_memory_that_is_free_when_it_begins(
+    at_first: int, free: float | None, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = models().engine(models().places.speech())
+    monkeypatch.setattr(engine, "_device", "cuda")
+    monkeypatch.setattr(engine, "_at_first", at_first)
+    monkeypatch.setattr(room, "free_gpu_memory", lambda: None if free is None else int(free * 1e9))
+    assert engine.batch_size == batch
 
 
 def test_memory_for_not_even_one_chunk_is_an_error_with_a_code(

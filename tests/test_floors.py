@@ -17,7 +17,7 @@ FLOORS = {
     1: "net fetch audio storage formats workspace weights progress log "
     "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading shelf hub machine threads viterbi spelling "
     "foresight timing hysteresis recent "
-    "turnstile linking published punkt snapshots staging bundles network_fault",
+    "turnstile linking fitting published punkt snapshots staging bundles network_fault",
     2: "speaker_processing engines aligner stock_alignment diarizer embeddings vad doctor accelerator "
     "activity sliding lane checkpoint pyannet sentences",
     3: "predict stages models recognition naming delivery intake companion",
@@ -28,6 +28,7 @@ FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split(
 # Rooms of one floor that belong together: the parts of one thing, and fetch, which is net's one customer.
 NEIGHBOURS = {
     "fetch": {"net"},
+    "fitting": {"shelf"},
     "net": {"watch", "addresses", "pinned"},
     "pinned": {"addresses", "watch"},
     "decoder": {"mixdown"},

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from .errors import GpuBroken, GpuOutOfMemory, Stopped
+from .errors import GpuBroken, Stopped
 from .gpu_fault import gpu_faults
 from .lane import Lane
 from .shelf import release_memory
@@ -20,6 +20,8 @@ from .stages import Stages
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Tick = Callable[[float | None], None]
+# How long the end of the work may go unnoticed by who waits for its pause.
+PAUSE_CHECK_S = 0.05
 
 
 class Companion(Generic[Result]):
@@ -32,11 +34,11 @@ class Companion(Generic[Result]):
         self._stages = stages
         self._lane = lane
         self._thread: threading.Thread | None = None
-        self._told = threading.Event()
-        self._awaited = False
+        self._told, self._pause, self._paused, self._awaited = (threading.Event() for _ in range(4))
         self._found: Result | None = None
         self._failure: BaseException | None = None
         self._began = self._ended = 0.0
+        self._paused_at: float | None = None
         self.seconds = 0.0
 
     def __enter__(self) -> Companion[Result]:
@@ -64,24 +66,20 @@ class Companion(Generic[Result]):
         return self._thread is not None and not self._thread.is_alive() and self._failure is None
 
     def result(self) -> Result | None:
-        """What was found, waited for. None when there is nothing: not begun, stopped, or too big to run beside others.
+        """What was found, waited for; work that had paused goes on. None when there is nothing: not begun, or stopped.
 
         Raises what the work raised. `seconds` is then how long it ran beside the stages before.
         """
         if self._thread is None:
             return None
         waited = time.monotonic()
-        self._awaited = True
+        self._awaited.set()
         self._thread.join()
         failure, self._failure = self._failure, None
         self._stop()
-        if isinstance(failure, GpuOutOfMemory):
-            log.warning("out of GPU memory beside recognition: trying again alone")
-            release_memory()
-            return None
         if failure is not None:
             raise failure
-        self.seconds = min(waited, self._ended) - self._began
+        self.seconds = max(0.0, min(waited, self._ended, self._paused_at or waited) - self._began)
         return self._found
 
     def check(self) -> None:
@@ -90,16 +88,42 @@ class Companion(Generic[Result]):
             raise self._failure
 
     def give_way(self) -> bool:
-        """For the stages beside, when the GPU's memory does not suffice: stop. Whether it was still at work."""
-        if self._thread is None or not self._thread.is_alive():
+        """For the stages beside, when the GPU's memory does not suffice: pause until it is waited for, nothing lost.
+
+        Whether it was still at work.
+        """
+        if self._thread is None or self._paused.is_set() or not self._thread.is_alive():
             return False
-        log.warning("out of GPU memory: what ran beside gives way and is done afterwards")
-        self._stop()
+        log.warning("out of GPU memory: what runs beside pauses and goes on afterwards")
+        self._pause.set()
+        while self._thread.is_alive() and not self._paused.wait(PAUSE_CHECK_S):
+            continue
         release_memory()
         return True
 
+    def wait_alone(self) -> bool:
+        """For the work itself, when memory does not suffice beside other stages: pause until they are over.
+
+        Whether there was anything to wait for.
+        """
+        if self._awaited.is_set():
+            return False
+        log.warning("out of GPU memory beside other stages: waiting for their end")
+        self._hold()
+        return True
+
+    def _hold(self) -> None:
+        """In the second thread: give the unused memory back and sleep until the work is waited for, or stopped."""
+        release_memory()
+        self._paused_at = self._paused_at or time.monotonic()
+        self._paused.set()
+        self._awaited.wait()
+        if self._told.is_set():
+            raise _Told
+
     def _stop(self) -> None:
         self._told.set()
+        self._awaited.set()
         if self._thread is not None:
             self._thread.join()
         self._thread = self._stages.beside = None
@@ -117,8 +141,10 @@ class Companion(Generic[Result]):
     def _tick(self, fraction: float | None) -> None:
         if self._told.is_set():
             raise _Told
+        if self._pause.is_set() and not self._awaited.is_set():
+            self._hold()
         # Until it is waited for, the progress that a person sees is that of the stages beside.
-        self._stages.tick(fraction if self._awaited else None)
+        self._stages.tick(fraction if self._awaited.is_set() else None)
 
 
 class _Told(BaseException):

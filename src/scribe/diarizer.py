@@ -9,17 +9,15 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .activity import hush, reconstruct
 from .audio import SAMPLE_RATE, Audio
 from .embeddings import bounded_training, in_half, limit_to_voices, stacked_embeddings
-from .errors import GpuOutOfMemory
-from .gpu_fault import gpu_failure
+from .fitting import Clear, Parts, fitted, nothing
 from .linking import Block, joined, layout, linked
 from .machine import largest_batch, spare_gpu_memory
-from .shelf import release_memory
 from .sliding import Excerpt, Waveform, grid_seconds, network_of, suits, window_scores
 from .transcript import Span, Turn
 
@@ -64,11 +62,16 @@ class Diarizer:
             raise FileNotFoundError(source)
         self._pipeline = pipeline.to(torch.device(device))
         self._device = device
+        self._parts = Parts()
+        # (waveform, its windows' scores): a later step may not fit, and the pipeline then runs again.
+        self._heard: tuple[object, Any] | None = None
         self._parity = parity or not suits(pipeline._segmentation)
         if not self._parity:
             self._pipeline.get_segmentations = self._segmentations
             self._pipeline.reconstruct = reconstruct
-            self._pipeline.get_embeddings = stacked_embeddings(self._pipeline) or self._pipeline.get_embeddings
+            self._pipeline.get_embeddings = (
+                stacked_embeddings(self._pipeline, self._run) or self._pipeline.get_embeddings
+            )
             self._pipeline.clustering.filter_embeddings = bounded_training(self._pipeline.clustering)
             limit_to_voices(self._pipeline.clustering)
             if half:
@@ -82,14 +85,16 @@ class Diarizer:
         min_speakers: int | None = None,
         max_speakers: int | None = None,
         speech: Sequence[Span] | None = None,
+        clear: Clear = nothing,
     ) -> Diarization:
         """Turns of the whole recording, in seconds. `tick` may raise to stop; it is called after every batch.
 
         `speech`: where a voice activity detector heard any, in order; outside of it (and AROUND_S) nobody has a turn, and
         nothing counts as a voice. None, and parity: everywhere.
 
-        Halves the batches when they do not fit into the GPU's memory; at 1, what CUDA raises is raised.
+        A batch that does not fit into the GPU's memory is done again as `fitted` has it, and no finished one with it.
         """
+        self._parts = Parts(clear)
         if self._parity or audio.seconds <= LONG_S:
             places = [(0.0, audio.seconds)]
             limits = {"num_speakers": num_speakers, "min_speakers": min_speakers, "max_speakers": max_speakers}
@@ -101,7 +106,7 @@ class Diarizer:
         blocks = []
         with self._fitting_batches():
             for number, (start, end) in enumerate(places):
-                blocks.append(self._block(audio, start, end, limits, speech, _share(tick, number, len(places))))
+                blocks.append(self._block(audio, start, end, limits, speech, _share(tick, number, len(places)), clear))
         if len(blocks) == 1:
             return Diarization(blocks[0].turns, blocks[0].exclusive)
         names = linked(blocks, num_speakers or min_speakers or 1, num_speakers or max_speakers)
@@ -115,6 +120,7 @@ class Diarizer:
         limits: dict[str, int | None],
         speech: Sequence[Span] | None,
         tick: Callable[[float | None], None],
+        clear: Clear,
     ) -> Block:
         import torch
 
@@ -134,20 +140,23 @@ class Diarizer:
         file = {"waveform": waveform, "sample_rate": SAMPLE_RATE}
         if speech is not None:
             file["speech"] = [(a - start - AROUND_S, b - start + AROUND_S) for a, b in speech]
-        found = None
-        while found is None:
-            try:
-                found = self._pipeline(file, hook=hook, **limits)
-            except ValueError as error:
-                # pyannote 4.0 counts the clusters of a recording without speakers as -1 and allocates so many.
-                if "negative dimensions" in str(error):
-                    return Block(start, end, (), (), {})
-                raise
-            except RuntimeError as error:
-                if not isinstance(gpu_failure(error), GpuOutOfMemory) or not self._halved():
-                    raise
-            if found is None:
-                release_memory()
+        before = [getattr(self._pipeline, name) for name in BATCHES]
+
+        def run(size: int) -> Any:
+            # In parity, and in a pipeline whose networks are not run here, only pyannote's own batches can be made smaller.
+            for name, most in zip(BATCHES, before, strict=True):
+                setattr(self._pipeline, name, max(1, most * size // max(before)))
+            return self._pipeline(dict(file), hook=hook, **limits)
+
+        try:
+            found, _ = fitted(run, max(before), clear)
+        except ValueError as error:
+            # pyannote 4.0 counts the clusters of a recording without speakers as -1 and allocates so many.
+            if "negative dimensions" in str(error):
+                return Block(start, end, (), (), {})
+            raise
+        finally:
+            self._heard = None
         return Block(
             start,
             end,
@@ -156,20 +165,28 @@ class Diarizer:
             dict(zip(found.speaker_diarization.labels(), found.speaker_embeddings, strict=False)),
         )
 
+    def _run(self, count: int, run: Callable[[slice], Any]) -> Any:
+        """A network on a batch, in as few parts as fit into this run's memory."""
+        return self._parts(count, run)
+
     def _segmentations(self, file: Any, hook: Callable[..., None]) -> Any:
         """pyannote's own, its windows read as they are wanted, and without what is heard outside of `speech`."""
         from pyannote.core import SlidingWindow, SlidingWindowFeature
 
         inference = self._pipeline._segmentation
-        windows, _ = window_scores(
-            network_of(inference),
-            file["waveform"].audio,
-            lambda done, total: hook("segmentation", None, completed=done, total=total),
-        )
-        if (speech := file.get("speech")) is not None:
-            hush(windows, inference.step, inference.duration, speech)
+        network = network_of(inference)
+        waveform = file["waveform"]
+        if self._heard is None or self._heard[0] is not waveform:
+            windows, _ = window_scores(
+                replace(network, infer=lambda batch: self._run(len(batch), lambda of: network.infer(batch[of]))),
+                waveform.audio,
+                lambda done, total: hook("segmentation", None, completed=done, total=total),
+            )
+            if (speech := file.get("speech")) is not None:
+                hush(windows, inference.step, inference.duration, speech)
+            self._heard = waveform, windows
         places = SlidingWindow(start=0.0, duration=inference.duration, step=inference.step)
-        return SlidingWindowFeature(windows, places)
+        return SlidingWindowFeature(self._heard[1], places)
 
     @contextlib.contextmanager
     def _fitting_batches(self) -> Iterator[None]:
@@ -183,14 +200,6 @@ class Diarizer:
         finally:
             for name, size in zip(BATCHES, before, strict=True):
                 setattr(self._pipeline, name, size)
-
-    def _halved(self) -> bool:
-        """Halve both steps' batches; False when they are at 1."""
-        before = [getattr(self._pipeline, name) for name in BATCHES]
-        for name, size in zip(BATCHES, before, strict=True):
-            setattr(self._pipeline, name, max(1, size // 2))
-        log.warning("out of GPU memory in diarization with batches of %s", before)
-        return max(before) > 1
 
 
 def comfortable_batches(free_bytes: int, before: Sequence[int]) -> list[int]:

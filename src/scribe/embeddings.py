@@ -20,8 +20,13 @@ Array = np.ndarray[Any, Any]
 MOST_CLUSTERED = 8000
 
 
-def stacked_embeddings(pipeline: Any) -> Callable[..., Array] | None:
-    """A `get_embeddings` for this pipeline that runs the network once a window; None when its network cannot."""
+def stacked_embeddings(
+    pipeline: Any, parts: Callable[[int, Callable[[slice], Array]], Array] = lambda count, run: run(slice(count))
+) -> Callable[..., Array] | None:
+    """A `get_embeddings` for this pipeline that runs the network once a window; None when its network cannot.
+
+    `parts(count, run)` gives what `run` gives for a batch of so many windows, in as many slices as it likes.
+    """
     from pyannote.audio.models.embedding.wespeaker import BaseWeSpeakerResNet
 
     if not isinstance(getattr(pipeline._embedding, "model_", None), BaseWeSpeakerResNet):
@@ -30,7 +35,7 @@ def stacked_embeddings(pipeline: Any) -> Callable[..., Array] | None:
     def get_embeddings(
         file: Any, binary_segmentations: Any, exclude_overlap: bool = False, hook: Callable[..., None] | None = None
     ) -> Array:
-        return _embeddings(pipeline, file, binary_segmentations, exclude_overlap, hook or (lambda *a, **k: None))
+        return _embeddings(pipeline, file, binary_segmentations, exclude_overlap, hook or (lambda *a, **k: None), parts)
 
     return get_embeddings
 
@@ -62,7 +67,14 @@ def _halved(forward: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda features: forward(features).float()
 
 
-def _embeddings(pipeline: Any, file: Any, windows: Any, exclude_overlap: bool, hook: Callable[..., None]) -> Array:
+def _embeddings(
+    pipeline: Any,
+    file: Any,
+    windows: Any,
+    exclude_overlap: bool,
+    hook: Callable[..., None],
+    parts: Callable[[int, Callable[[slice], Array]], Array],
+) -> Array:
     """(windows, speakers, dimension) float32, as pyannote's own."""
     import torch
 
@@ -81,8 +93,8 @@ def _embeddings(pipeline: Any, file: Any, windows: Any, exclude_overlap: bool, h
     for number in range(total):
         batch = list(islice(order, pipeline.embedding_batch_size))
         waveforms = torch.stack([pipeline._audio.crop(file, chunks[i], mode="pad")[0] for i in batch])
-        masks = speaker_masks(active[batch], shortest)
-        found[batch] = network(waveforms, masks=torch.from_numpy(masks))
+        masks = torch.from_numpy(speaker_masks(active[batch], shortest))
+        found[batch] = parts(len(batch), lambda of, w=waveforms, m=masks: network(w[of], masks=m[of]))
         hook("embeddings", None, total=total, completed=number + 1)
     if not spoken.all():
         found[~spoken] = found[np.flatnonzero(~spoken)[0]]

@@ -195,10 +195,12 @@ class GpuOutOfMemory(GpuError):
         details: Mapping[str, Any] | None = None,
         retryable: bool | None = None,
         doubtful: bool = False,
+        final: bool = False,
     ) -> None:
-        """`doubtful`: the library's words may also mean that the GPU is broken."""
+        """`doubtful`: the library's words may also mean that the GPU is broken. `final`: all that could be freed was."""
         super().__init__(message, details, retryable)
         self.doubtful = doubtful
+        self.final = final
 
 
 class GpuBroken(GpuError):

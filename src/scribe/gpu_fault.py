@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from .errors import GpuBroken, GpuError, GpuOutOfMemory, GpuUnsuited, WorkerError
 
-# A smaller batch helps.
-OUT_OF_MEMORY = ("out of memory", "alloc_failed", "allocation_failed")
+# A smaller batch helps. The last are pyannote's own words for it.
+OUT_OF_MEMORY = ("out of memory", "alloc_failed", "allocation_failed", "until memory error disappears")
 # A card that is nearly full and a card that is broken both say these: cuBLAS cannot make its handle, cuDNN finds no algorithm
 # whose workspace fits, cuFFT and cuSOLVER have one status for everything, torch's allocator asks NVML for its message.
 PERHAPS_OUT_OF_MEMORY = (

@@ -16,13 +16,15 @@ from .engines.batched import BatchedEngine
 from .engines.whisper import WhisperEngine
 from .engines.whisperx import WhisperXEngine
 from .errors import ModelNotFound
+from .fitting import Ceiling
 from .foresight import Foresight
 from .job import JobInput
+from .lane import LEAST_FREE
 from .loading import loading
-from .machine import usable_cores
+from .machine import free_gpu_memory, usable_cores
 from .sentences import punkt_tables
 from .settings import InvalidSettings
-from .shelf import Shelf
+from .shelf import Shelf, Stage
 from .vad import PyannoteDetector, SileroDetector, SpeechDetector
 from .weights import Location, ModelSet
 
@@ -50,6 +52,7 @@ class Models:
         self._token = token
         self._vad_weights = vad_weights
         self._shelf = Shelf()
+        self._ceilings: dict[str, Ceiling] = {}
         self._foresight = Foresight()
         self._threads = usable_cores()
         places.admit_code()
@@ -112,13 +115,16 @@ class Models:
             )
 
     def aligner(self, language: str) -> Aligner:
-        """The aligner of one language; every language stays loaded."""
+        """The aligner of one language. Others stay loaded as long as there is memory for the next job too."""
         place = self.places.aligner(language)
         if place is None:
             message = f"the model set has no alignment model for '{language}': set ALIGN_MODEL to one that knows it"
             raise ModelNotFound(message, {"language": language})
         self._foresight.wait()
         tables = punkt_tables(language, self.parity)
+        if self.device == "cuda" and f"align:{language}" not in self._shelf.names():
+            while _narrow(free_gpu_memory()) and self._shelf.drop_idle({Stage.ALIGNMENT}):
+                continue
         with loading("alignment model", place.name):
             return self._shelf.get(
                 f"align:{language}",
@@ -150,12 +156,13 @@ class Models:
                 "speaker", lambda: SpeakerEncoder(self._here(place), self.places.speaker.location.identity, self.device)
             )
 
-    def keep_only(self, *prefixes: str) -> bool:
-        """Give the memory of every other model back; whether there was one. The next job loads them again."""
-        others = [name for name in self._shelf.names() if not name.startswith(prefixes)]
-        for name in others:
-            self._shelf.drop(name)
-        return bool(others)
+    def drop_idle(self, *in_use: Stage) -> bool:
+        """Give the memory of one model back that is of no stage in use; whether there was one. It is loaded again on demand."""
+        return self._shelf.drop_idle(set(Stage) - set(in_use))
+
+    def ceiling(self, place: Location) -> Ceiling:
+        """What is known of the batches that fit beside this speech model, for as long as the process lives."""
+        return self._ceilings.setdefault(f"{place.repository or place.source}@{place.pin}", Ceiling())
 
     def _here(self, place: Location) -> str:
         """The model's folder, or its name where it is one file; what is not on this machine is brought first, whole and checked."""
@@ -168,6 +175,11 @@ class Models:
         if place.file is None:
             return None
         return published.bring(place.file, place.path.parent if place.path else self.places.checkpoints).parent
+
+
+def _narrow(free_bytes: int | None) -> bool:
+    """Whether one more aligner would take what a job needs beside its models."""
+    return free_bytes is not None and free_bytes < LEAST_FREE
 
 
 def resolve_compute_type(wanted: str | None, device: str) -> str:

@@ -10,8 +10,10 @@ from speaker_processing import Match, SpeakerEncoder, Vector, Voice, VoiceSample
 
 from .audio import Audio
 from .errors import InvalidInput
+from .fitting import Clear
 from .job import JobInput
 from .models import Models
+from .shelf import Stage
 from .stages import Stages
 from .transcript import Span, Transcript, Voiceprint
 
@@ -38,7 +40,7 @@ class Namer:
             own = {label: encoder.voice(audio, spans, self._stages.check) for label, (audio, spans) in speech.items()}
             return self._matches(own, encoder) if self._job.speaker_verification else {}, own
 
-        return self._stages.attempt("name", "the speakers keep their labels", work, self._make_room) or ({}, {})
+        return self._stages.attempt("name", "the speakers keep their labels", work, self._room()) or ({}, {})
 
     def renamed(self, transcript: Transcript) -> Transcript:
         """A stored transcript with its speakers named anew, by the embeddings it carries: without its audio."""
@@ -61,7 +63,7 @@ class Namer:
             )
             return replace(transcript, speakers=tuple(named))
 
-        return self._stages.attempt("name", "the speakers keep their names", work, self._make_room) or transcript
+        return self._stages.attempt("name", "the speakers keep their names", work, self._room()) or transcript
 
     def voiceprint(self, voice: Voice | None) -> Voiceprint | None:
         """The voice as the job gets it back, when it asked for it."""
@@ -69,8 +71,8 @@ class Namer:
             return None
         return Voiceprint(self.used["name"], round(voice.seconds, 3), voice.vector)
 
-    def _make_room(self) -> bool:
-        return self._models.keep_only("speaker", "vad:")
+    def _room(self) -> Clear:
+        return self._stages.room(self._models, Stage.NAMING, Stage.VOICE_ACTIVITY)
 
     def _encoder(self) -> SpeakerEncoder:
         with self._stages.timed("load"):

@@ -12,10 +12,12 @@ from .audio import Audio
 from .coverage import apart, padded, passed_over, voiced_seconds
 from .engines import Engine, SpeechOptions
 from .errors import DeadlineReached, GpuOutOfMemory, InvalidInput
+from .fitting import Clear, fitted
 from .formats.times import clock
 from .job import JobInput
 from .models import Models
 from .notice import DETECTION, GATES
+from .shelf import Stage
 from .stages import Stages
 from .transcript import Chunk, Segment
 from .weights import ModelSet
@@ -60,15 +62,15 @@ def recognize(
     if job.vad_offset is not None and how.vad_offset < job.vad_offset:
         stages.notice("option_reduced", "transcribe", f"vad_offset is lowered to vad_onset, {how.vad_onset:g}")
 
-    def make_room() -> bool:
-        return models.keep_only("asr:", "vad:")
+    clear, ceiling = stages.room(models, Stage.SPEECH, Stage.VOICE_ACTIVITY), models.ceiling(place)
 
     with stages.enter("transcribe"):
         with stages.timed("load"):
             # In this order: while the weights are read, what pyannote's detector stands on is imported.
-            engine = stages.with_room(lambda: models.engine(place), make_room)
-            detector = models.detector(how.vad_method)
-        options, known = _honoured(job, speech_options(job, models.places, engine.batch_size), engine, stages)
+            engine, _ = fitted(lambda _: models.engine(place), clear=clear)
+            detector, _ = fitted(lambda _: models.detector(how.vad_method), clear=clear)
+        asked = speech_options(job, models.places, engine.batch_size)
+        options, known = _honoured(job, replace(asked, batch_size=ceiling.below(asked.batch_size)), engine, stages)
         named = {"model": place.name, "device": models.device, "compute_type": models.compute_type}
         effective = named | asdict(how) | asdict(options)
         chunks: list[list[Chunk]] = []
@@ -77,7 +79,7 @@ def recognize(
                 stages.tick(None)
                 limits = how.vad_onset, how.vad_offset, how.chunk_size
                 find = partial(detector.chunks, audio, *limits, lambda done: stages.tick(None))
-                chunks.append(stages.with_room(find, make_room))
+                chunks.append(fitted(lambda _, find=find: find(), clear=clear)[0])
         chunks = apart(chunks)
         voiced = next(((a, c) for a, c in zip(channels, chunks, strict=True) if c), None)
         if voiced is None:
@@ -87,20 +89,22 @@ def recognize(
         language, probability = known, None
         if language is None:
             effective |= {name: getattr(job, name) for name in DETECTION}
-            language, probability = engine.detect_language(
-                *voiced, job.language_detection_max_tries, job.language_detection_min_prob, stages.tick
+            tries = job.language_detection_max_tries, job.language_detection_min_prob
+            (language, probability), _ = fitted(
+                lambda _: engine.detect_language(*voiced, *tries, stages.tick), clear=clear
             )
         hasty = job.deadline_s is not None
-        heard, batch = _transcribed(engine, channels, chunks, language, options, hasty, stages, make_room)
+        heard, batch = _transcribed(engine, channels, chunks, language, options, hasty, stages, clear)
+        ceiling.learn(options.batch_size, batch)
         if engine.gated and not stages.partial:
             for audio, found, part in zip(channels, chunks, heard, strict=True):
                 again = padded(passed_over(found, part), found, audio.seconds)
                 fitting = replace(options, batch_size=batch, initial_prompt=None, hotwords=None)
-                part.extend(_heard_again(engine, audio, again, language, fitting, stages, make_room))
+                part.extend(_heard_again(engine, audio, again, language, fitting, stages, clear))
                 part.sort(key=lambda s: s.start)
         _tell_doubts(chunks, heard, stages)
-    if batch < options.batch_size:
-        message = f"batches of {options.batch_size} did not fit into memory; {batch} did"
+    if batch < (job.batch_size or options.batch_size):
+        message = f"batches of {job.batch_size or options.batch_size} did not fit into memory; {batch} did"
         stages.notice("batch_reduced", "transcribe", message)
     effective |= {"language": language, "batch_size": batch}
     return Recognized(language, probability, heard, effective, place.identity)
@@ -169,7 +173,7 @@ def _transcribed(
     options: SpeechOptions,
     hasty: bool,
     stages: Stages,
-    make_room: Callable[[], bool],
+    clear: Clear,
 ) -> tuple[list[list[Segment]], int]:
     """(segments by channel, the batch size that fitted). A deadline keeps what was recognized before it.
 
@@ -180,13 +184,11 @@ def _transcribed(
 
     def channel(number: int, audio: Audio, found: Sequence[Chunk], fitting: SpeechOptions) -> int:
         part, share = heard[number], stages.share(number, len(channels))
-        part.clear()  # of what a first try left
-        return engine.transcribe(audio, found, language, fitting, part.append, share, stages.give_way, hasty)
+        return engine.transcribe(audio, found, language, fitting, part.append, share, clear, hasty)
 
     try:
         for number, (audio, found) in enumerate(zip(channels, chunks, strict=True)):
-            fitting = replace(options, batch_size=batch)
-            batch = stages.with_room(partial(channel, number, audio, found, fitting), make_room)
+            batch = channel(number, audio, found, replace(options, batch_size=batch))
     except DeadlineReached as error:
         if not any(heard):
             raise
@@ -202,19 +204,14 @@ def _heard_again(
     language: str,
     options: SpeechOptions,
     stages: Stages,
-    make_room: Callable[[], bool],
+    clear: Clear,
 ) -> list[Segment]:
     """What a second look, at a little more of the recording, finds in chunks without text; nothing that is doubtful."""
     found: list[Segment] = []
 
-    def look() -> None:
-        found.clear()
-        tick, give_way = (lambda fraction: stages.tick(None)), stages.give_way
-        engine.transcribe(audio, chunks, language, options, found.append, tick, give_way)
-
     try:
         if chunks:
-            stages.with_room(look, make_room)
+            engine.transcribe(audio, chunks, language, options, found.append, lambda fraction: stages.tick(None), clear)
     except (DeadlineReached, GpuOutOfMemory) as error:
         log.warning("speech without text was not listened to again: %s", error)
     return [segment for segment in found if not segment.suspect]

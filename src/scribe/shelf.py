@@ -8,11 +8,30 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from enum import Enum
 from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
 Loaded = TypeVar("Loaded")
+
+# What torch may keep unused between jobs: CTranslate2 cannot use it, and to ask the driver anew costs milliseconds.
+MOST_UNUSED = 1_000_000_000
+
+
+class Stage(Enum):
+    """What a loaded model is for. The value is how its name begins, up to a colon."""
+
+    SPEECH = "asr"
+    VOICE_ACTIVITY = "vad"
+    ALIGNMENT = "align"
+    DIARIZATION = "diarize"
+    NAMING = "speaker"
+
+
+def stage_of(name: str) -> Stage:
+    """The stage of a model by its name on the shelf."""
+    return Stage(name.partition(":")[0])
 
 
 class Shelf:
@@ -20,6 +39,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self._models: dict[str, Any] = {}
+        self._uses: dict[str, int] = {}
         self._lock = threading.RLock()
 
     def get(self, key: str, load: Callable[[], Loaded]) -> Loaded:
@@ -30,6 +50,7 @@ class Shelf:
                 self._models[key] = load()
                 keep_float32()
                 log.info("[Predict] loaded %s in %.1f s", key, time.monotonic() - began)
+            self._uses[key] = max(self._uses.values(), default=0) + 1
             return self._models[key]
 
     def drop(self, prefix: str) -> None:
@@ -40,6 +61,20 @@ class Shelf:
                 del self._models[key]
         if gone:
             release_memory()
+
+    def drop_idle(self, idle: Collection[Stage]) -> bool:
+        """Forget one model of these stages, the one that was asked for longest ago; whether there was one.
+
+        The speech model comes last: every job needs it, and it takes longest to load.
+        """
+        with self._lock:
+            found = [name for name in self._models if stage_of(name) in idle]
+            if not found:
+                return False
+            oldest = min(found, key=lambda name: (stage_of(name) is Stage.SPEECH, self._uses.get(name, 0)))
+            log.warning("[Predict] %s is dropped: its memory is needed", oldest)
+            self.drop(oldest)
+            return True
 
     def names(self) -> list[str]:
         """The keys of what is loaded."""
@@ -65,6 +100,15 @@ def release_memory() -> None:
     gc.collect()
     torch = _torch()
     if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def give_back_unused() -> None:
+    """Empty torch's cache between jobs, where more than MOST_UNUSED lies in it."""
+    torch = _torch()
+    if torch is None or not torch.cuda.is_initialized():
+        return
+    if torch.cuda.memory_reserved() - torch.cuda.memory_allocated() > MOST_UNUSED:
         torch.cuda.empty_cache()
 
 

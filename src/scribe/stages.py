@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
-from .errors import DeadlineReached, GpuBroken, GpuOutOfMemory, StageFailed, Stopped, WorkerError
+from .errors import DeadlineReached, GpuBroken, StageFailed, Stopped, WorkerError
+from .fitting import Clear, fitted, nothing
 from .gpu_fault import gpu_faults
 from .job import Notice
 from .progress import Progress
+from .shelf import Stage
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -24,7 +26,14 @@ class Beside(Protocol):
         """Raise what concerns the whole job."""
 
     def give_way(self) -> bool:
-        """Give memory back, by stopping where that is needed; whether there was anything to give."""
+        """Give memory back, by pausing where that is needed; whether there was anything to give."""
+
+
+class Droppable(Protocol):
+    """Loaded models that can leave."""
+
+    def drop_idle(self, *in_use: Stage) -> bool:
+        """Drop one model that is of no stage in use; whether there was one."""
 
 
 class Stages:
@@ -91,40 +100,33 @@ class Stages:
         """Let what runs beside give its memory back; whether there was anything to give."""
         return (beside := self.beside) is not None and beside.give_way()
 
-    def with_room(self, work: Callable[[], Result], make_room: Callable[[], bool]) -> Result:
-        """Do `work`; where the GPU's memory does not suffice, `make_room` and do it once more.
+    def room(self, models: Droppable, *in_use: Stage) -> Clear:
+        """A way to free memory, step by step: what runs beside pauses, then models leave that are not in use."""
 
-        What runs beside gives way first: a model that it uses must not be dropped below it. `make_room` says whether
-        it freed anything. Raises GpuOutOfMemory, GpuBroken, and what `work` raises.
-        """
-        try:
-            with gpu_faults():
-                return work()
-        except GpuOutOfMemory as error:
-            message = error.message
-        # Not inside the handler, where the exception's traceback still holds what did not fit.
-        gave_way = self.give_way()
-        if not make_room() and not gave_way:
-            raise GpuOutOfMemory(message)
-        log.warning("out of GPU memory: trying again with this stage's models alone")
-        with gpu_faults():
-            return work()
+        def clear() -> bool:
+            if self.give_way():
+                return True
+            # Paused, it goes on afterwards, on its models.
+            beside = () if self.beside is None else (Stage.DIARIZATION,)
+            return models.drop_idle(*in_use, *beside)
+
+        return clear
 
     def attempt(
         self,
         stage: str,
         consequence: str,
         work: Callable[[], Result],
-        make_room: Callable[[], bool] = lambda: False,
+        clear: Clear = nothing,
         ready: bool = False,
     ) -> Result | None:
         """Do a stage that the transcript can live without: None and a notice when it fails, StageFailed when `strict`.
 
-        A stopped job and a broken GPU are never swallowed. `make_room` as in `with_room`, `ready` as in `enter`.
+        A stopped job and a broken GPU are never swallowed. `clear` as in `fitted`, `ready` as in `enter`.
         """
         try:
-            with self.enter(stage, ready):
-                return self.with_room(work, make_room)
+            with self.enter(stage, ready), gpu_faults():
+                return fitted(lambda _: work(), clear=clear)[0]
         except (Stopped, GpuBroken):
             raise
         except WorkerError as error:

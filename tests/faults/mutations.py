@@ -550,6 +550,41 @@ MUTATIONS = (
         "False",
         ("tests/test_scripts.py", "-k", "single_characters"),
     ),
+    Mutation(
+        "memory: the same batch again before a smaller one",
+        "src/scribe/fitting.py",
+        "        if not released:\n",
+        "        if False:\n",
+        ("tests/test_fitting.py", "-k", "caches_go_first"),
+    ),
+    Mutation(
+        "memory: idle models leave before the batch shrinks",
+        "src/scribe/fitting.py",
+        "        elif clear():\n",
+        "        elif False:\n",
+        ("tests/test_fitting.py", "-k", "caches_go_first"),
+    ),
+    Mutation(
+        "memory: the size that fitted is remembered",
+        "src/scribe/fitting.py",
+        "            self._most, self._good = fitting, 0\n",
+        "            pass\n",
+        ("tests/test_fitting.py", "-k", "next_job_begins"),
+    ),
+    Mutation(
+        "memory: torch's cache is given back between jobs",
+        "src/scribe/shelf.py",
+        "    if torch.cuda.memory_reserved() - torch.cuda.memory_allocated() > MOST_UNUSED:\n",
+        "    if False:\n",
+        ("tests/test_fitting.py", "-k", "between_jobs"),
+    ),
+    Mutation(
+        "memory: diarization beside pauses and goes on",
+        "src/scribe/companion.py",
+        "        if self._pause.is_set() and not self._awaited.is_set():\n            self._hold()\n",
+        "        if self._pause.is_set() and not self._awaited.is_set():\n            raise _Told\n",
+        ("tests/test_companion.py", "-k", "idle_second"),
+    ),
 )
 
 

@@ -34,7 +34,7 @@ class Engine(Protocol):
     """A loaded speech model. Not safe for two jobs at once: the caller holds the GPU's lock.
 
     `multilingual`: False for a model that writes English only, whatever language or task it is given. `batch_size`: the
-    chunks at once that suit the device when the model was loaded. `gated`: doubtful text is looked at again and marked.
+    chunks at once that suit the device now. `gated`: doubtful text is looked at again and marked.
     """
 
     batch_size: int
@@ -67,7 +67,7 @@ class Engine(Protocol):
         options: SpeechOptions,
         emit: Callable[[Segment], None],
         tick: Callable[[float | None], None],
-        give_way: Callable[[], bool] = lambda: False,
+        clear: Callable[[], bool] = lambda: False,
         every_batch: bool = False,
     ) -> int:
         """Emit one segment a chunk, or its parts where its text has no room, in time order; return the batch size that
@@ -75,7 +75,7 @@ class Engine(Protocol):
 
         `every_batch`: emit after each, and not after a group of them that is sorted by length; a stop then costs least.
 
-        `give_way` is asked before a batch is made smaller: where it freed memory, the same batch is tried again.
+        `clear` is asked before a batch is made smaller: where it freed memory, the same batch is tried again.
 
         `tick` gets the fraction done between batches and may raise to stop: what was emitted until then stands.
         """

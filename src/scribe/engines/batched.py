@@ -78,7 +78,7 @@ class BatchedEngine(WhisperEngine):
             texts = self._halved(audio, texts, judge, functools.partial(decode, look=others[1]), tick)
         except DeadlineReached:
             pass  # the first look's texts are the job's, marked as they are
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:  # pybind11 makes a MemoryError of std::bad_alloc
             if not isinstance(gpu_failure(error), GpuOutOfMemory):
                 raise
             log.warning("out of GPU memory in a second look: doubtful chunks stay as they are")

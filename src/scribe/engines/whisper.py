@@ -7,6 +7,7 @@ import logging
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,9 @@ import numpy as np
 
 from ..audio import SAMPLE_RATE, Audio
 from ..coverage import WINDOW_S
-from ..errors import GpuOutOfMemory, ModelNotFound
-from ..gpu_fault import gpu_failure
+from ..errors import ModelNotFound
+from ..fitting import Clear, fitted, nothing
 from ..machine import free_gpu_memory, largest_batch
-from ..shelf import release_memory
 from ..transcript import Chunk, Segment
 from . import SpeechOptions
 
@@ -42,8 +42,20 @@ class WhisperEngine:
     def __init__(self, model: Any, device: str) -> None:
         self._model = model
         _set_mel_bins(model)
-        # Once, after loading: later the allocator of CTranslate2 holds on to what its batches have used.
-        self.batch_size = comfortable_batch(free_gpu_memory()) if device == "cuda" else CPU_BATCH
+        self._device = device
+        self._at_first = comfortable_batch(free_gpu_memory()) if device == "cuda" else CPU_BATCH
+
+    @property
+    def batch_size(self) -> int:
+        """For a job that begins now. What the other stages' models took since this one was loaded is not counted twice: as
+        many as suited the empty card, unless the memory that is free now does not hold them, or more do suit by now.
+
+        CTranslate2's allocator, cudaMallocAsync, has given back by now what earlier batches used.
+        """
+        free = free_gpu_memory() if self._device == "cuda" else None
+        if free is None:
+            return self._at_first
+        return largest_batch(free, CHUNK_BYTES, max(self._at_first, comfortable_batch(free)))
 
     @property
     def multilingual(self) -> bool:
@@ -95,34 +107,20 @@ class WhisperEngine:
         options: SpeechOptions,
         emit: Callable[[Segment], None],
         tick: Tick,
-        give_way: Callable[[], bool] = lambda: False,
+        clear: Clear = nothing,
         every_batch: bool = False,
     ) -> int:
-        """Works through groups of chunks, so that a stop keeps what is done. Halves the batch when it does not fit.
+        """Works through groups of chunks, so that a stop keeps what is done, and memory that runs out repeats no more.
 
-        Raises GpuOutOfMemory when one chunk does not.
+        Raises GpuOutOfMemory when not even one chunk fits.
         """
         batch, done = options.batch_size, 0
         most = batch if every_batch else min(GROUP_CHUNKS, GROUP_BATCHES * batch)
         while done < len(chunks):
             group = chunks[done : done + most]
-            try:
-                found = self._heard(
-                    audio, group, language, options, batch, _within(tick, done, len(group), len(chunks))
-                )
-            except RuntimeError as error:
-                if not isinstance(gpu_failure(error), GpuOutOfMemory):
-                    raise
-                found = None
-            if found is None:
-                release_memory()
-                if give_way():
-                    continue
-                if batch == 1:
-                    raise GpuOutOfMemory("the speech model does not fit into the GPU's memory beside a single chunk")
-                batch //= 2
-                log.warning("out of GPU memory: trying again with batches of %d", batch)
-                continue
+            told = _within(tick, done, len(group), len(chunks))
+            listen = partial(self._heard, audio, group, language, options)
+            found, batch = fitted(lambda size, listen=listen, told=told: listen(size, told), batch, clear)
             for segment in found:
                 emit(segment)
             done += len(group)
