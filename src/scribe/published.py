@@ -113,8 +113,11 @@ def _matches(path: Path, expected: Published) -> bool:
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, as hex digits."""
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _note(place: Path) -> Path:
