@@ -12,7 +12,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from scribe.formats import JOB_KEYS, TextOptions, inline_text, render_all
 from scribe.formats import json as json_format
 from scribe.inline import inline_mode, inline_notices
 from scribe.intake import Intake
-from scribe.job import JobInput, echoed, fingerprint
+from scribe.job import JobInput, Notice, echoed, fingerprint
 from scribe.log import job_id as current_job
 from scribe.machine import peak_memory_mb
 from scribe.models import Models
@@ -118,14 +118,14 @@ class Handler:
                 log.info("job done in %.1f s", time.monotonic() - began)
                 return answer
             except WorkerError as error:
-                answer = self._failure(error) | echoed(job.get("input"))
+                answer = self._failed(job, error)
                 if not stop.is_set():
                     self._recent.keep(key, answer)
                 return answer
             # A library's sys.exit would end the worker with the job unanswered, and its redelivery the next worker.
             except BaseException as error:
                 message = "the worker failed in an unexpected way; its log has the details under this error_id"
-                return self._failure(Internal(message), error) | echoed(job.get("input"))
+                return self._failed(job, Internal(message), error)
 
     @contextlib.contextmanager
     def _hidden(self, job: Mapping[str, Any]) -> Iterator[None]:
@@ -140,6 +140,12 @@ class Handler:
         finally:
             for secret in secrets:
                 self._redactor.discard(secret)
+
+    def _failed(
+        self, job: Mapping[str, Any], error: WorkerError, unexpected: BaseException | None = None
+    ) -> dict[str, Any]:
+        """The failure, with the job's own metadata as it came."""
+        return self._failure(error, unexpected) | strict(echoed(job.get("input")))
 
     def _failure(self, error: WorkerError, unexpected: BaseException | None = None) -> dict[str, Any]:
         answer = self._redactor.clean_value(strict(error.to_dict()))
@@ -187,7 +193,7 @@ class Handler:
             else:
                 prediction = self._predictor.run(gathered.channels, task, gathered.voices, progress, check)
             progress.stage("publish")
-            result = self._published(delivery, task, prediction, stopped)
+            result = self._published(delivery, task, prediction, gathered.notices, stopped)
         result.job_id = str(job.get("id", "local"))
         result.metadata = task.metadata
         result.notices = [*task.notices, *gathered.notices, *result.notices]
@@ -202,7 +208,12 @@ class Handler:
         return answer
 
     def _published(
-        self, delivery: Delivery, task: JobInput, prediction: Prediction, stopped: Callable[[], None]
+        self,
+        delivery: Delivery,
+        task: JobInput,
+        prediction: Prediction,
+        gathering: Sequence[Notice],
+        stopped: Callable[[], None],
     ) -> JobResult:
         """Render, upload, and shape the answer. What could not be stored travels inline, as far as it fits."""
         began = time.monotonic()
@@ -210,7 +221,8 @@ class Handler:
         words = task.align_output or task.source is not None
         shape = json_format.to_dict(transcript, words)
         # The page marks doubtful text where it stands.
-        warnings = tuple(notice.message for notice in prediction.notices if notice.code != "suspect_text")
+        shown = (notice for notice in (*gathering, *prediction.notices) if notice.code != "suspect_text")
+        warnings = tuple(notice.message for notice in shown)
         wanted = {key: getattr(task, key) for key in JOB_KEYS}
         options = TextOptions(audio_name=task.audio_file or "", warnings=warnings, **wanted)
         files = render_all(transcript, delivery.formats, options)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .unquoted import TRUTH
+
 ALIASES = {
     "audio": "audio_file",
     "audio_url": "audio_file",
@@ -15,6 +17,8 @@ ALIASES = {
     "logprob_threshold": "log_prob_threshold",
 }
 # What FW answers with: its sentences in a row, or one a line; and ours.
+SWITCHES = ("translate", "word_timestamps")
+FOREIGN = frozenset((*ALIASES, *SWITCHES, "transcription"))
 TEXTS = ("plain_text", "formatted_text", "srt", "vtt")
 WITHOUT_EFFECT = {
     "huggingface_access_token": "huggingface_access_token is not used: set HF_TOKEN on the endpoint",
@@ -36,6 +40,10 @@ def translate(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], str | 
     notices: list[str] = []
     inline_text: str | None = None
     for key, value in raw.items():
+        if key in FOREIGN and value in (None, ""):
+            continue
+        if key in SWITCHES and isinstance(value, str):
+            value = TRUTH.get(value.strip().lower(), value)
         target = ALIASES.get(key)
         if target and target not in raw and target not in known:
             known[target] = value

@@ -30,9 +30,7 @@ def inline_notices(
     if any(name != "json" for name in homeless):
         places.append("the text files are under `texts`")
     if "json" in homeless:
-        places.append(
-            "the transcript is under `segments`" + ("" if mode == "full" else ": `inline: full` shows all of it")
-        )
+        places.append("the transcript is under `segments`" if mode == "full" else "`inline: full` shows the transcript")
     found = []
     if homeless:
         message = f"{', '.join(homeless)}: {reason}; {', '.join(places)}"

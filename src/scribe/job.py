@@ -23,7 +23,7 @@ from .unquoted import unquoted
 
 SCHEMA_VERSION = "1"
 FormatName = Literal["json", "srt", "vtt", "tsv", "txt", "html"]
-MOST_METADATA_BYTES = 4096
+MOST_METADATA_BYTES, DEEPEST_METADATA = 4096, 32
 BEAM_OF_QUALITY = {"fast": 1, "balanced": 5, "best": 10}
 
 
@@ -181,6 +181,8 @@ class JobInput(Strict):
     @field_validator("metadata")
     @classmethod
     def _small(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if _nested_deeper(value, DEEPEST_METADATA):
+            raise ValueError(f"is nested more than {DEEPEST_METADATA} deep")
         if (
             value is not None
             and len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) > MOST_METADATA_BYTES
@@ -254,6 +256,19 @@ class JobInput(Strict):
     @property
     def beam(self) -> int:
         return self.beam_size or BEAM_OF_QUALITY[self.quality]
+
+
+def _nested_deeper(value: object, most: int) -> bool:
+    """Whether lists and objects lie more than `most` deep in each other."""
+    level = [value]
+    for _ in range(most):
+        level = [
+            item
+            for held in level
+            if isinstance(held, (Mapping, list))
+            for item in (held.values() if isinstance(held, Mapping) else held)
+        ]
+    return any(isinstance(item, (Mapping, list)) for item in level)
 
 
 def echoed(raw: object) -> dict[str, Any]:

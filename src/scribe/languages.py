@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 # Whisper's own list (faster_whisper.tokenizer, whisperx.utils); a test compares them. Written out: floor 0 loads no
 # model library.
 _NAMES = (
@@ -31,6 +33,10 @@ _CODES = {
 DETECT = frozenset(("", "auto", "automatic", "autodetect", "auto-detect", "detect", "null", "none"))
 
 
+# A script, a region, or both, as BCP 47 writes them: `hans`, `br`, `419`, `hant-tw`.
+_VARIANT = re.compile(r"([a-z]{4}-)?([a-z]{2}|[0-9]{3})|[a-z]{4}")
+
+
 def language_code(text: str) -> tuple[str | None, str]:
     """(code, what is lost): `english` is en, `auto` None, which detects, and `zh-CN` zh without its script.
 
@@ -45,7 +51,7 @@ def language_code(text: str) -> tuple[str | None, str]:
         return known, ""
     code, _, variant = word.partition("-")
     code = _OTHER_CODES.get(code, code)
-    if code in LANGUAGES and variant.isascii() and len(variant) <= 12:
+    if code in LANGUAGES and _VARIANT.fullmatch(variant):
         lost = "script" if code == "zh" else "regional spelling"
         return code, f"{text.strip()} acts as {code}: Whisper takes no wish for a {lost}"
     raise ValueError(f"is not one of the {len(LANGUAGES)} codes such as en, de, fr; leave it out to have it detected")

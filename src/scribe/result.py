@@ -16,6 +16,7 @@ from typing import Any
 from .job import SCHEMA_VERSION, Notice
 
 PREVIEW_SEGMENTS = 50
+OF_WHAT_TRAVELS = frozenset(("preview_only", "storage_not_configured"))
 
 
 @dataclass(slots=True)
@@ -95,7 +96,9 @@ class JobResult:
 
     def _shaped(self, inline: str, limit: int, kept: Sequence[str], shrunk: bool) -> dict[str, Any]:
         shown = {"full": self.segments, "preview": preview(self.segments, limit), "none": ()}[inline]
-        notices = [*self.notices, *([self._truncation(inline, len(shown), kept)] if shrunk else [])]
+        # What was said of a preview and of texts is no longer true of a smaller answer.
+        notices = [n for n in self.notices if not shrunk or n.code not in OF_WHAT_TRAVELS]
+        notices += [self._truncation(inline, len(shown), kept)] if shrunk else []
         answer = {
             "schema_version": SCHEMA_VERSION,
             "job_id": self.job_id,

@@ -234,7 +234,7 @@ class Settings(BaseSettings):
     @property
     def kernel_cache(self) -> Path | None:
         """The folder of the driver's compiled kernels: the operator's, else one that lasts as long as the models do."""
-        models = self.hf_home or self.huggingface_hub_cache
+        models = self.hf_home or self.hf_hub_cache or self.huggingface_hub_cache
         beside = models.parent if models else VOLUME if VOLUME.is_dir() else None
         return self.cuda_cache_path or (beside / "cuda-cache" if beside else None)
 

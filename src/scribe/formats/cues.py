@@ -198,7 +198,7 @@ def _joined(first: _Draft, second: _Draft, options: TextOptions) -> _Draft | Non
     short = second.run[-1].end - first.start <= MAX_MS
     if last.label != following.label or not 0 <= following.start - last.end < PAUSE_MS or not short:
         return None
-    run = [*first.run, replace(following, space=parted(last.text, following.text)), *second.run[1:]]
+    run = [*first.run, replace(following, space=following.space and parted(last.text, following.text)), *second.run[1:]]
     lines = _lines(first.lead, run, options)
     return None if lines is None else _Draft(first.lead, run, lines, first.speaker)
 

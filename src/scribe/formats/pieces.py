@@ -13,6 +13,8 @@ from .times import milliseconds
 
 _SENTENCE_ENDS = frozenset(".?!。？！؟।…‥｡")
 _CLAUSE_ENDS = frozenset(",;:、，；：،؛—–")
+# Characters on either side that decide whether a line may be broken between two words; all of them would cost the square.
+NEAR = 16
 Lines = tuple[tuple["Piece", ...], ...]
 
 
@@ -63,7 +65,7 @@ def _unbroken(words: Iterator[Shown]) -> Iterator[Shown]:
     without spaces."""
     held: Shown | None = None
     for word in words:
-        if held is not None and not word.space and word.label == held.label and inseparable(held.text, word.text):
+        if held is not None and not word.space and word.label == held.label and inseparable(held.text[-NEAR:], word.text[:NEAR]):
             held = held._replace(text=held.text + word.text, end=word.end, overlap=held.overlap or word.overlap)
             continue
         if held is not None:
