@@ -23,7 +23,8 @@ from lab.summary import summary
 from costs import MODELS, costs
 from job_schema import job_schema
 from scribe.errors import WorkerError
-from scribe.job import JobInput, echoed
+from scribe.job import JobInput
+from scribe.metadata import echoed
 from scribe.notice import CODES
 from scribe.result import JobResult
 from scribe.settings import Settings

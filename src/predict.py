@@ -146,7 +146,8 @@ class _Pass:
         if job.channels == "split":
             segments, speakers = self._by_channel(heard, channels)
         elif job.wants_diarization:
-            segments, speakers = self._by_speaker(heard[0], channels[0], language)
+            written = "en" if job.task == "translate" else language or "en"
+            segments, speakers = self._by_speaker(heard[0], channels[0], written)
         else:
             segments, speakers = heard[0], []
         transcript = Transcript(language, round(duration, 3), tuple(segments), tuple(speakers), found.probability)
@@ -226,9 +227,7 @@ class _Pass:
         counts = job.num_speakers, job.min_speakers, job.max_speakers
         return diarizer.diarize(audio, tick, *counts, self._speech, clear)
 
-    def _by_speaker(
-        self, segments: list[Segment], audio: Audio, language: str | None
-    ) -> tuple[list[Segment], list[Speaker]]:
+    def _by_speaker(self, segments: list[Segment], audio: Audio, language: str) -> tuple[list[Segment], list[Speaker]]:
         """Label words and segments by the diarizer's turns, and name the labels when the job asks for it."""
         job, stages = self._job, self._stages
         if not segments:
@@ -255,7 +254,7 @@ class _Pass:
         if self._models.parity:
             labelled = assigned_as_by_whisperx(segments, turns)
         else:
-            labelled, turns = said_by(segments, found.exclusive, turns, language or "en")
+            labelled, turns = said_by(segments, found.exclusive, turns, language)
         seconds = talk_seconds(turns)
         if not seconds:
             stages.notice("no_speakers", "diarize", "no speaker could be told apart: the segments have none")

@@ -24,9 +24,10 @@ from scribe.formats import JOB_KEYS, TextOptions, inline_text, render_all
 from scribe.formats import json as json_format
 from scribe.inline import inline_mode, inline_notices
 from scribe.intake import Intake
-from scribe.job import JobInput, Notice, echoed, fingerprint
+from scribe.job import JobInput, Notice, fingerprint
 from scribe.log import job_id as current_job
 from scribe.machine import peak_memory_mb
+from scribe.metadata import echoed
 from scribe.models import Models
 from scribe.platform import progress_sink
 from scribe.progress import Event, Progress

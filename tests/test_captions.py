@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scribe.captions import EVERYDAY, FAREWELLS, kind
 from scribe.coverage import APART_S, apart
-from scribe.gates import SHORT_S, Decoded, Limits, doubts
+from scribe.gates import SHORT_S, Decoded, Limits, boilerplate, doubts
 from scribe.transcript import Chunk
 
 # What finding 13 heard of large-v3 in half a second to a second and a half of "speech".
@@ -94,6 +94,14 @@ def test_a_stock_caption_is_known_whatever_its_spelling(text: str, language: str
 )
 def test_what_people_say_is_none(text: str, language: str) -> None:
     assert kind(text, language) is None
+
+
+def test_a_credit_that_begins_a_sentence_is_doubted_only_on_weak_evidence() -> None:
+    said = "Translated by my brother, so I trust it."
+    assert kind(said, "en") == "sayable credit"
+    assert not boilerplate(said, "en", weak=False)
+    assert boilerplate(said, "en", weak=True)
+    assert boilerplate("Subtitles by the Amara.org community", "en", weak=False)
 
 
 @pytest.mark.parametrize("phrase", [p.strip() for line in FAREWELLS.splitlines() for p in line.split("|") if p.strip()])

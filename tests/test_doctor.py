@@ -195,8 +195,10 @@ def test_where_the_cpu_was_chosen_or_paid_for_a_worker_without_a_gpu_is_fit(
     assert unfit(tmp_path, "cpu", [], 0, **chosen) == ""
 
 
-def test_a_container_with_less_memory_than_the_models_take_is_unfit(tmp_path: Path) -> None:
-    assert "memory: 3.0 GiB for this container. Give the container 4 GiB" in unfit(tmp_path, "cpu", [], 0, 3 * GIB)
+def test_a_container_with_less_memory_than_any_model_takes_is_unfit_and_a_small_one_is_not(tmp_path: Path) -> None:
+    assert "memory: 0.5 GiB for this container. Give the container 4 GiB" in unfit(tmp_path, "cpu", [], 0, GIB // 2)
+    assert unfit(tmp_path, "cpu", [], 0, 2 * GIB) == ""
+    assert unfit(tmp_path, "cpu", [], 0, 0) == "", "of a machine that cannot be asked nothing is known"
 
 
 def test_the_examination_says_that_a_gpu_endpoint_has_none(tmp_path: Path) -> None:

@@ -74,3 +74,13 @@ def test_a_value_that_their_worker_would_not_take_is_refused(key: str, value: ob
     with pytest.raises(InvalidInput) as refused:
         JobInput.parse({"audio": URL, key: value})
     assert [p["key"] for p in refused.value.details["problems"]] == [key]
+
+
+@pytest.mark.parametrize("value", [None, ""])
+@pytest.mark.parametrize("key", ["audio", "audio_url", "transcription", "translate", "word_timestamps"])
+def test_another_workers_key_that_is_empty_is_absent(key: str, value: object) -> None:
+    assert translate({"audio_file": "https://h/a.mp3", key: value}) == ({"audio_file": "https://h/a.mp3"}, [], None)
+
+
+def test_another_workers_switch_that_comes_as_text_acts() -> None:
+    assert translate({"word_timestamps": "true", "translate": "False"})[0] == {"align_output": True}

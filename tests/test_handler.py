@@ -556,3 +556,23 @@ def test_a_refused_model_is_answered_by_the_models_that_the_endpoint_has(
 ) -> None:
     refused = failed(answered(make(), with_input(job, model="large-v2")), "invalid_input")
     assert "which has whisper, small (" in refused["error"]
+
+
+def test_metadata_that_no_json_carries_comes_back_as_json_and_fails_nothing(
+    make: Callable[..., Handler], job: dict[str, Any]
+) -> None:
+    odd = {"cut emoji": "\ud83d", "not a number": float("nan")}
+    clean = {"cut emoji": "?", "not a number": None}
+    assert answered(make(), with_input(job, metadata=odd))["metadata"] == clean
+    wrong = answered(make(), with_input(job, metadata=odd, beam_size=99))
+    assert (wrong["code"], wrong["metadata"]) == ("invalid_input", clean)
+
+
+def test_metadata_nested_too_deeply_is_refused_before_any_work(
+    make: Callable[..., Handler], job: dict[str, Any]
+) -> None:
+    deep: Any = 1
+    for _ in range(500):
+        deep = [deep]
+    refused = failed(answered(make(), with_input(job, metadata={"x": deep})), "invalid_input")
+    assert [p["key"] for p in refused["details"]["problems"]] == ["metadata"]

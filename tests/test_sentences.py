@@ -40,7 +40,7 @@ SAID = {
     "id": "Bpk. Budi datang ke Jl. Sudirman.|Ya?",
     "it": "Il dott. Rossi e il sig. Bianchi sono qui.|Dimmi, ma.|No.|Basta!",
     "ja": "今日は天気がいいです。|散歩に行きましょう！|本当ですか？|はい。",
-    "ka": "გამარჯობა.|როგორ ხარ?|კარგად.",
+    "ka": "გამარჯობა.|როგორ ხარ?|ეს არის GPS.|კარგად.",
     "ko": "안녕하세요.|잘 지내세요?|네.|좋아요.",
     "lv": "Dr. Bērziņš atnāca 3. maijā.|Piem. šis.|Jā?",
     "ml": "നമസ്കാരം.|സുഖമാണോ?|അതെ.",

@@ -15,7 +15,7 @@ from pipeline import asked, excerpt, models, predicted, recording, sound, stock_
 
 from predict import Prediction, Predictor
 from scribe.activity import hush
-from scribe.assignment import with_text
+from scribe.assignment import said_by, with_text
 from scribe.audio import SAMPLE_RATE, Audio
 from scribe.diarizer import AROUND_S, Diarization
 from scribe.linking import layout
@@ -141,3 +141,14 @@ def test_text_that_was_not_aligned_makes_a_speaker_too() -> None:
     word = Word("a", 0.0, 1.0, label="SPEAKER_01")
     segments = [Segment(0, 1, "a", (word,), "SPEAKER_00"), Segment(1, 2, "b", label="SPEAKER_02"), Segment(2, 3, "c")]
     assert with_text(segments) == {"SPEAKER_01", "SPEAKER_02"}
+
+
+def test_where_a_segment_has_no_words_nobody_is_left_out() -> None:
+    """It goes as a whole to one speaker, and another may have spoken in it."""
+    turns = [Turn(0, 16, "SPEAKER_00"), Turn(16, 30, "SPEAKER_01")]
+    whole = [Segment(0, 30, "a long sentence without any end")]
+    labelled, kept = said_by(whole, turns, turns, "en")
+    assert with_text(labelled) == {"SPEAKER_00"}
+    assert kept == turns
+    spoken = [Segment(0, 30, "one", (Word("one", 1, 2),))]
+    assert said_by(spoken, turns, turns, "en")[1] == turns[:1]

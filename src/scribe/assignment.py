@@ -93,13 +93,15 @@ def assign_speakers(
 def said_by(
     segments: Sequence[Segment], exclusive: Sequence[Turn], turns: Sequence[Turn], language: str
 ) -> tuple[list[Segment], list[Turn]]:
-    """(the segments by their speakers, the turns of those who say something): a label without text is no speaker.
+    """(the segments by their speakers, the turns of those who say something): a label without a word is no speaker.
 
+    Where a segment has no words, as in a translation, nobody is left out.
     The labels that remain are numbered anew, in the same order.
     """
     labelled = assign_speakers(segments, exclusive, turns, language)
     labels = with_text(labelled)
-    if labels == {t.label for t in turns}:
+    # A segment without words went as a whole to the one who speaks most in it: others in it may have spoken too.
+    if labels == {t.label for t in turns} or not all(s.words for s in segments):
         return labelled, list(turns)
     new = {label: f"SPEAKER_{number:02d}" for number, label in enumerate(sorted(labels))}
     alone, spoken = ([replace(t, label=new[t.label]) for t in part if t.label in new] for part in (exclusive, turns))

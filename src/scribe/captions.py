@@ -10,7 +10,7 @@ import functools
 import unicodedata
 from typing import Literal
 
-Kind = Literal["credit", "farewell", "everyday"]
+Kind = Literal["credit", "sayable credit", "farewell", "everyday"]
 
 # Who made the subtitles: nobody says it. Names that stand in such a line, whatever its wording and year,
 MAKERS = """
@@ -21,7 +21,7 @@ johnyx | authorwave | altyazı m.k. | dimatorzok | синецкая | а.его�
 """
 # and how it begins.
 CREDITS = """
-subtitles by | subtitle by | subtitled by | captions by | captioned by | transcribed by | transcription by | translated by
+subtitles by | subtitle by | subtitled by | captioned by
 untertitel im auftrag | untertitelung im auftrag | untertitelung des | untertitel der amara | untertitel von
 sous-titrage st | sous-titrage fr | sous-titres par | sous-titres réalisés | sottotitoli a cura di | sottotitoli creati
 subtitulado por | subtítulos por la comunidad | subtítulos realizados por | legendas pela comunidade
@@ -32,6 +32,9 @@ a feliratot készítette | субтитры сделал | субтитры со
 字幕由 | 字幕志愿者 | 字幕志願者 | 中文字幕志 | 字幕製作 | 字幕制作 | 小編字幕 | 请不吝点赞 | 請不吝點贊
 한글자막 by | 자막 제공 | 자막 by | hãy subscribe cho kênh | sari kata oleh
 """
+
+# Credits with which somebody may begin a sentence as well.
+SAYABLE_CREDITS = "captions by | transcribed by | transcription by | translated by"
 
 # The ends of videos. Somebody may say them to an audience, seldom alone between two pauses.
 FAREWELLS = """
@@ -136,6 +139,8 @@ def kind(text: str, language: str = "") -> Kind | None:
         return "credit"
     if any(plain.startswith(part) and len(plain) <= len(part) + AROUND for part in _phrases(CREDITS)):
         return "credit"
+    if any(plain.startswith(part) and len(plain) <= len(part) + AROUND for part in _phrases(SAYABLE_CREDITS)):
+        return "sayable credit"
     everyday = {*_phrases(EVERYDAY["en"]), *_phrases(EVERYDAY.get(language, ""))}
     if any(word * (len(plain) // len(word)) == plain for word in everyday):
         return "everyday"

@@ -32,8 +32,8 @@ GIB = 1024**3
 PCM_BYTES_PER_SECOND = 2 * SAMPLE_RATE
 # A job of an hour needs 115 MB of scratch beside its download.
 LEAST_SCRATCH = 256 * 1024**2
-# What the SDK's own check asks of the host; large-v3 with the other models takes about as much of the container's.
-LEAST_MEMORY = 4 * GIB
+# What large-v3 takes together with the other models, and what not even the smallest models run in.
+ENOUGH_MEMORY, LEAST_MEMORY = 4 * GIB, GIB
 
 
 class Loaders(Protocol):
@@ -111,11 +111,11 @@ class Doctor:
     def _memory_limit(self, needed: bool) -> Iterator[Finding]:
         memory = self._memory()
         text = f"{memory / GIB:.1f} GiB for this container"
-        if memory >= LEAST_MEMORY:
+        if memory >= ENOUGH_MEMORY:
             yield Finding("memory", "ok", text)
             return
         remedy = "Give the container 4 GiB or more: the models are killed without a word when it runs out."
-        yield Finding("memory", "failed" if needed else "warning", text, remedy)
+        yield Finding("memory", "failed" if needed and 0 < memory < LEAST_MEMORY else "warning", text, remedy)
 
     def _graphics(self) -> Iterator[Finding]:
         settings = self._settings

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .unquoted import TRUTH
-
 ALIASES = {
     "audio": "audio_file",
     "audio_url": "audio_file",
@@ -43,7 +41,7 @@ def translate(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], str | 
         if key in FOREIGN and value in (None, ""):
             continue
         if key in SWITCHES and isinstance(value, str):
-            value = TRUTH.get(value.strip().lower(), value)
+            value = {"true": True, "false": False}.get(value.strip().lower(), value)
         target = ALIASES.get(key)
         if target and target not in raw and target not in known:
             known[target] = value

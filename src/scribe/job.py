@@ -16,6 +16,7 @@ from .destination import S3Config
 from .errors import InvalidInput
 from .foreign import translate
 from .languages import language_code
+from .metadata import small
 from .notice import Notice, ignored_options
 from .problems import base64_texts, impossible_combinations, problem_of, unknown_keys
 from .sample import Hidden, SpeakerSample, Strict
@@ -23,7 +24,6 @@ from .unquoted import unquoted
 
 SCHEMA_VERSION = "1"
 FormatName = Literal["json", "srt", "vtt", "tsv", "txt", "html"]
-MOST_METADATA_BYTES, DEEPEST_METADATA = 4096, 32
 BEAM_OF_QUALITY = {"fast": 1, "balanced": 5, "best": 10}
 
 
@@ -181,14 +181,7 @@ class JobInput(Strict):
     @field_validator("metadata")
     @classmethod
     def _small(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if _nested_deeper(value, DEEPEST_METADATA):
-            raise ValueError(f"is nested more than {DEEPEST_METADATA} deep")
-        if (
-            value is not None
-            and len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) > MOST_METADATA_BYTES
-        ):
-            raise ValueError(f"is longer than {MOST_METADATA_BYTES} bytes of JSON")
-        return value
+        return None if value is None else small(value)
 
     @classmethod
     def parse(cls, raw: object, max_base64_bytes: int = 10_000_000, s3_config: object = None) -> JobInput:
@@ -256,28 +249,6 @@ class JobInput(Strict):
     @property
     def beam(self) -> int:
         return self.beam_size or BEAM_OF_QUALITY[self.quality]
-
-
-def _nested_deeper(value: object, most: int) -> bool:
-    """Whether lists and objects lie more than `most` deep in each other."""
-    level = [value]
-    for _ in range(most):
-        level = [
-            item
-            for held in level
-            if isinstance(held, (Mapping, list))
-            for item in (held.values() if isinstance(held, Mapping) else held)
-        ]
-    return any(isinstance(item, (Mapping, list)) for item in level)
-
-
-def echoed(raw: object) -> dict[str, Any]:
-    """The `metadata` of an input that may be wrong elsewhere, as the part of an answer that returns it; {} without any."""
-    given = raw.get("metadata") if isinstance(raw, Mapping) else None
-    try:
-        return {"metadata": JobInput(metadata=given).metadata} if isinstance(given, Mapping) else {}
-    except (ValidationError, RecursionError):
-        return {}
 
 
 def fingerprint(raw: object, models: Mapping[str, str]) -> str:

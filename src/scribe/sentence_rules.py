@@ -74,7 +74,8 @@ def _is_end(text: str, place: int, language: str) -> bool:
     if before is None or not following:
         return True
     word = before[1]
-    if following.islower() and text != text.lower():
+    # Georgian letters count as small ones and begin sentences all the same: they have no capitals in running text.
+    if following.islower() and following.title() != following and text != text.lower():
         return False
     if word[-1].isdecimal():
         is_glued = following.isdecimal() and not text[place - 1].isspace()

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     )
     align_model: str | None = Field(
         None,
-        description="Alignment model, a name or a path, for every language; without it the model set's, else whisperX's choice.",
+        description="Alignment model, a name or a path, for every language; without it the model set's.",
     )
     diarization_model: str | None = Field(
         None, description="pyannote pipeline, a repository (also `name@revision`) or a folder."

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from .languages import language_code
 
-TRUTH = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False}
+_TRUTH = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False}
 # Where an empty text is a text.
 _FREE = frozenset(("initial_prompt", "hotwords"))
 _WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
@@ -54,8 +54,8 @@ def _typed(text: str, annotation: Any) -> Any:
     """The text as one of the annotation's types, where exactly one of them fits."""
     word = text.strip()
     for kind in _kinds(annotation):
-        if kind is bool and word.lower() in TRUTH:
-            return TRUTH[word.lower()]
+        if kind is bool and word.lower() in _TRUTH:
+            return _TRUTH[word.lower()]
         if kind is int and _WHOLE.fullmatch(word):
             return int(word)
         if kind is float and _NUMBER.fullmatch(word):

@@ -65,7 +65,12 @@ def _unbroken(words: Iterator[Shown]) -> Iterator[Shown]:
     without spaces."""
     held: Shown | None = None
     for word in words:
-        if held is not None and not word.space and word.label == held.label and inseparable(held.text[-NEAR:], word.text[:NEAR]):
+        if (
+            held is not None
+            and not word.space
+            and word.label == held.label
+            and inseparable(held.text[-NEAR:], word.text[:NEAR])
+        ):
             held = held._replace(text=held.text + word.text, end=word.end, overlap=held.overlap or word.overlap)
             continue
         if held is not None:

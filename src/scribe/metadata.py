@@ -1,0 +1,40 @@
+"""A job's `metadata`: an object of the caller's own, which every answer returns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+MOST_BYTES, DEEPEST = 4096, 32
+
+
+def small(value: dict[str, Any]) -> dict[str, Any]:
+    """The value itself. Raises ValueError, in the words of the contract, when it is too long or nested too deeply."""
+    if _nested_deeper(value, DEEPEST):
+        raise ValueError(f"is nested more than {DEEPEST} deep")
+    if len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) > MOST_BYTES:
+        raise ValueError(f"is longer than {MOST_BYTES} bytes of JSON")
+    return value
+
+
+def echoed(raw: object) -> dict[str, Any]:
+    """The `metadata` of an input that may be wrong elsewhere, as the part of an answer that returns it; {} without any."""
+    given = raw.get("metadata") if isinstance(raw, Mapping) else None
+    try:
+        return {"metadata": small(given)} if isinstance(given, dict) else {}
+    except (ValueError, TypeError):
+        return {}
+
+
+def _nested_deeper(value: object, most: int) -> bool:
+    """Whether lists and objects lie more than `most` deep in each other."""
+    level = [value]
+    for _ in range(most):
+        level = [
+            item
+            for held in level
+            if isinstance(held, (Mapping, list))
+            for item in (held.values() if isinstance(held, Mapping) else held)
+        ]
+    return any(isinstance(item, (Mapping, list)) for item in level)
