@@ -12,7 +12,8 @@ import pytest
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 FLOORS = {
-    0: "transcript assignment job metadata errors settings redact result sample foreign destination languages notice problems report gpu_fault "
+    0: "metadata "
+    "transcript assignment job errors settings redact result sample foreign destination languages notice problems report gpu_fault "
     "gates coverage inline sentence_rules meaning unquoted links captions",
     1: "net fetch audio storage formats workspace weights progress log "
     "watch addresses decoder mixdown filekind pinned storage_fault job_storage s3source loading shelf hub machine threads viterbi spelling "
