@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipeline import ADDRESS, models, predicted, recording, sound, voice
+from pipeline import ADDRESS, before_decoding, models, predicted, recording, sound, voice
 
+from predict import Predictor
 from scribe.audio import Audio
 from scribe.diarizer import MOST_SPEAKERS
 from scribe.engines.batched import BatchedEngine
 from scribe.engines.whisper import GROUP_BATCHES, WhisperEngine
 from scribe.errors import DeadlineReached, InvalidInput, StageFailed
 from scribe.job import JobInput
+from scribe.models import Models
 from scribe.recognition import listening, speech_options
 from scribe.transcript import Chunk, Segment
 from speaker_processing import VoiceSample
@@ -462,3 +464,28 @@ def test_a_deadline_in_the_middle_of_recognition_keeps_the_batches_before_it(cli
     assert kept % GROUP_BATCHES == 0
     assert [s.text for s in found.transcript.segments] == whole[:kept]
     assert [(n.code, n.stage) for n in found.notices] == [("deadline_reached", "transcribe")]
+
+
+def test_a_batch_that_did_not_fit_is_not_tried_again_by_the_next_job(
+    clip: Audio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Models(models().places, "cpu")
+    own._shelf = models()._shelf
+    sizes: list[int] = []
+
+    def above_one(real: Callable[..., Any], features: Any, prompts: Any, **more: Any) -> Any:
+        sizes.append(len(prompts))
+        if len(prompts) > 1:
+            raise RuntimeError("CUDA failed with error out of memory")
+        return real(features, prompts, **more)
+
+    monkeypatch.setattr(own._shelf, "drop_idle", lambda idle: False)
+    before_decoding(monkeypatch, engine(), above_one)
+    options = {"language": "en", "quality": "fast", "chunk_size": 2, "batch_size": 2, "log_prob_threshold": -10}
+    for largest in (2, 1):
+        sizes.clear()
+        found = predicted([clip], options, by=Predictor(own))
+        assert max(sizes) == largest
+        assert [n.message for n in found.notices if n.code == "batch_reduced"] == [
+            "batches of 2 did not fit into memory; 1 did"
+        ]

@@ -17,6 +17,7 @@ import requests
 from huggingface_hub import errors as hub
 from pipeline import configured
 
+from scribe import models as models_room
 from scribe.errors import GatedModel, HubUnreachable, MemoryExhausted, ModelError, ModelNotFound, WeightsCorrupt
 from scribe.loading import loading
 from scribe.models import Models
@@ -203,6 +204,26 @@ class TestWithTheRealLoaders:
         assert models._shelf.names() == ["align:en"]
         models.warm(())
         assert models._shelf.names() == ["align:en"]
+
+    @pytest.mark.parametrize(
+        ("free", "left"), [(None, ["de", "fr", "en"]), (7, ["de", "fr", "en"]), (4, ["fr", "en"]), (0, ["en"])]
+    )
+    def test_aligners_of_other_languages_leave_where_one_more_would_take_a_jobs_room(
+        self, free: int | None, left: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        models = self.models("whisperx_model", "whisper")
+        models.device = "cuda"
+        for language in ("de", "fr"):
+            models._shelf.get(f"align:{language}", lambda: "an aligner of 2 GB")
+
+        def free_memory() -> int | None:
+            gone = 2 - sum(name in ("align:de", "align:fr") for name in models._shelf.names())
+            return None if free is None else (free + 2 * gone) * 10**9
+
+        monkeypatch.setattr(models_room, "free_gpu_memory", free_memory)
+        monkeypatch.setattr(models_room, "Aligner", lambda *_: "the new one")
+        models.aligner("en")
+        assert [name.removeprefix("align:") for name in models._shelf.names()] == left
 
     def test_a_gpu_that_is_not_there_is_a_wrong_setting(self) -> None:
         import ctranslate2

@@ -585,6 +585,20 @@ MUTATIONS = (
         "        if self._pause.is_set() and not self._awaited.is_set():\n            raise _Told\n",
         ("tests/test_companion.py", "-k", "idle_second"),
     ),
+    Mutation(
+        "memory: what fitted is where the next job begins",
+        "src/scribe/recognition.py",
+        "        ceiling.learn(options.batch_size, batch)\n",
+        "",
+        ("tests/test_doors.py", "-k", "not_tried_again"),
+    ),
+    Mutation(
+        "memory: one more aligner makes old ones leave",
+        "src/scribe/models.py",
+        "while _narrow(free_gpu_memory()) and",
+        "while False and",
+        ("tests/test_loading.py", "-k", "aligners_of_other"),
+    ),
 )
 
 
