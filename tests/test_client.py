@@ -732,7 +732,7 @@ def test_the_real_worker_names_the_voices_and_every_file_arrives(desk: Desk, sto
         code = desk.run(recording, *voices, "-f", "json,srt,vtt,tsv,txt,html", "--align", "--language", "en")
     assert code == 0
     names = {f"conversation.{form}" for form in ("json", "srt", "vtt", "tsv", "txt", "html")}
-    assert {path.name for path in desk.out.iterdir()} == names | {STATE_FILE}
+    assert {path.name for path in desk.out.iterdir()} == names | {"conversation.mp3", STATE_FILE}, "the page plays it"
     transcript = json.loads((desk.out / "conversation.json").read_text())
     assert {speaker["name"] for speaker in transcript["speakers"]} == {"Anna", "Mark"}
     assert list(srt.parse((desk.out / "conversation.srt").read_text()))

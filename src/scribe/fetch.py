@@ -163,7 +163,7 @@ def _denial(url: str) -> str:
     if end is None:
         return "the link expired or access is denied"
     if end > now:
-        return f"access is denied; the link itself is valid until {end:%Y-%m-%d %H:%M} UTC"
+        return f"access is denied, or the link expired by the server's clock: by this one's it ends at {end:%Y-%m-%d %H:%M} UTC"
     return f"the link expired at {end:%Y-%m-%d %H:%M} UTC, sign it for as long as the job may wait in the queue"
 
 

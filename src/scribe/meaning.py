@@ -68,6 +68,7 @@ def advice(key: str, known: Collection[str]) -> str:
     for word in (plain, plain.replace("_", "")):
         if word in _ADVICE:
             return f": it {_ADVICE[word]}"
-    near = [plain] if plain in known else difflib.get_close_matches(plain, known, n=1, cutoff=0.84)
-    meant = ALIASES.get(plain) or _KEYS.get(plain) or (near[0] if near else None)
+    names = (*known, *ALIASES)
+    near = [plain] if plain in known else difflib.get_close_matches(plain, names, n=1, cutoff=0.84)
+    meant = ALIASES.get(plain) or _KEYS.get(plain) or (ALIASES.get(near[0], near[0]) if near else None)
     return f"; did you mean {meant}?" if meant else ""

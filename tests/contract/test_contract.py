@@ -124,7 +124,9 @@ def test_progress_comes_in_order_and_ends_before_the_result(
 
 
 def test_bad_input_is_told_whole_and_shows_nothing_of_the_inside(platform: Platform, worker: WorkerProcess) -> None:
-    job = {"input": {"audio_ulr": "http://example.org/a.mp3", "batch_size": 0, "formats": ["exe"], "min_speakers": "2"}}
+    job = {
+        "input": {"audio_ulr": "http://example.org/a.mp3", "batch_size": 0, "formats": ["exe"], "min_speakers": "two"}
+    }
     record = platform.wait(platform.submit(job), PATIENCE)
     assert (record.status, record.output["code"], record.output["retryable"]) == ("FAILED", "invalid_input", False)
     assert record.error.startswith("invalid_input: ")

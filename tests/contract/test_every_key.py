@@ -43,7 +43,7 @@ ARTIFACTS = {
     "delivery": {"json", "srt"},
     "meeting": {"json", "srt"},
     "source": {"srt", "vtt", "txt"},
-    "subtitles": {"json", "srt", "vtt", "html"},
+    "subtitles": {"json", "srt", "vtt", "html", "txt"},
 }
 FULL = {"base64", "call", "conversation", "deadline", "meeting", "options"}
 PREVIEW = {"source"}
@@ -136,7 +136,7 @@ def answer_of(name: str, platform: Platform, submitted: dict[str, str]) -> dict[
 def test_a_job_file_is_answered_in_the_documented_shape(name: str, record: Record) -> None:
     assert record.status == "COMPLETED", record.error
     answer, asked = record.output, json.loads((SAMPLES / "jobs" / f"{name}.json").read_text())["input"]
-    without = {key for key in ("transcription", "debug") if not asked.get(key)} | {"texts"}
+    without = {key for key in ("transcription", "metadata", "debug") if not asked.get(key)} | {"texts"}
     assert set(answer) == set(docs.ANSWER) - without
     assert (answer["schema_version"], answer["job_id"], answer["partial"]) == ("1", record.id, False)
     assert set(answer["artifacts"]) == ARTIFACTS.get(name, {"json"})
@@ -180,7 +180,7 @@ def test_without_a_language_its_probability_is_told(platform: Platform, submitte
 def test_debug_returns_the_options_as_the_job_asked_for_them(platform: Platform, submitted: dict[str, str]) -> None:
     asked = json.loads((SAMPLES / "jobs" / "options.json").read_text())["input"]
     debug = answer_of("options", platform, submitted)["debug"]
-    names = set(asked) - {"audio_url", "model", "inline", "debug"}
+    names = set(asked) - {"audio_url", "model", "inline", "metadata", "debug"}
     assert {name: debug["options"][name] for name in names} == {name: asked[name] for name in names}
     assert debug["options"]["model"] == "whisper"
     assert debug["peak_memory_mb"] > 100

@@ -49,7 +49,7 @@ def test_a2_an_unknown_key_is_named_with_the_nearest_known_one(worker: Worker) -
 def test_a3_every_value_out_of_type_or_range_is_told_in_one_answer(worker: Worker) -> None:
     wrong = {
         "batch_size": True,
-        "beam_size": "8",
+        "beam_size": "eight",
         "chunk_size": 0,
         "max_line_width": 10**9,
         "temperature": float("nan"),
