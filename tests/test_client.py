@@ -738,3 +738,33 @@ def test_the_real_worker_names_the_voices_and_every_file_arrives(desk: Desk, sto
     assert list(srt.parse((desk.out / "conversation.srt").read_text()))
     assert len(puts(stored)) == 3
     assert {key.split("/")[0] for key in stored.objects()} == {"transcripts"}
+
+
+def test_what_somebody_else_wrote_is_not_overwritten_by_a_format_that_is_made_here(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = desk.recording("a.mp3")
+    with Hand(desk.platform, answered):
+        assert desk.run(recording, "-f", "srt") == 0
+        desk.recording("out/a.vtt", "mine")
+        assert desk.run(recording, "-f", "vtt") == 1
+        assert desk.run(recording, "-f", "srt", "--set", "max_line_width=10") == 0, "its own it may write anew"
+    assert "file_exists" in capsys.readouterr().out
+    assert (desk.out / "a.vtt").read_text() == "mine"
+
+
+def test_a_transcript_from_elsewhere_is_copied_where_its_json_is_asked_for(desk: Desk) -> None:
+    (desk.folder / "talk.json").write_bytes(said("heard:before"))
+    assert desk.run(str(desk.folder / "talk.json"), "-f", "json,srt") == 0
+    assert (desk.out / "talk.json").read_bytes() == said("heard:before")
+
+
+def test_two_recordings_of_one_name_have_each_their_own_beside_their_page(desk: Desk) -> None:
+    monday, tuesday = desk.recording("monday/talk.mp3", "ID3 monday"), desk.recording("tuesday/talk.mp3", "ID3 tuesday")
+    with Hand(desk.platform, answered):
+        assert desk.run(monday, tuesday, "-f", "html") == 0
+    for page in desk.out.glob("*.html"):
+        name = re.search(r'data-audio="([^"]*)"', page.read_text())
+        assert name
+        (entry,) = [e for e in desk.state["recordings"].items() if page.name in e[1]["files"]]
+        assert (page.parent / name[1]).read_bytes() == Path(entry[0]).read_bytes()

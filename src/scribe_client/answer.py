@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import json
 import os
 import random
@@ -128,23 +129,35 @@ def render(
         shape = json.loads(transcript.read_bytes())
     except (ValueError, RecursionError):
         raise Failure("unexpected_answer", f"{transcript} is no transcript.") from None
+    here = json_of(folder, name)
+    is_here = here.exists() and here.samefile(transcript)
     for form, relative in zip(order.formats, written, strict=True):
         if form != "json":
             _replace(folder / relative, _rendered(form, shape, options).encode())
-    kept = f"{name}.json"
-    return written if kept in written or transcript != json_of(folder, name) else [*written, kept]
+        elif not is_here:
+            _replace(here, transcript.read_bytes())
+    return [*written, here.name] if is_here and here.name not in written else written
 
 
-def place_beside(page: Path, recording: Path) -> None:
-    """Put the recording into the page's folder, which then plays it; a file of that name that is there stays."""
+def place_beside(page: Path, recording: Path) -> str:
+    """Put the recording into the page's folder, which then plays it; the name that it has there.
+
+    Where another file has its name, it gets the page's.
+    """
     beside = page.with_name(recording.name)
-    if beside.exists():
-        return
-    try:
-        os.link(recording, beside)
-    except OSError:
-        with contextlib.suppress(OSError):
-            shutil.copyfile(recording, beside)
+    if beside.exists() and not _same(beside, recording):
+        beside = page.with_name(page.stem + recording.suffix)
+    if not beside.exists():
+        try:
+            os.link(recording, beside)
+        except OSError:
+            with contextlib.suppress(OSError):
+                shutil.copyfile(recording, beside)
+    return beside.name
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
 
 
 def _rendered(form: str, shape: Any, options: TextOptions) -> str:

@@ -29,6 +29,7 @@ class Entry(BaseModel):
     job_id: str
     uploads: list[str] = Field(default_factory=list, description="keys in the storage that this job reads")
     files: list[str] = Field(default_factory=list, description="relative to the output folder")
+    ours: list[str] = Field(default_factory=list, description="every file that was ever written for it, likewise")
     text: dict[str, Any] = Field(default_factory=dict, description="how those files look")
     summary: dict[str, Any] = Field(default_factory=dict)
 

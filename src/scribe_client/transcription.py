@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,7 @@ class Transcriber:
         self._lost: Unreachable | None = None
         self._voices: list[str] | None = None
         self._voices_lock = threading.Lock()
+        self._beside_lock = threading.Lock()
 
     def __call__(self, recording: Recording) -> Outcome:
         """Never raises. The state keeps a job that may still end well, and forgets one that did not."""
@@ -169,6 +170,7 @@ class Transcriber:
             endpoint=endpoint.identity,
             job_id=job_id,
             uploads=list(dict.fromkeys(uploads)),
+            ours=[*before.ours, *before.files] if before else [],
         )
         self._state.put(recording.source, entry)
         return entry
@@ -210,7 +212,8 @@ class Transcriber:
     def _again(self, recording: Recording, entry: Entry, kept: Path) -> Outcome:
         """A finished recording: nothing to do, or only other files to make of the transcript that is here."""
         wanted = [f"{recording.name}.{FORMATS[form].extension}" for form in self._order.formats]
-        if entry.text == self._order.text and all((self._folder / file).is_file() for file in wanted):
+        ours = {kept.name, *entry.ours, *entry.files}
+        if entry.text == self._order.text and all(f in ours and (self._folder / f).is_file() for f in wanted):
             return Outcome(recording, "skipped", entry)
         return self._written(recording, entry, kept)
 
@@ -220,11 +223,15 @@ class Transcriber:
         return self._written(recording, entry, transcript)
 
     def _written(self, recording: Recording, entry: Entry, transcript: Path) -> Outcome:
-        order, place = self._order, recording.place
-        files = render(transcript, order, self._folder, recording.name, place.file_name, entry.summary)
+        order, place, sound = self._order, recording.place, recording.place.file_name
+        known = self._state.get(recording.source)
+        self._refuse_to_overwrite(recording, [*known.ours, *known.files] if known else [], transcript)
         if "html" in order.formats and place.path is not None and not place.is_transcript:
-            place_beside(self._folder / f"{recording.name}.html", place.path)
-        done = entry.model_copy(update={"files": files, "text": order.text})
+            with self._beside_lock:
+                sound = place_beside(self._folder / f"{recording.name}.html", place.path)
+        files = render(transcript, order, self._folder, recording.name, sound, entry.summary)
+        ours = dict.fromkeys([*(known.ours if known else ()), *files])
+        done = entry.model_copy(update={"files": files, "ours": list(ours), "text": order.text})
         self._state.put(recording.source, done)
         return Outcome(recording, "done", done)
 
@@ -255,11 +262,13 @@ class Transcriber:
                 self._voices = [voice.place.content() for voice in self._order.voices]
             return self._voices
 
-    def _refuse_to_overwrite(self, recording: Recording) -> None:
-        """What lies in the folder and is not of this client is somebody's work."""
+    def _refuse_to_overwrite(
+        self, recording: Recording, ours: Collection[str] = (), transcript: Path | None = None
+    ) -> None:
+        """What lies in the folder, is none of `ours` and not the transcript itself is somebody's work. Raises Failure."""
         for extension in dict.fromkeys(["json", *(FORMATS[form].extension for form in self._order.formats)]):
             path = self._folder / f"{recording.name}.{extension}"
-            if path.exists():
+            if path.exists() and path.name not in ours and not (transcript and path.samefile(transcript)):
                 raise Failure("file_exists", f"{path} is there already: move it, or choose another folder with -o.")
 
     def _wait(self, seconds: float) -> None:
