@@ -116,7 +116,7 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
     from scribe import log as log_module
     from scribe.delivery import Outbox
     from scribe.intake import Intake
-    from scribe.models import Models
+    from scribe.models import Models, resolve_device
     from scribe.net import GuardedClient
     from scribe.redact import Redactor
     from scribe.workspace import Workspaces
@@ -130,6 +130,8 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     device, compute_type = settings.whisperx_device, settings.whisperx_compute_type
     half = settings.diarization_precision == "half"
+    if settings.expects_gpu and resolve_device(device) == "cpu":
+        compute_type = None  # what a GPU computes in is no setting to blame where the fitness check finds none
     models = Models(places, device, compute_type, token, settings.vad_model_path, parity=settings.parity, half=half)
     if settings.expects_gpu and models.device == "cpu":
         log.error("no GPU can be used: nothing is loaded, and the fitness check will end this worker")

@@ -171,3 +171,20 @@ def test_a_folder_that_cannot_be_written_to_is_used_where_the_file_is_whole(tmp_
                 assert published.bring(described(server), tmp_path) == tmp_path / "model.pt"
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_a_checked_file_is_read_again_only_after_it_was_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    real = published.sha256
+    monkeypatch.setattr(published, "sha256", lambda path: (read.append(path), real(path))[1])
+    with Loopback(WHOLE) as server:
+        file = documented(server)
+        place = published.bring(file, tmp_path)
+        read.clear()
+        assert published.bring(file, tmp_path) == place
+        assert read == []
+        place.write_bytes(SPOILED[-len(WEIGHTS) :])
+        assert published.bring(file, tmp_path).read_bytes() == WEIGHTS
+        assert read

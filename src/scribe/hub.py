@@ -79,10 +79,11 @@ def bring(repository: str, revision: str | None, cache: Path, token: str | None,
     """
     branch = revision or "main"
     wanted = snapshots.kept_commit(cache, repository, branch) or branch
+    found = snapshots.held(cache, repository, kind, wanted)
     try:
-        offer = _patient(lambda: ask(repository, wanted, token, kind), ASK_PAUSES_S, repository)
+        # Where the cache would do, a worker without a way to the hub does not wait at every start.
+        offer = _patient(lambda: ask(repository, wanted, token, kind), () if found else ASK_PAUSES_S, repository)
     except Exception as error:
-        found = snapshots.held(cache, repository, kind, wanted)
         if found is None:
             raise
         log.warning(

@@ -73,6 +73,12 @@ def bring(file: Published, folder: Path, limit_s: float = 1800.0) -> Path:
     return place
 
 
+def discard(place: Path) -> None:
+    """Remove a file that was brought, with what is known of it."""
+    place.unlink(missing_ok=True)
+    _note(place).unlink(missing_ok=True)
+
+
 def _stamp(place: Path) -> tuple[int, int] | None:
     """What changes when another worker puts a file into this place."""
     with contextlib.suppress(OSError):
@@ -82,18 +88,31 @@ def _stamp(place: Path) -> tuple[int, int] | None:
 
 
 def _is_whole(place: Path, file: Published) -> bool:
-    """Whether the file is there with its documented or recorded bytes; of an unknown one the length has to do."""
+    """Whether the file is there with its documented or recorded bytes; of an unknown one the length has to do.
+
+    A file that has not been written to since it was checked is not read again: a gigabyte takes seconds.
+    """
     if not place.is_file():
         return False
     expected = _expected(file, place)
-    if expected.sha256 is None:
-        announced = _announced(file)
-        if announced not in (None, place.stat().st_size):
-            return False
-        with contextlib.suppress(OSError):
-            _record(place, file, place)
+    if expected.sha256 is not None and _checked(place) == (expected.sha256, place.stat().st_mtime_ns):
         return True
-    return _matches(place, expected)
+    if expected.sha256 is None:
+        if _announced(file) not in (None, place.stat().st_size):
+            return False
+    elif not _matches(place, expected):
+        return False
+    with contextlib.suppress(OSError):
+        _record(place, file, place)
+    return True
+
+
+def _checked(place: Path) -> tuple[str, int] | None:
+    """(SHA-256, time of the last change in ns) of the file when it was checked; None when that is not known."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        known = json.loads(_note(place).read_text("utf-8"))
+        return str(known["sha256"]), int(known["changed_ns"])
+    return None
 
 
 def _expected(file: Published, place: Path) -> Published:
@@ -125,11 +144,13 @@ def _note(place: Path) -> Path:
 
 
 def _record(path: Path, file: Published, place: Path) -> None:
-    """Keep length and checksum of an undocumented file, to compare it with from then on."""
-    if file.sha256 is None and not _note(place).exists():
-        part = _note(place).with_name(f".{place.name}.{uuid.uuid4().hex}.note")
-        part.write_text(json.dumps({"bytes": path.stat().st_size, "sha256": sha256(path), "url": file.url}), "utf-8")
-        os.replace(part, _note(place))
+    """Keep length, checksum and time of a checked file; an undocumented one is compared with them from then on."""
+    digest = _expected(file, place).sha256 or sha256(path)
+    found = path.stat()
+    note = {"bytes": found.st_size, "sha256": digest, "changed_ns": found.st_mtime_ns, "url": file.url}
+    part = _note(place).with_name(f".{place.name}.{uuid.uuid4().hex}.note")
+    part.write_text(json.dumps(note), "utf-8")
+    os.replace(part, _note(place))
 
 
 def _download(file: Published, part: Path, until: float) -> None:

@@ -50,7 +50,7 @@ def bring(folder: Path) -> None:
             if not holds(folder, language.name):
                 shutil.rmtree(place, ignore_errors=True)
                 language.replace(place)
-        archive.unlink()
+        published.discard(archive)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
