@@ -152,3 +152,23 @@ def test_the_tables_are_those_of_whisperx() -> None:
         code: PUNKT_LANGUAGES.get(code, "english") for code in LANGUAGES
     }
     assert punkt_tables("ja") is None
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\u3000"])
+def test_white_space_of_several_bytes_is_white_space(mark: str) -> None:
+    text = f"One.{mark}Two.{mark}{mark}Three."
+    assert [text[a:b] for a, b in split_by_rules(text, "en")] == ["One.", "Two.", "Three."]
+    assert split_by_rules(f"a{mark}", "en") == [(0, 1)]
+
+
+def test_a_text_at_which_the_library_breaks_off_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sentencex
+
+    class PanicException(BaseException):
+        """As pyo3 raises it: no Exception."""
+
+    def panic(*_: object) -> None:
+        raise PanicException("not a char boundary")
+
+    monkeypatch.setattr(sentencex, "get_sentence_boundaries", panic)
+    assert split_by_rules("Eins. Zwei.", "de") == [(0, 11)]

@@ -235,4 +235,4 @@ def _score(value: Any) -> float | None:
 def _letters(words: Sequence[dict[str, Any]], chars: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], ...]]:
     """Deal the segment's characters out to its words, in order; the blanks between words belong to none."""
     inked = iter([c for c in chars if c["char"].strip()])
-    return [tuple(c for _, c in zip(w["word"].replace(" ", ""), inked, strict=False)) for w in words]
+    return [tuple(c for _, c in zip("".join(w["word"].split()), inked, strict=False)) for w in words]
