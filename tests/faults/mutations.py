@@ -201,7 +201,7 @@ MUTATIONS = (
     Mutation(
         "speakers: a label without words is none",
         "src/scribe/assignment.py",
-        "if labels == {t.label for t in turns}:",
+        "if labels == {t.label for t in turns} or not all(s.words for s in segments):",
         "if True:",
         ("tests/test_speakers.py", "-k", "without_words"),
     ),
@@ -546,7 +546,7 @@ MUTATIONS = (
     Mutation(
         "no line is broken inside a syllable",
         "src/scribe/formats/pieces.py",
-        "inseparable(held.text, word.text)",
+        "inseparable(held.text[-NEAR:], word.text[:NEAR])",
         "False",
         ("tests/test_scripts.py", "-k", "single_characters"),
     ),
