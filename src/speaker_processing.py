@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scribe.audio import Audio
+from scribe.cores import on_all_cores
 from scribe.transcript import Span
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class SpeakerEncoder:
 
     def __init__(self, source: str, identity: str, device: str) -> None:
         self.identity = identity
+        self._device = device
         self._encoder = get_ecapa(source, device)
         self._voices: OrderedDict[tuple[str, str], Voice] = OrderedDict()
 
@@ -69,21 +71,32 @@ class SpeakerEncoder:
 
         The longest spans come first, up to a minute of speech: short ones are where turns are least certain.
         """
-        total, vectors, weights = 0.0, [], []
+        total, pieces = 0.0, []
         for start, end in _pieces(spans):
             if total >= SPEECH_PER_SPEAKER:
                 break
-            check()
-            vectors.append(self._embed(audio.window(start, end)))
-            weights.append(end - start)
+            pieces.append((start, end))
             total += end - start
-        return Voice(centroid(vectors, weights), total) if vectors else None
+        if not pieces:
+            return None
 
-    def enrolled(self, audio: Audio, spans: Sequence[Span]) -> Voice | None:
-        """The voice of a sample, remembered by the sound itself and the model: never by a name, which another job may reuse."""
+        def embedded(piece: Span) -> Vector:
+            return self._embed(audio.window(*piece))
+
+        vectors = []
+        for vector in (on_all_cores if self._device == "cpu" else map)(embedded, pieces):
+            check()
+            vectors.append(vector)
+        return Voice(centroid(vectors, [end - start for start, end in pieces]), total)
+
+    def enrolled(self, audio: Audio, speech: Callable[[], Sequence[Span]]) -> Voice | None:
+        """The voice of a sample, remembered by the sound itself and the model: never by a name, which another job may reuse.
+
+        `speech` finds the spans where somebody speaks; it is not asked for a sample that is known.
+        """
         key = (audio.sha256(), self.identity)
         if key not in self._voices:
-            voice = self.voice(audio, spans)
+            voice = self.voice(audio, speech())
             if voice is None:
                 return None
             self._voices[key] = voice

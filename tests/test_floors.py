@@ -20,7 +20,7 @@ FLOORS = {
     "foresight timing hysteresis recent "
     "turnstile linking fitting published punkt snapshots staging bundles network_fault",
     2: "speaker_processing engines aligner stock_alignment diarizer embeddings vad doctor accelerator "
-    "activity sliding lane checkpoint pyannet sentences",
+    "activity sliding lane checkpoint pyannet sentences cores",
     3: "predict stages models recognition naming delivery intake companion",
     4: "rp_handler platform",
     5: "init_and_run client scribe_client",
@@ -44,9 +44,12 @@ NEIGHBOURS = {
     "published": {"staging"},
     "hub": {"snapshots", "staging", "network_fault"},
     "loading": {"network_fault"},
-    "aligner": {"stock_alignment", "sentences"},
+    "aligner": {"stock_alignment", "sentences", "cores"},
     "diarizer": {"embeddings", "activity", "sliding"},
-    "pyannet": {"checkpoint", "sliding"},
+    "embeddings": {"cores"},
+    "sliding": {"cores"},
+    "speaker_processing": {"cores"},
+    "pyannet": {"checkpoint", "sliding", "cores"},
     "vad": {"pyannet", "sliding"},
     "doctor": {"accelerator", "engines"},
     "predict": {"stages", "models", "recognition", "naming", "companion"},

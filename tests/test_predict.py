@@ -265,7 +265,7 @@ def test_whoever_is_named_by_an_uncalibrated_threshold_is_warned(
 ) -> None:
     monkeypatch.setitem(models().places._set["speaker"], "calibrated", calibrated)
     encoder = models().encoder()
-    heard = encoder.enrolled(recording("voices/anna.flac")[0], [(0.0, 9.0)])
+    heard = encoder.enrolled(recording("voices/anna.flac")[0], lambda: [(0.0, 9.0)])
     assert heard
     known = Speaker("SPEAKER_00", embedding=Voiceprint(encoder.identity, 9.0, heard.vector))
     job = JobInput.parse({"source": {"transcript_url": "http://h/t.json"}, **NAMING})
@@ -282,7 +282,7 @@ def test_whoever_is_named_by_an_uncalibrated_threshold_is_warned(
 
 def test_a_stored_transcript_is_named_anew_without_its_audio() -> None:
     encoder = models().encoder()
-    heard = {n: encoder.enrolled(recording(f"voices/{n}.flac")[0], [(0.0, 9.0)]) for n in ("anna", "mark")}
+    heard = {n: encoder.enrolled(recording(f"voices/{n}.flac")[0], lambda: [(0.0, 9.0)]) for n in ("anna", "mark")}
     speakers = tuple(
         Speaker(f"SPEAKER_{i:02}", f"wrong {n}", embedding=Voiceprint(encoder.identity, 9.0, v.vector))
         for i, (n, v) in enumerate(heard.items())

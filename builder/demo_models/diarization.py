@@ -20,9 +20,9 @@ pipeline:
   params:
     segmentation: $model/segmentation
     segmentation_step: 0.2
-    segmentation_batch_size: 8
+    segmentation_batch_size: 32
     embedding: $model/embedding
-    embedding_batch_size: 8
+    embedding_batch_size: 32
     embedding_exclude_overlap: true
     plda: $model/plda
     clustering: {name}

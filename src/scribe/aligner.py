@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .audio import SAMPLE_RATE, Audio
+from .cores import on_all_cores
 from .log import quiet_prints
 from .sentences import Sentences
 from .spelling import UNSPACED, Times, between_words, character_words, letters_of, open_letters, sentences, word_numbers
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 SHORTEST_SAMPLES = 400
 # Segments whose paths are found together: 40 MB of scores for 30 s each.
 GROUP_SEGMENTS = 16
+# Segments that the model hears at once on a CPU: one of 30 s takes up to 1 GB in the large models.
+MOST_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +119,19 @@ class Aligner:
         for first in range(0, len(segments), GROUP_SEGMENTS):
             group = segments[first : first + GROUP_SEGMENTS]
             spelled = []
-            for number, segment in enumerate(group, first + 1):
-                spelled.append(self._spelled(segment, audio))
-                tick(number / len(segments))
+            for one in self._each(lambda segment: self._spelled(segment, audio), group):
+                spelled.append(one)
+                tick((first + len(spelled)) / len(segments))
             heard = [s for s in spelled if s is not None]
             paths = [(s.emission, s.tokens) for s in heard]
             spans = iter(letter_spans(paths, self._blank, [s.lasting for s in heard]) if heard else ())
             for segment, one in zip(group, spelled, strict=True):
                 yield from self._cut(segment, one, next(spans) if one else None, method, characters)
+
+    def _each(self, run: Callable[[Segment], _Spelled | None], group: Sequence[Segment]) -> Iterator[_Spelled | None]:
+        if self._device != "cpu" or self._parity:
+            return map(run, group)
+        return on_all_cores(run, group, MOST_AT_ONCE)
 
     def _cut(
         self, segment: Segment, spelled: _Spelled | None, spans: list[LetterSpan] | None, method: str, characters: bool

@@ -14,7 +14,7 @@ from typing import Any
 
 from .activity import hush, reconstruct
 from .audio import SAMPLE_RATE, Audio
-from .embeddings import bounded_training, in_half, limit_to_voices, stacked_embeddings
+from .embeddings import bounded_training, in_half, limit_to_voices, shared_among_cores, stacked_embeddings
 from .fitting import Clear, Parts, fitted, nothing
 from .linking import Block, joined, layout, linked
 from .machine import largest_batch, spare_gpu_memory
@@ -74,6 +74,8 @@ class Diarizer:
             )
             self._pipeline.clustering.filter_embeddings = bounded_training(self._pipeline.clustering)
             limit_to_voices(self._pipeline.clustering)
+            if device == "cpu":
+                shared_among_cores(self._pipeline)
             if half:
                 in_half(self._pipeline, device)
 

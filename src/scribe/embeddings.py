@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .cores import by_core
+
 Array = np.ndarray[Any, Any]
 
 # The first step of clustering holds a distance for every pair: 8000 take 0.4 GB and seconds, ten hours' 40 000 would take
@@ -38,6 +40,15 @@ def stacked_embeddings(
         return _embeddings(pipeline, file, binary_segmentations, exclude_overlap, hook or (lambda *a, **k: None), parts)
 
     return get_embeddings
+
+
+def shared_among_cores(pipeline: Any) -> None:
+    """Let each core of the CPU compute some of a batch's windows."""
+    import torch
+
+    network = getattr(pipeline._embedding, "model_", None)
+    if isinstance(network, torch.nn.Module):
+        network.forward = by_core(network.forward)
 
 
 def in_half(pipeline: Any, device: str) -> None:

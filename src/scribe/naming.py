@@ -131,9 +131,14 @@ class Namer:
 
     def _of_sample(self, sample: VoiceSample, encoder: SpeakerEncoder) -> Voice | None:
         if sample.audio is not None:
-            # A sample is short and clean: silero finds its speech without a model of the set.
-            chunks = self._models.detector("silero").chunks(sample.audio, onset=0.5, offset=0.35, chunk_size=30)
-            return encoder.enrolled(sample.audio, [span for chunk in chunks for span in chunk.speech])
+            audio = sample.audio
+
+            def speech() -> list[Span]:
+                # A sample is short and clean: silero finds its speech without a model of the set.
+                chunks = self._models.detector("silero").chunks(audio, onset=0.5, offset=0.35, chunk_size=30)
+                return [span for chunk in chunks for span in chunk.speech]
+
+            return encoder.enrolled(audio, speech)
         return Voice(unit(sample.vector), sample.seconds)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from . import checkpoint
 from .audio import SAMPLE_RATE
+from .cores import by_core
 from .sliding import Network
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,8 @@ def load(path: Path, device: str) -> Network | None:
         log.info("%s is left to pyannote (%s: %s)", path.name, type(error).__name__, error)
         return None
     network = PyanNet({name: tensor.to(device) for name, tensor in weights.items()}, lstm.to(device), dense)
-    return Network(network.infer, duration, 0.1 * duration, FIELD / SAMPLE_RATE, HOP / SAMPLE_RATE)
+    infer = by_core(network.infer) if device == "cpu" else network.infer
+    return Network(infer, duration, 0.1 * duration, FIELD / SAMPLE_RATE, HOP / SAMPLE_RATE)
 
 
 def _known(found: Any) -> tuple[float, Any, int, dict[str, Any]]:

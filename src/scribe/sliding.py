@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .audio import SAMPLE_RATE, Audio
+from .cores import by_core
 
 Array = np.ndarray[Any, Any]
 
@@ -95,7 +96,8 @@ def network_of(inference: Any) -> Network:
             # pyannote hides CUDA's "out of memory", which halves the batch, behind an error that says nothing of the GPU.
             raise error.__context__ or error from None
 
-    return Network(infer, inference.duration, inference.step, field.duration, field.step, inference.batch_size)
+    shared = by_core(infer) if inference.device.type == "cpu" else infer
+    return Network(shared, inference.duration, inference.step, field.duration, field.step, inference.batch_size)
 
 
 def window_scores(

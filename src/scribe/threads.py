@@ -7,10 +7,10 @@ from collections.abc import MutableMapping
 from . import machine
 
 # Turns of libgomp's wait loop before a thread that waits for its team sleeps. Left alone they are 300 000: 3.3 ms at the
-# 10.9 ns of a `pause` that were measured, more where it takes longer. The scheduler's time slice is shorter, so where the
-# other thread's core is lent to another process, every parallel region costs a slice, and diarizing one minute with the
-# demo models enters 26 500 of them. 2000 are 22 us at the same `pause`.
-SPIN_TURNS = "2000"
+# 10.9 ns of a `pause` that were measured, all of them in vain while the other thread's core is lent to another process.
+# 10 000 are 0.1 ms. Measured with `tests/bench/against.py`: recognition beside two busy processes takes 4.3 s with them
+# and 9.1 s with 300 000; on quiet cores they cost nothing that shows, where 2000 cost a third of the diarization.
+SPIN_TURNS = "10000"
 
 
 def prepare_threads(environment: MutableMapping[str, str]) -> None:

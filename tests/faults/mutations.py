@@ -325,6 +325,13 @@ MUTATIONS = (
         ("tests/test_platform.py", "-k", "ping_process"),
     ),
     Mutation(
+        "neighbours: each core computes with one thread",
+        "src/scribe/cores.py",
+        "        torch.set_num_threads(threads)\n        alive",
+        "        alive",
+        ("tests/test_cores.py",),
+    ),
+    Mutation(
         "neighbours: a thread that waits for its team sleeps before its time slice ends",
         "src/scribe/threads.py",
         'environment.setdefault("GOMP_SPINCOUNT", SPIN_TURNS)',

@@ -103,7 +103,7 @@ def enrolled(models: Models, voices: Mapping[str, Audio]) -> dict[str, Vector]:
     found = {}
     for name, audio in voices.items():
         chunks = detector.chunks(audio, onset=0.5, offset=0.35, chunk_size=30)
-        voice = encoder.enrolled(audio, [span for chunk in chunks for span in chunk.speech])
+        voice = encoder.enrolled(audio, lambda chunks=chunks: [span for chunk in chunks for span in chunk.speech])
         if voice is not None:
             found[name] = voice.vector
     return found
