@@ -58,7 +58,7 @@ def line(row: Row) -> str:
         return f"{sorted(values)[len(values) // 2]:.3g} {row.unit} ±{100 * spread(values):.0f} %" if values else ""
 
     ratio = f"**{row.ratio:.1f}x**" if row.ratio else ""
-    target = "" if row.target is None else (f">= {row.target:g}x" if row.stock else f"<= {row.target:g} {row.unit}")
+    target = "" if row.target is None else (f">= {row.target:.2g}x" if row.stock else f"<= {row.target:g} {row.unit}")
     verdict = {True: "met", False: "missed", None: ""}[row.met]
     return f"| {row.what} | {figure(row.stock)} | {figure(row.ours)} | {ratio} | {target} | {verdict} | {row.note} |"
 
