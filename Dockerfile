@@ -48,8 +48,10 @@ ARG PRELOAD_MODELS=0
 ARG PRELOAD_ALIGNERS=
 COPY models/ models/
 COPY builder/fetch_models.py builder/
-COPY src/scribe/__init__.py src/scribe/bundles.py src/scribe/errors.py src/scribe/hub.py src/scribe/network_fault.py \
-    src/scribe/published.py src/scribe/punkt.py src/scribe/snapshots.py src/scribe/staging.py src/scribe/
+COPY src/scribe/__init__.py src/scribe/errors.py src/scribe/
+COPY src/scribe/models/__init__.py src/scribe/models/hub.py src/scribe/models/network_errors.py \
+    src/scribe/models/published.py src/scribe/models/punkt.py src/scribe/models/snapshots.py src/scribe/models/staging.py \
+    src/scribe/models/torchaudio_bundles.py src/scribe/models/
 RUN --mount=type=secret,id=hf_token \
     python3 builder/fetch_models.py "${PRELOAD_MODELS}" --aligners "${PRELOAD_ALIGNERS}" --token-file /run/secrets/hf_token
 

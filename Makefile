@@ -13,7 +13,7 @@ help:
 	@echo "make test   run the tests, offline, on the demo models"
 	@echo "make test-busy   the same tests beside two processes that keep both cores busy"
 	@echo "make test-browser   drive the transcript page in a headless Chromium (installs chromium by apt)"
-	@echo "make lint   check the style"
+	@echo "make lint   check the style, and which room imports from which"
 	@echo "make bench  measure the worker against stock WhisperX, part by part (PART=align for one)"
 	@echo "make bench-gpu   seconds of a GPU for an hour of audio, by stage (needs one; REHEARSE=1 without)"
 	@echo "make fuzz   decode damaged recordings by the thousand (5 minutes; FILES=500 SEED=2)"
@@ -47,7 +47,7 @@ test: $(VENV)/.dev
 	$(PY) -m pytest -n 2 --dist loadfile
 
 test-busy: $(VENV)/.dev
-	$(PY) tests/neighbours.py $(PY) -m pytest -n 2 --dist loadfile
+	$(PY) tests/support/neighbours.py $(PY) -m pytest -n 2 --dist loadfile
 
 test-browser: $(VENV)/.dev
 	@command -v chromium >/dev/null || { echo "Installing chromium by apt (about 100 MB)."; apt-get update -qq; apt-get install -y -qq chromium; }
@@ -60,6 +60,7 @@ $(VENV)/.lint: $(VENV)/.uv builder/requirements-lint.txt
 lint: $(VENV)/.lint
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	PYTHONPATH=src $(VENV)/bin/lint-imports --no-cache
 
 bench: $(VENV)/.dev
 	$(PY) tests/bench/run.py $(PART)

@@ -26,12 +26,12 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "builder")]
 
 from calibration import MARGINS, THRESHOLDS, Talks, certain_below, rates, recommended  # noqa: E402
 from scribe import settings as settings_module  # noqa: E402
-from scribe.audio import Audio, decode  # noqa: E402
+from scribe.audio.decode import Audio, decode  # noqa: E402
 from scribe.errors import AudioError, ModelError  # noqa: E402
-from scribe.models import Models  # noqa: E402
+from scribe.models.loader import Models  # noqa: E402
+from scribe.models.model_set import ModelSet  # noqa: E402
+from scribe.speakers.ecapa import Voice, centroid, cosine  # noqa: E402
 from scribe.transcript import Span  # noqa: E402
-from scribe.weights import ModelSet  # noqa: E402
-from speaker_processing import Voice, centroid, cosine  # noqa: E402
 
 TALK_S = 5.0
 LONGEST_S = 1800.0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from scribe.machine import CUDA_LIBRARIES, wheel_libraries
+from scribe.runtime.machine import CUDA_LIBRARIES, wheel_libraries
 
 # For copies between a disk and another machine's GPU over InfiniBand; wants a driver library that no image here has.
 UNUSED = {"libcufile_rdma.so.1"}

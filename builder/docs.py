@@ -23,10 +23,10 @@ from lab.summary import summary
 from costs import MODELS, costs
 from job_schema import job_schema
 from scribe.errors import WorkerError
-from scribe.job import JobInput
-from scribe.metadata import echoed
-from scribe.notice import CODES
-from scribe.result import JobResult
+from scribe.schema.job import JobInput
+from scribe.schema.metadata import echoed
+from scribe.schema.result import JobResult
+from scribe.schema.warnings import CODES
 from scribe.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -42,9 +42,10 @@ def wanted(folder: Path, model_set: Mapping[str, object], languages: Sequence[st
 def fetch(kind: str, name: str, folder: Path, token: str | None) -> None:
     """Download one model into the set's folder, its bytes checked. Raises what the hub's library raises, and leaves no half
     a model behind."""
-    from scribe import bundles, published
-    from scribe.hub import bring
-    from scribe.staging import FOLDER
+    from scribe.models import published
+    from scribe.models import torchaudio_bundles as bundles
+    from scribe.models.hub import bring
+    from scribe.models.staging import FOLDER
 
     name, _, revision = name.partition("@")
     if kind == "aligner" and (file := bundles.weights(name)):
@@ -67,8 +68,8 @@ def fetch(kind: str, name: str, folder: Path, token: str | None) -> None:
 
 def fetch_sentence_tables(folder: Path) -> None:
     """Download NLTK's tables of where sentences end (4 MB). Raises what punkt.bring raises."""
-    from scribe import punkt
-    from scribe.staging import FOLDER
+    from scribe.models import punkt
+    from scribe.models.staging import FOLDER
 
     punkt.bring(folder / "nltk_data")
     shutil.rmtree(folder / "nltk_data" / "tokenizers" / FOLDER)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from scribe import foreign
-from scribe.destination import S3Config
-from scribe.job import JobInput
+from scribe.schema import aliases as foreign
+from scribe.schema.job import JobInput
+from scribe.schema.s3_config import S3Config
 
 
 def job_schema() -> str:

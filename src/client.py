@@ -22,16 +22,16 @@ from typing import Any, ClassVar, NoReturn
 
 from pydantic import ValidationError
 
+from scribe.cli.bucket import Bucket
+from scribe.cli.display import Display
+from scribe.cli.endpoint import Endpoint
+from scribe.cli.environment import Environment
+from scribe.cli.failure import Failure, Unreachable
+from scribe.cli.order import order_of
+from scribe.cli.recording import gather
+from scribe.cli.state import State, opened
+from scribe.cli.transcription import Outcome, Transcriber
 from scribe.errors import InvalidInput
-from scribe_client.bucket import Bucket
-from scribe_client.display import Display
-from scribe_client.endpoint import Endpoint
-from scribe_client.environment import Environment
-from scribe_client.failure import Failure, Unreachable
-from scribe_client.order import order_of
-from scribe_client.recording import gather
-from scribe_client.state import State, opened
-from scribe_client.transcription import Outcome, Transcriber
 
 DONE, SOME_FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from scribe import settings as settings_module
+from scribe.runtime.threads import prepare_threads
 from scribe.settings import InvalidSettings, Settings
-from scribe.threads import prepare_threads
 
 log = logging.getLogger("worker")
 
@@ -106,20 +106,20 @@ def print_mounts() -> None:
 
 def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the environment is set)
     """Wire the rooms together and load what WARMUP names. Raises InvalidSettings and ModelError."""
-    from scribe.weights import ModelSet
+    from scribe.models.model_set import ModelSet
 
     places = ModelSet(settings)
     prepare_offline(places.is_local)
 
-    from predict import Predictor
     from rp_handler import Handler
-    from scribe import log as log_module
-    from scribe.delivery import Outbox
-    from scribe.intake import Intake
-    from scribe.models import Models, resolve_device
-    from scribe.net import GuardedClient
-    from scribe.redact import Redactor
-    from scribe.workspace import Workspaces
+    from scribe.jobs.delivery import Outbox
+    from scribe.jobs.intake import Intake
+    from scribe.jobs.workspace import Workspaces
+    from scribe.models.loader import Models, resolve_device
+    from scribe.net.client import GuardedClient
+    from scribe.pipeline.predictor import Predictor
+    from scribe.runtime import log as log_module
+    from scribe.runtime.redact import Redactor
 
     redactor = Redactor()
     for secret in settings.secrets:
@@ -153,7 +153,7 @@ def storage_of(settings: Settings, bucket: str | None = None, **limits: Any):  #
     """
     if not (settings.storage_bucket and settings.storage_access_key and settings.storage_secret_key):
         return None
-    from scribe.storage import Storage
+    from scribe.storage.s3 import Storage
 
     return Storage(
         settings.storage_endpoint,
@@ -192,8 +192,8 @@ def sources_of(settings: Settings):  # noqa: ANN201 (an S3Sources, or None where
         return None
     from urllib.parse import urlsplit
 
-    from scribe.net import GuardedClient
-    from scribe.s3source import S3Sources
+    from scribe.net.client import GuardedClient
+    from scribe.storage.sources import S3Sources
 
     own = {urlsplit(settings.storage_endpoint).netloc} if settings.storage_endpoint else set()
     client = GuardedClient(frozenset(settings.fetch_allow_hosts) | own)
@@ -203,8 +203,8 @@ def sources_of(settings: Settings):  # noqa: ANN201 (an S3Sources, or None where
 
 def doctor_of(settings: Settings, places: Any):  # noqa: ANN201 (a Doctor, imported after the environment is set)
     """The doctor for this configuration; the models that it loads are its own."""
-    from scribe.doctor import Doctor
-    from scribe.models import Models
+    from scribe.doctor.checks import Doctor
+    from scribe.models.loader import Models
 
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     device, compute_type = settings.whisperx_device, settings.whisperx_compute_type
@@ -225,10 +225,10 @@ def check(arguments: list[str]) -> int:
         if as_json:
             print(json.dumps({"ok": False, "invalid_settings": str(error).splitlines()}, indent=2))
         return refused(error)
-    from scribe import log as log_module
-    from scribe import report as report_module
-    from scribe.redact import Redactor
-    from scribe.weights import ModelSet
+    from scribe.doctor import report as report_module
+    from scribe.models.model_set import ModelSet
+    from scribe.runtime import log as log_module
+    from scribe.runtime.redact import Redactor
 
     redactor = Redactor()
     for secret in settings.secrets:
@@ -279,7 +279,7 @@ def main() -> int:
             raise
         log.error("the worker cannot start: %s: %s", error.code, error.message)
         return EXIT_MODEL
-    from scribe.platform import serve
+    from scribe.doors.runpod_sdk import serve
 
     # The libraries' objects live as long as the worker: the collector need not look through them in every job.
     gc.collect()

@@ -16,23 +16,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from predict import Prediction, Predictor
-from scribe import recent
-from scribe.delivery import Delivery, Outbox
+from scribe.doors.runpod_sdk import progress_sink
 from scribe.errors import Cancelled, DeadlineReached, GpuBroken, Internal, InvalidInput, ShuttingDown, WorkerError
 from scribe.formats import JOB_KEYS, TextOptions, inline_text, render_all
 from scribe.formats import json as json_format
-from scribe.inline import inline_mode, inline_notices
-from scribe.intake import Intake
-from scribe.job import JobInput, Notice, fingerprint
-from scribe.log import job_id as current_job
-from scribe.machine import peak_memory_mb
-from scribe.metadata import echoed
-from scribe.models import Models
-from scribe.platform import progress_sink
-from scribe.progress import Event, Progress
-from scribe.redact import Redactor
-from scribe.result import JobResult, strict
+from scribe.jobs import recent_answers as recent
+from scribe.jobs.delivery import Delivery, Outbox
+from scribe.jobs.inline import inline_mode, inline_notices
+from scribe.jobs.intake import Intake
+from scribe.models.loader import Models
+from scribe.pipeline.predictor import Prediction, Predictor
+from scribe.pipeline.progress import Event, Progress
+from scribe.runtime.log import job_id as current_job
+from scribe.runtime.machine import peak_memory_mb
+from scribe.runtime.redact import Redactor
+from scribe.schema.job import JobInput, JobWarning, fingerprint
+from scribe.schema.metadata import echoed
+from scribe.schema.result import JobResult, strict
 from scribe.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -213,7 +213,7 @@ class Handler:
         delivery: Delivery,
         task: JobInput,
         prediction: Prediction,
-        gathering: Sequence[Notice],
+        gathering: Sequence[JobWarning],
         stopped: Callable[[], None],
     ) -> JobResult:
         """Render, upload, and shape the answer. What could not be stored travels inline, as far as it fits."""

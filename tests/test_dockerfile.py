@@ -12,7 +12,7 @@ import pytest
 
 import fetch_models
 from scribe import settings
-from scribe.weights import ModelSet
+from scribe.models.model_set import ModelSet
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "Dockerfile").read_text("utf-8")

@@ -14,8 +14,8 @@ import docs
 from job_schema import job_schema
 from scribe import settings
 from scribe.errors import DeadlineReached, WorkerError
-from scribe.job import JobInput
-from scribe.notice import CODES
+from scribe.schema.job import JobInput
+from scribe.schema.warnings import CODES
 
 JOBS = sorted(p for p in (docs.ROOT / "samples" / "jobs").glob("*.json") if p.name != "schema.json")
 VARIABLE = re.compile(r"^# ([A-Z_0-9]+)=(.*)$", re.MULTILINE)
@@ -65,7 +65,10 @@ def test_every_code_of_a_warning_is_told() -> None:
     used, elsewhere = set(), set()
     for file in (docs.ROOT / "src").rglob("*.py"):
         for call in ast.walk(ast.parse(file.read_text("utf-8"))):
-            if not isinstance(call, ast.Call) or ast.unparse(call.func).rpartition(".")[2] not in ("Notice", "notice"):
+            if not isinstance(call, ast.Call) or ast.unparse(call.func).rpartition(".")[2] not in (
+                "JobWarning",
+                "notice",
+            ):
                 continue
             code = call.args[0]
             if isinstance(code, ast.Constant):

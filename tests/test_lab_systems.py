@@ -6,7 +6,7 @@ import pytest
 from lab.scores import score
 from lab.stock import Stock
 from lab.worker import Worker, models_of
-from pipeline import SAMPLES, excerpt, models, recording, truth
+from support.demo import SAMPLES, excerpt, models, recording, truth
 
 WHOLE = truth("conversation")
 SECONDS = max(turn["end"] for turn in WHOLE["turns"] if turn["end"] < 15) + 0.2

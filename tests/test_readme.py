@@ -18,8 +18,8 @@ import docs
 from costs import GPUS
 from job_schema import job_schema
 from scribe.errors import WorkerError
-from scribe.job import JobInput
-from scribe.notice import CODES
+from scribe.schema.job import JobInput
+from scribe.schema.warnings import CODES
 
 ROOT = docs.ROOT
 TEXTS = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "PRD.md")}

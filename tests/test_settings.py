@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pipeline import variables
+from support.demo import variables
 
 from scribe import settings as settings_module
 from scribe.settings import InvalidSettings, Settings

@@ -9,17 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from scribe.assignment import Floor, assign_speakers, assigned_as_by_whisperx, crowded
-from scribe.transcript import (
-    Segment,
-    Speaker,
-    Transcript,
-    Turn,
-    Word,
-    alone,
-    talk_seconds,
-    words_with_times,
-)
+from scribe.diarization.assignment import SpeakerTimeline, assign_speakers, assigned_as_by_whisperx, crowded
+from scribe.transcript import Segment, Speaker, Transcript, Turn, Word, alone, talk_seconds, words_with_times
 
 often = settings(max_examples=300, deadline=None, derandomize=True)
 labels = st.sampled_from(["A", "B", "C"])
@@ -75,12 +66,12 @@ def test_in_parity_words_and_segments_get_the_labels_that_whisperx_gives_and_not
 
 
 def test_without_turns_nobody_is_named() -> None:
-    assert Floor([]).label(0.0, 1.0) is None
+    assert SpeakerTimeline([]).label(0.0, 1.0) is None
     assert assign_speakers([Segment(0, 1, "x", (Word("x", 0, 1),))], []) == [Segment(0, 1, "x", (Word("x", 0, 1),))]
 
 
 def test_a_short_turn_inside_a_very_long_one_of_another_is_found() -> None:
-    find = Floor([Turn(0, 1000, "A"), Turn(500, 501, "B"), Turn(500.2, 501, "B")]).label
+    find = SpeakerTimeline([Turn(0, 1000, "A"), Turn(500, 501, "B"), Turn(500.2, 501, "B")]).label
     assert find(500.2, 501) == "B"
     assert find(499, 500) == "A"
 
@@ -113,7 +104,7 @@ def test_where_nobody_speaks_the_turn_with_the_nearest_edge_decides(
     assume(not overlaps(start, end, turns))
     distances = {t: min(abs(t.start - end), abs(start - t.end)) for t in turns}
     nearest = {t.label for t in turns if distances[t] <= min(distances.values()) + 1e-9}
-    assert Floor(turns).label(start, end) in nearest
+    assert SpeakerTimeline(turns).label(start, end) in nearest
 
 
 def said(*labels_and_times: tuple[float, float]) -> Segment:

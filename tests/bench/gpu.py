@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src"), str(ROOT / "builder")]
 
 from bench.shapes import LARGE_V3, TINY, TURBO, Whisper, WhisperShape, aligner, embedding, segmentation  # noqa: E402
 from costs import GPUS, MODELS  # noqa: E402
-from scribe.machine import free_gpu_memory  # noqa: E402
+from scribe.runtime.machine import free_gpu_memory  # noqa: E402
 
 CHUNK_S, TOKENS, BEAM = 28.0, 110, 5
 HOUR = 3600.0

@@ -31,7 +31,10 @@ NAMING = {"speaker_verification": True, "speaker_samples": SAMPLES}
 
 def worker() -> Callable[[], Stages]:
     """The worker's pass over the models; one stage after the other, so that each has a time of its own."""
-    from pipeline import models, predicted, recording, voice
+    try:
+        from support.demo import models, predicted, recording, voice
+    except ImportError:  # a checkout from before the rooms
+        from pipeline import models, predicted, recording, voice
 
     from predict import Predictor
 
@@ -53,9 +56,9 @@ def worker() -> Callable[[], Stages]:
 
 def stock() -> Callable[[], Stages]:
     """whisperX's three steps as its own command does them."""
-    import stock_punkt
     import whisperx
-    from pipeline import models, recording
+    from support import stock_punkt
+    from support.demo import models, recording
     from whisperx.diarize import DiarizationPipeline
 
     stock_punkt.folder()  # whisperX would download it

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from s3server import S3Server
+from support.s3server import S3Server
 
 from .files import FileServer
 from .platform import Platform

@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from s3server import S3Server
+from support.s3server import S3Server
 
 import docs
 

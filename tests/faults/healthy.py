@@ -22,19 +22,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pipeline import configured
+from support.demo import configured
 
-from predict import Prediction
 from rp_handler import Handler
-from scribe.audio import SAMPLE_RATE, Audio
-from scribe.delivery import Outbox
-from scribe.intake import Intake
-from scribe.net import GuardedClient
-from scribe.pinned import default_context
-from scribe.redact import Redactor
+from scribe.audio.decode import SAMPLE_RATE, Audio
+from scribe.jobs.delivery import Outbox
+from scribe.jobs.intake import Intake
+from scribe.jobs.workspace import Workspaces
+from scribe.models.model_set import ModelSet
+from scribe.net.client import GuardedClient
+from scribe.net.connections import default_context
+from scribe.pipeline.predictor import Prediction
+from scribe.runtime.redact import Redactor
 from scribe.transcript import Segment, Transcript
-from scribe.weights import ModelSet
-from scribe.workspace import Workspaces
 
 FAILURE_KEYS = {"error", "code", "retryable", "details", "error_id"}
 # Each lives inside one job and must end with it.
@@ -151,7 +151,7 @@ def decoders_of(pid: int | str) -> Iterator[int]:
     """The children of a process that decode; none where /proc is not to be had."""
     for task in Path(f"/proc/{pid}/task").glob("*"):
         for child in _read(task / "children").split():
-            if b"scribe.decoder" in _read(Path(f"/proc/{int(child)}/cmdline")):
+            if b"scribe.audio.child" in _read(Path(f"/proc/{int(child)}/cmdline")):
                 yield int(child)
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from contract.platform import Platform
 from contract.record import Record
 from contract.worker import WorkerProcess
-from loopback import Loopback, page
-from test_outbox import Steered
+from support.desk import Steered
+from support.loopback import Loopback, page
 
 from .healthy import decoders_of, left_in, wav
 

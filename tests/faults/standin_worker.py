@@ -17,21 +17,21 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import init_and_run
-from predict import Prediction
 from rp_handler import Handler
-from scribe import log as log_module
 from scribe import settings as settings_module
-from scribe.audio import Audio
-from scribe.delivery import Outbox
-from scribe.intake import Intake
-from scribe.job import JobInput
-from scribe.net import GuardedClient
-from scribe.platform import serve
-from scribe.progress import Progress
-from scribe.redact import Redactor
+from scribe.audio.decode import Audio
+from scribe.doors.runpod_sdk import serve
+from scribe.jobs.delivery import Outbox
+from scribe.jobs.intake import Intake
+from scribe.jobs.workspace import Workspaces
+from scribe.models.model_set import ModelSet
+from scribe.net.client import GuardedClient
+from scribe.pipeline.predictor import Prediction
+from scribe.pipeline.progress import Progress
+from scribe.runtime import log as log_module
+from scribe.runtime.redact import Redactor
+from scribe.schema.job import JobInput
 from scribe.transcript import Segment, Transcript
-from scribe.weights import ModelSet
-from scribe.workspace import Workspaces
 
 
 class PredictorStandIn:

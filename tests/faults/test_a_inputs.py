@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import srt
 import webvtt
-from loopback import Loopback, page
-from pipeline import SAMPLES, predictor
-from test_audio import tone, write, write_video, write_wav
-from test_delivery import Shelf
+from support.demo import SAMPLES, predictor
+from support.loopback import Loopback, page
+from support.shelf import Shelf
+from support.sounds import tone, write, write_video, write_wav
 
 from scribe.transcript import Segment, Transcript, Word
 

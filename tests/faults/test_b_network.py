@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clock import SkippingClock
-from loopback import Answer, Authority, Loopback, page, reset
-from test_net import names
+from support.addresses import names
+from support.clock import SkippingClock
+from support.loopback import Answer, Authority, Loopback, page, reset
 
 from .healthy import Worker, wav
 
@@ -27,7 +27,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="needs a backlog that
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses between tries, which test_fetch measures, would take most of the time here."""
-    monkeypatch.setattr("scribe.fetch.BACKOFF_S", 0.02)
+    monkeypatch.setattr("scribe.net.download.BACKOFF_S", 0.02)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def deaf() -> Iterator[int]:
 @linux
 def test_b2_whatever_a_server_is_slow_in_the_deadline_ends_it(jobs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SkippingClock()
-    for user in ("scribe.fetch", "scribe.watch"):
+    for user in ("scribe.net.download", "scribe.net.deadline"):
         monkeypatch.setattr(f"{user}.time", clock)
     server: Loopback
     slow_head = b"HTTP/1.1 200 OK\r\nX-A: "

@@ -17,13 +17,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from loopback import Authority, Loopback, moved, page
-from test_audio import tone, write, write_silence
-from test_delivery import Shelf
-from test_net import BLOCKED, PUBLIC, names
+from support.addresses import BLOCKED, PUBLIC, names
+from support.loopback import Authority, Loopback, moved, page
+from support.shelf import Shelf
+from support.sounds import tone, write, write_silence
 
-from scribe.intake import MAX_SAMPLE_BYTES, MAX_SAMPLE_SECONDS
-from scribe.net import blocked_reason
+from scribe.jobs.intake import MAX_SAMPLE_BYTES, MAX_SAMPLE_SECONDS
+from scribe.net.client import blocked_reason
 
 from .healthy import Worker, answered, assert_failed, base64_of, left_in, wav
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from contract.worker import REPOSITORY
-from pipeline import configured
-from test_job_storage import carries
+from support.demo import configured
+from support.secrets import carries
 
-from scribe.job import JobInput
+from scribe.schema.job import JobInput
 
 from .healthy import PredictorStandIn, Worker, assert_failed, base64_of, wav
 from .site import Site

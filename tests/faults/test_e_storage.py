@@ -18,10 +18,10 @@ from urllib.request import urlopen
 
 import pytest
 from contract.worker import REPOSITORY
-from test_outbox import Desk, FixedPredictor, Steered, answered, asking, codes
+from support.desk import Desk, FixedPredictor, Steered, answered, asking, codes
 
-from scribe import storage as storage_module
 from scribe.errors import StorageDenied
+from scribe.storage import s3 as storage_module
 
 from .healthy import Worker, base64_of, wav
 

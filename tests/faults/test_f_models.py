@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 from contract.platform import Platform
 from contract.worker import REPOSITORY, WorkerProcess
-from hub import Hub
-from pipeline import SAMPLES, before_decoding, configured, models, predictor
+from support.demo import SAMPLES, before_decoding, configured, models, predictor
+from support.hub import Hub
 
-from predict import Predictor
-from scribe.diarizer import Diarization
+from scribe.diarization.diarizer import Diarization
 from scribe.engines.batched import BatchedEngine
 from scribe.errors import GpuOutOfMemory
-from scribe.models import Models
+from scribe.models.loader import Models
+from scribe.models.model_set import ModelSet
+from scribe.pipeline.predictor import Predictor
 from scribe.settings import ROOT
-from scribe.weights import ModelSet
 
 from .healthy import Worker, assert_failed, base64_of, wav
 
@@ -148,7 +148,7 @@ def refuse(*a, **k): raise AssertionError("the network was asked for")
 socket.socket.connect = socket.getaddrinfo = refuse
 sys.path[:0] = sys.argv[1:3]
 import init_and_run
-from pipeline import configured, models, predicted, recording, voice
+from support.demo import configured, models, predicted, recording, voice
 settings = configured()
 init_and_run.prepare_environment(settings)
 init_and_run.prepare_offline(models().places.is_local)
@@ -323,8 +323,8 @@ def test_f4_a_real_gpu_gives_its_memory_back_after_it_ran_out() -> None:
     before = torch.cuda.memory_allocated()
     with pytest.raises(torch.cuda.OutOfMemoryError) as full:
         torch.empty(1 << 45, dtype=torch.uint8, device="cuda")
-    from scribe.gpu_fault import gpu_failure
-    from scribe.shelf import release_memory
+    from scribe.runtime.gpu_errors import gpu_failure
+    from scribe.runtime.gpu_memory import release_memory
 
     assert isinstance(gpu_failure(full.value), GpuOutOfMemory)
     release_memory()

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from contract.worker import REPOSITORY, WorkerProcess
-from loopback import Loopback, page
-from test_audio import write
-from test_delivery import Shelf
-from test_outbox import spoken
+from support.desk import spoken
+from support.loopback import Loopback, page
+from support.shelf import Shelf
+from support.sounds import write
 
-from scribe.platform import STOPPING
+from scribe.doors.runpod_sdk import STOPPING
 
 from .healthy import PredictorStandIn, Worker, base64_of, decoders_of, wav
 from .site import BOUNDARIES, Site, alive
@@ -217,7 +217,7 @@ def test_g8_a_native_abort_ends_the_process_and_another_worker_does_the_job(site
 
 def test_g9_importing_any_module_starts_nothing() -> None:
     names = sorted(m.name for m in pkgutil.walk_packages([str(REPOSITORY / "src")]) if "__main__" not in m.name)
-    assert {"predict", "rp_handler", "init_and_run", "scribe.net"} <= set(names)
+    assert {"predict", "rp_handler", "init_and_run", "scribe.net.client"} <= set(names)
     program = (
         "import importlib, os, sys, threading, json\n"
         f"for name in {names!r}: importlib.import_module(name)\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from test_outbox import Desk, FixedPredictor, Steered, answered, asking
+from support.desk import Desk, FixedPredictor, Steered, answered, asking
 
 from scribe.errors import GatedModel, Internal
 

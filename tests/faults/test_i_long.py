@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline import asked, configured, excerpt, recording
-from test_outbox import Desk, FixedPredictor, Steered, answered, asking, codes
+from support.demo import asked, configured, excerpt, recording
+from support.desk import Desk, FixedPredictor, Steered, answered, asking, codes
 
-from predict import Predictor
-from scribe.models import Models
-from scribe.progress import Progress
-from scribe.weights import ModelSet
+from scribe.models.loader import Models
+from scribe.models.model_set import ModelSet
+from scribe.pipeline.predictor import Predictor
+from scribe.pipeline.progress import Progress
 
 from .healthy import PredictorStandIn, Worker, base64_of, wav
 

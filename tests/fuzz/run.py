@@ -22,10 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 from faults.healthy import decoders_of  # noqa: E402
-from test_audio import tone, write, write_video, write_wav  # noqa: E402
+from support.sounds import tone, write, write_video, write_wav  # noqa: E402
 
 from fuzz.mutate import damaged  # noqa: E402
-from scribe.audio import decode  # noqa: E402
+from scribe.audio.decode import decode  # noqa: E402
 from scribe.errors import AudioError  # noqa: E402
 
 # (container, codec): one of every container that the decoder opens and PyAV can write.

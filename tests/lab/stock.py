@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import stock_punkt
+from support import stock_punkt
 
-from scribe.models import Models
+from scribe.models.loader import Models
+from scribe.speakers.ecapa import Vector, cosine
 from scribe.transcript import Turn, alone
-from speaker_processing import Vector, cosine
 
 BATCH = 4
 

@@ -9,21 +9,21 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-import stock_punkt
-from pipeline import ADDRESS, asked, sound
+from support import stock_punkt
+from support.demo import ADDRESS, asked, sound
 
-import predict
-from predict import Predictor, VoiceSample
-from scribe.assignment import said_by
-from scribe.audio import Audio
+from scribe.audio.decode import Audio
+from scribe.diarization.assignment import said_by
 from scribe.formats import json as whisperx_json
 from scribe.formats.options import TextOptions
-from scribe.models import Models
-from scribe.progress import Progress
+from scribe.models.loader import Models
+from scribe.models.model_set import ModelSet
+from scribe.pipeline import predictor as predict
+from scribe.pipeline.predictor import Predictor, VoiceSample
+from scribe.pipeline.progress import Progress
 from scribe.settings import Settings
+from scribe.speakers.ecapa import Vector
 from scribe.transcript import Segment, Transcript, Turn
-from scribe.weights import ModelSet
-from speaker_processing import Vector
 
 ASKED = {"language": "en", "align_output": True, "diarization": True}
 

@@ -28,7 +28,7 @@ from contract.files import FileServer  # noqa: E402
 from contract.platform import Platform  # noqa: E402
 from contract.record import Record  # noqa: E402
 from contract.worker import WorkerProcess, demo_environment  # noqa: E402
-from test_outbox import Steered  # noqa: E402
+from support.desk import Steered  # noqa: E402
 
 PATIENCE_S = 300.0
 # Until every model is loaded and every pool has its threads, growth is no leak.

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from ..audio import SAMPLE_RATE, Audio
-from ..errors import DeadlineReached, GpuOutOfMemory
-from ..gates import Decoded, Limits
-from ..gpu_fault import gpu_failure
-from ..transcript import Chunk, Segment
-from . import SpeechOptions
-from .looks import BEST_OF, HALVINGS, Judge, Look, Text, halves, limit, looks, worth
-from .whisper import WhisperEngine, require_tokenizer
+from scribe.audio.decode import SAMPLE_RATE, Audio
+from scribe.engines.base import SpeechOptions
+from scribe.engines.decoding_passes import BEST_OF, HALVINGS, DecodingPass, Judge, Text, halves, limit, looks, worth
+from scribe.engines.faster_whisper import WhisperEngine, require_tokenizer
+from scribe.engines.hallucination import Decoded, Limits
+from scribe.errors import DeadlineReached, GpuOutOfMemory
+from scribe.runtime.gpu_errors import gpu_failure
+from scribe.transcript import Chunk, Segment
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class BatchedEngine(WhisperEngine):
         judge, tokenizer = Judge(limits, language), self._tokenizer(language, options.task)
         first, *others = looks(options)
 
-        def decode(pieces: Sequence[Chunk], numbers: Sequence[int], look: Look) -> Iterator[dict[int, Decoded]]:
+        def decode(pieces: Sequence[Chunk], numbers: Sequence[int], look: DecodingPass) -> Iterator[dict[int, Decoded]]:
             # As many rows as the first look has: what the memory holds then, it holds again. Twice the tokens, half the rows.
             rows = (
                 batch
@@ -119,7 +119,7 @@ class BatchedEngine(WhisperEngine):
         tokenizer: Any,
         options: SpeechOptions,
         numbers: Sequence[int],
-        look: Look,
+        look: DecodingPass,
         batch: int,
     ) -> Iterator[dict[int, Decoded]]:
         """{number of the chunk: its text}, a batch at a time; the features of the next are made while one is decoded."""
@@ -178,7 +178,7 @@ class BatchedEngine(WhisperEngine):
 
         return Tokenizer(self._model.hf_tokenizer, self.multilingual, task=task, language=language)
 
-    def _prompt(self, tokenizer: Any, options: SpeechOptions, look: Look) -> list[int]:
+    def _prompt(self, tokenizer: Any, options: SpeechOptions, look: DecodingPass) -> list[int]:
         before = tokenizer.encode(" " + options.initial_prompt) if look.prompted and options.initial_prompt else []
         hotwords = options.hotwords if look.prompted else None
         return self._model.get_prompt(tokenizer, before, without_timestamps=True, hotwords=hotwords)

@@ -7,11 +7,11 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..audio import Audio
-from ..log import quiet_prints
-from ..transcript import Chunk, Segment
-from . import SpeechOptions
-from .whisper import WhisperEngine, require_tokenizer
+from scribe.audio.decode import Audio
+from scribe.engines.base import SpeechOptions
+from scribe.engines.faster_whisper import WhisperEngine, require_tokenizer
+from scribe.runtime.log import quiet_prints
+from scribe.transcript import Chunk, Segment
 
 
 class WhisperXEngine(WhisperEngine):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ..transcript import Transcript
-from . import html, json, srt, tsv, txt, vtt
-from .options import JOB_KEYS, TextOptions
-from .text import join, one_line
+from scribe.formats import html, json, srt, tsv, txt, vtt
+from scribe.formats.options import JOB_KEYS, TextOptions
+from scribe.formats.text import join, one_line
+from scribe.transcript import Transcript
 
 __all__ = ["FORMATS", "JOB_KEYS", "Format", "TextOptions", "inline_text", "render_all"]
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..transcript import Transcript
-from .doubts import MARK
-from .names import reader_names
-from .options import TextOptions
-from .pieces import Lines, Piece, best_break, label_pieces, pieces_of, wrap
-from .text import directed, direction, parted
-from .times import milliseconds
+from scribe.formats.doubts import MARK
+from scribe.formats.names import reader_names
+from scribe.formats.options import TextOptions
+from scribe.formats.pieces import Lines, Piece, best_break, label_pieces, pieces_of, wrap
+from scribe.formats.text import directed, direction, parted
+from scribe.formats.times import milliseconds
+from scribe.transcript import Transcript
 
 MAX_MS = 7000
 MIN_MS = 833

@@ -15,14 +15,14 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ..transcript import Segment, Transcript
-from .doubts import LOW_SCORE, in_words
-from .names import reader_names
-from .options import TextOptions
-from .paragraphs import Paragraph, paragraphs
-from .pieces import Shown, words_of
-from .text import direction, one_line, parted
-from .times import milliseconds, percentages, short_clock
+from scribe.formats.doubts import LOW_SCORE, in_words
+from scribe.formats.names import reader_names
+from scribe.formats.options import TextOptions
+from scribe.formats.paragraphs import Paragraph, paragraphs
+from scribe.formats.pieces import Shown, words_of
+from scribe.formats.text import direction, one_line, parted
+from scribe.formats.times import milliseconds, percentages, short_clock
+from scribe.transcript import Segment, Transcript
 
 COLOURS = 8
 

@@ -19,10 +19,10 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from ..errors import InvalidInput
-from ..transcript import Segment, Speaker, Transcript, Voiceprint, Word, words_with_times
-from .options import TextOptions
-from .text import well_formed
+from scribe.errors import InvalidInput
+from scribe.formats.options import TextOptions
+from scribe.formats.text import well_formed
+from scribe.transcript import Segment, Speaker, Transcript, Voiceprint, Word, words_with_times
 
 # A voice is compared by the cosine of its embedding; three decimals of 192 small numbers would move it.
 EMBEDDING_DECIMALS = 6

@@ -6,8 +6,8 @@ import math
 import re
 from collections.abc import Container, Iterator
 
-from ..transcript import Transcript
-from .text import one_line
+from scribe.formats.text import one_line
+from scribe.transcript import Transcript
 
 _CHANNEL = re.compile(r"CHANNEL_0*(\d+)")
 _SPEAKER = re.compile(r"SPEAKER_\d+")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..transcript import Segment, Transcript
-from .text import one_line
+from scribe.formats.text import one_line
+from scribe.transcript import Segment, Transcript
 
 # Without speakers a lecture would be one paragraph of an hour: a new one begins at a pause or after a minute.
 PAUSE_SECONDS = 2.0

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..transcript import Segment
-from .options import TextOptions
-from .text import clusters, columns, inseparable, one_line, unspaced
-from .times import milliseconds
+from scribe.formats.options import TextOptions
+from scribe.formats.text import clusters, columns, inseparable, one_line, unspaced
+from scribe.formats.times import milliseconds
+from scribe.transcript import Segment
 
 _SENTENCE_ENDS = frozenset(".?!。？！؟।…‥｡")
 _CLAUSE_ENDS = frozenset(",;:、，；：،؛—–")

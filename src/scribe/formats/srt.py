@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from ..transcript import Transcript
-from .cues import cues, parts, text_of
-from .options import TextOptions
-from .times import stamp
+from scribe.formats.cues import cues, parts, text_of
+from scribe.formats.options import TextOptions
+from scribe.formats.times import stamp
+from scribe.transcript import Transcript
 
 # A word joiner is not seen. It parts what a player would take for a tag (<i>, {\an8}) or a parser for times.
 JOINER = "\u2060"

@@ -9,10 +9,10 @@ from __future__ import annotations
 import csv
 import io
 
-from ..transcript import Transcript
-from .options import TextOptions
-from .text import one_line
-from .times import milliseconds
+from scribe.formats.options import TextOptions
+from scribe.formats.text import one_line
+from scribe.formats.times import milliseconds
+from scribe.transcript import Transcript
 
 FORMULA = tuple("=+-@＝＋－＠")
 

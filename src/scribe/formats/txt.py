@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..transcript import Transcript
-from .doubts import MARK
-from .names import reader_names
-from .options import TextOptions
-from .paragraphs import Paragraph, paragraphs
-from .text import directed, direction, join, one_line
-from .times import clock
+from scribe.formats.doubts import MARK
+from scribe.formats.names import reader_names
+from scribe.formats.options import TextOptions
+from scribe.formats.paragraphs import Paragraph, paragraphs
+from scribe.formats.text import directed, direction, join, one_line
+from scribe.formats.times import clock
+from scribe.transcript import Transcript
 
 
 def render(transcript: Transcript, options: TextOptions) -> str:

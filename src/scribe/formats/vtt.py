@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..transcript import Transcript
-from .cues import cues, parts, text_of
-from .options import TextOptions
-from .times import stamp
+from scribe.formats.cues import cues, parts, text_of
+from scribe.formats.options import TextOptions
+from scribe.formats.times import stamp
+from scribe.transcript import Transcript
 
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 

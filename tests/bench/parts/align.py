@@ -6,9 +6,9 @@ import copy
 from typing import Any
 
 import numpy as np
-import stock_punkt
 import torch
-from pipeline import models, recording, sound, truth
+from support import stock_punkt
+from support.demo import models, recording, sound, truth
 from whisperx.alignment import align
 
 from bench.row import Row, in_turns

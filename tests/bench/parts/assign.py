@@ -11,7 +11,7 @@ import pandas as pd
 from whisperx.diarize import assign_word_speakers
 
 from bench.row import Row, in_turns
-from scribe.assignment import assign_speakers
+from scribe.diarization.assignment import assign_speakers
 from scribe.transcript import Segment, Turn, Word
 
 WORDS_A_SECOND, WORDS_A_SEGMENT = 2.5, 20

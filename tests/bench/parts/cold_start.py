@@ -48,8 +48,8 @@ JOBS: dict[str, dict[str, Any]] = {
 
 
 def measure() -> list[Row]:
-    import stock_punkt
-    from pipeline import recording
+    from support import stock_punkt
+    from support.demo import recording
 
     with tempfile.TemporaryDirectory() as folder, FileServer(REPOSITORY / "samples") as files:
         import numpy as np

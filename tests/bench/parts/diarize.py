@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from pipeline import models, sound
 from pyannote.audio.pipelines import SpeakerDiarization
 from pyannote.core import SlidingWindow, SlidingWindowFeature
+from support.demo import models, sound
 
 from bench.row import Row, in_turns
 from bench.shapes import embedding
-from scribe.diarizer import Diarizer
-from scribe.embeddings import in_half, stacked_embeddings
+from scribe.diarization.diarizer import Diarizer
+from scribe.diarization.embeddings import in_half, stacked_embeddings
 
 WINDOWS, FRAMES, SPEAKERS = 4, 589, 3
 TEN_HOURS = 40_000

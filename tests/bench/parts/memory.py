@@ -51,9 +51,9 @@ def _child(hours: float) -> float:
 
 def grown(hours: float) -> float:
     """In a process of its own. Linux only: its peak of resident memory can be set back there."""
-    from pipeline import predicted, recording, scratch
+    from support.demo import predicted, recording, scratch
 
-    from scribe.audio import SAMPLE_RATE, Audio
+    from scribe.audio.decode import SAMPLE_RATE, Audio
 
     (talk,) = recording("conversation.mp3")
     minute = np.resize(np.fromfile(talk.path, "<i2"), 60 * SAMPLE_RATE).tobytes()
@@ -82,8 +82,8 @@ def _memory_mb(what: str) -> float:
 
 def _answer_quickly(talk: Any) -> None:
     """Put an answer at once in place of every network of the demo models."""
-    from pipeline import models
-    from remembered import Remembered
+    from support.demo import models
+    from support.remembered import Remembered
 
     engine, detector = models().engine(models().places.speech()), models().detector("pyannote")
     engine._model.model = _Recognizer(engine._model.model)
@@ -133,7 +133,7 @@ def _diarize_quickly(diarizer: Any) -> None:
     from pyannote.audio import Inference
 
     from bench.shapes import embedding, segmentation
-    from scribe.embeddings import stacked_embeddings
+    from scribe.diarization.embeddings import stacked_embeddings
 
     pipeline = diarizer._pipeline
     dice = np.random.default_rng(0)

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from pipeline import asked, configured, recording, sound
+from support.demo import asked, configured, recording, sound
 
-import scribe.models
+import scribe.models.loader
 from bench.row import Row, in_turns
-from predict import Prediction, Predictor
-from scribe.audio import Audio
-from scribe.machine import usable_cores
-from scribe.models import Models
-from scribe.progress import Progress
-from scribe.weights import ModelSet
+from scribe.audio.decode import Audio
+from scribe.models.loader import Models
+from scribe.models.model_set import ModelSet
+from scribe.pipeline.predictor import Prediction, Predictor
+from scribe.pipeline.progress import Progress
+from scribe.runtime.machine import usable_cores
 
 TIMES = 2
 
@@ -35,7 +35,7 @@ def measure() -> list[Row]:
 def _row(audio: Audio, threads: int, cores: int) -> Row:
     torch.set_num_threads(threads)
     # The speech model's threads are fixed when it is loaded.
-    scribe.models.usable_cores = lambda: threads  # type: ignore[assignment]
+    scribe.models.loader.usable_cores = lambda: threads  # type: ignore[assignment]
     models = Models(ModelSet(configured()), "cpu")
     predictors = {overlap: Predictor(models, overlap) for overlap in ("off", "on")}
     found: dict[str, Prediction] = {}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pipeline import models, recording, stock_models
+from support.demo import models, recording, stock_models
 
 from bench.row import Row, in_turns
-from scribe.engines import SpeechOptions
-from scribe.engines.whisper import WhisperEngine
+from scribe.engines.base import SpeechOptions
+from scribe.engines.faster_whisper import WhisperEngine
 from scribe.transcript import Segment
 
 RECORDINGS = ("meeting.mp3", "conversation.mp3")

@@ -10,7 +10,7 @@ from typing import Any
 from contract.files import FileServer, _Files
 from contract.platform import Platform
 from contract.worker import REPOSITORY, WorkerProcess, demo_environment
-from test_outbox import Steered
+from support.desk import Steered
 
 from bench.row import Row
 

@@ -1,0 +1,1 @@
+"""Forced alignment: when each word was spoken."""

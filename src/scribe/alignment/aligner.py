@@ -1,0 +1,255 @@
+"""Forced alignment: text -> words with times, on a wav2vec2 model of one language.
+
+The model and the path are whisperX's; the way there is our own (viterbi.py, spelling.py), because whisperX spends more
+time beside the model than in it. Three rules are ours too: figures and symbols last as long as they sound (viterbi.py),
+no word lies over a pause (timing.py), every word has a time. In parity mode whisperX's own function does all the work
+where Punkt's data is there; else this one does, which without its rules answers the same to the third decimal.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scribe.alignment.sentences import Sentences
+from scribe.alignment.stock import stock_align
+from scribe.alignment.text import (
+    UNSPACED,
+    Times,
+    between_words,
+    character_words,
+    letters_of,
+    open_letters,
+    sentences,
+    word_numbers,
+)
+from scribe.alignment.viterbi import Array, LetterSpan, letter_spans, with_wildcard
+from scribe.alignment.word_times import LETTER_S, in_order, pauses, settled
+from scribe.audio.decode import SAMPLE_RATE, Audio
+from scribe.runtime.cores import on_all_cores
+from scribe.runtime.log import quiet_prints
+from scribe.transcript import Segment, Span, Word, words_with_times
+
+log = logging.getLogger(__name__)
+
+# wav2vec2's first frame needs so many samples.
+SHORTEST_SAMPLES = 400
+# Segments whose paths are found together: 40 MB of scores for 30 s each.
+GROUP_SEGMENTS = 16
+# Segments that the model hears at once on a CPU: one of 30 s takes up to 1 GB in the large models.
+MOST_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Spelled:
+    """A segment's letters: their places in the text, their columns, whether they are open; the model's scores
+    (frames, columns); by place the number of its word; the pauses in its sound."""
+
+    places: list[int]
+    tokens: list[int]
+    lasting: list[bool]
+    emission: Array
+    numbers: list[int]
+    quiet: list[Span]
+
+
+class Aligner:
+    """`source` is a folder, or the name of one of torchaudio's bundles, whose file lies in `checkpoints`; `nltk_data` as for
+    Sentences.
+
+    Raises what transformers and torch raise when loading fails.
+    """
+
+    def __init__(
+        self,
+        language: str,
+        source: str,
+        device: str,
+        nltk_data: Path | None,
+        checkpoints: Path | None = None,
+        parity: bool = False,
+    ) -> None:
+        from whisperx.alignment import LANGUAGES_WITHOUT_SPACES, load_align_model
+
+        self._device = device
+        self._parity = parity
+        # Its loader prints the exception; the exception's chain says the same.
+        quiet_prints("whisperx.alignment")
+        self._model, self._metadata = load_align_model(
+            language, device, model_name=source, model_dir=checkpoints, model_cache_only=True
+        )
+        known = self._metadata["dictionary"]
+        self._known: dict[str, int] = known
+        self._blank = next((code for char, code in reversed(known.items()) if char in ("[pad]", "<pad>")), 0)
+        self._spaced = language not in LANGUAGES_WITHOUT_SPACES
+        self._by_character = language in UNSPACED
+        # Without the rules the answer is whisperX's to the third decimal, which is how the way to it is tested.
+        self._rules = not parity
+        self.sentences = Sentences(language, nltk_data, as_whisperx=parity)
+
+    def align(
+        self,
+        segments: Sequence[Segment],
+        audio: Audio,
+        interpolate_method: str,
+        characters: bool,
+        tick: Callable[[float | None], None],
+    ) -> list[Segment]:
+        """Segments by sentence, in order of time, each with words that all have a start and an end and never overlap.
+
+        A word of which nothing was heard is `interpolated`: one without a letter that the model knows lies where the
+        sound between its neighbours is; in a segment that cannot be aligned the words share its time by their letters.
+        `interpolate_method`: nearest, linear or ignore, whisperX's ways to fill a word, which may lie over another's: they
+        act in parity mode only.
+        """
+        # Without Punkt's data whisperX would download it in the middle of a job.
+        if self._parity and self.sentences.by == "punkt":
+            found = stock_align(
+                segments, self._model, self._metadata, audio, self._device, interpolate_method, characters, tick
+            )
+        else:
+            found = self._aligned(segments, audio, interpolate_method, characters, tick)
+        if self._rules:
+            return in_order([_segment(s, characters, LETTER_S) for s in found])
+        return [_segment(s, characters) for s in found]
+
+    def _aligned(
+        self,
+        segments: Sequence[Segment],
+        audio: Audio,
+        method: str,
+        characters: bool,
+        tick: Callable[[float | None], None],
+    ) -> Iterator[dict[str, Any]]:
+        for first in range(0, len(segments), GROUP_SEGMENTS):
+            group = segments[first : first + GROUP_SEGMENTS]
+            spelled = []
+            for one in self._each(lambda segment: self._spelled(segment, audio), group):
+                spelled.append(one)
+                tick((first + len(spelled)) / len(segments))
+            heard = [s for s in spelled if s is not None]
+            paths = [(s.emission, s.tokens) for s in heard]
+            spans = iter(letter_spans(paths, self._blank, [s.lasting for s in heard]) if heard else ())
+            for segment, one in zip(group, spelled, strict=True):
+                yield from self._cut(segment, one, next(spans) if one else None, method, characters)
+
+    def _each(self, run: Callable[[Segment], _Spelled | None], group: Sequence[Segment]) -> Iterator[_Spelled | None]:
+        if self._device != "cpu" or self._parity:
+            return map(run, group)
+        return on_all_cores(run, group, MOST_AT_ONCE)
+
+    def _cut(
+        self, segment: Segment, spelled: _Spelled | None, spans: list[LetterSpan] | None, method: str, characters: bool
+    ) -> Iterator[dict[str, Any]]:
+        """The segment's sentences; the segment as it was when it could not be aligned."""
+        known = {"avg_logprob": segment.avg_logprob, "suspect": segment.suspect}
+        if spelled is None or spans is None:
+            log.warning("a segment at %.1f s could not be aligned", segment.start)
+            words = [{"word": w} for w in self._split(segment.text)] if self._rules else []
+            yield {"start": segment.start, "end": segment.end, "text": segment.text, "words": words, **known}
+            return
+        begin, frame = segment.start, (segment.end - segment.start) / len(spelled.emission)
+        # A letter ends where the next begins.
+        edges = [round(number * frame + begin, 3) for number in (*(s.start for s in spans), spans[-1].end)]
+        scores = [round(s.score, 3) for s in spans]
+        times = dict(zip(spelled.places, zip(edges, edges[1:], scores, strict=False), strict=True))
+        cuts = self.sentences.spans(segment.text)
+        if self._rules:
+            times, cuts = self._trusted(segment.text, times, spelled), between_words(cuts, spelled.numbers)
+        own = (None, "ignore", characters, 0) if self._rules else (" " if self._spaced else "", method, characters)
+        for found in sentences(segment.text, cuts, times, spelled.numbers, *own):
+            yield found | known
+
+    def _trusted(self, text: str, times: dict[int, Times], spelled: _Spelled) -> dict[int, Times]:
+        """The times inside their words' own sound, and no score for a letter that the model does not know."""
+        own: dict[int, Times] = {
+            place: (start, end, score if text[place].lower() in self._known else None)
+            for place, (start, end, score) in times.items()
+            if text[place] != " "
+        }
+        words: dict[int, list[int]] = {}
+        for place in own:
+            words.setdefault(spelled.numbers[place], []).append(place)
+        return times | settled(own, words.values(), spelled.quiet)
+
+    def _split(self, text: str) -> list[str]:
+        """The text's words, as an alignment would have cut them."""
+        words: dict[int, str] = {}
+        for number, char in zip(self._numbers(text), text, strict=True):
+            words[number] = words.get(number, "") + char
+        return [word.strip() for word in words.values() if word.strip()]
+
+    def _numbers(self, text: str) -> list[int]:
+        by_character = self._rules and self._by_character
+        return character_words(text) if by_character else word_numbers(text, self._spaced)
+
+    def _spelled(self, segment: Segment, audio: Audio) -> _Spelled | None:
+        """The letters to align and what the model hears; None when there are none, or no audio."""
+        letters, places = letters_of(segment.text, self._known, self._spaced)
+        if not letters or segment.start >= audio.seconds:
+            return None
+        samples = audio[int(segment.start * SAMPLE_RATE) : int(segment.end * SAMPLE_RATE)]
+        emission, numbers = self._emission(samples), self._numbers(segment.text)
+        wildcard = emission.shape[1]
+        tokens = [self._known.get(letter, wildcard) for letter in letters]
+        if wildcard in tokens:
+            emission = with_wildcard(emission, self._blank)
+        if not self._rules:
+            return _Spelled(places, tokens, [False] * len(tokens), emission, numbers, [])
+        lasting = open_letters(segment.text, places, self._known, numbers)
+        return _Spelled(places, tokens, lasting, emission, numbers, pauses(samples, SAMPLE_RATE, segment.start))
+
+    def _emission(self, samples: Array) -> Array:
+        """Log-probabilities (frames, letters), float32. One segment at a time: padding would change a model without a mask."""
+        import torch
+
+        waveform, lengths = torch.from_numpy(samples).unsqueeze(0), None
+        if len(samples) < SHORTEST_SAMPLES:
+            lengths = torch.as_tensor([len(samples)]).to(self._device)
+            waveform = torch.nn.functional.pad(waveform, (0, SHORTEST_SAMPLES - len(samples)))
+        with torch.inference_mode():
+            if self._metadata["type"] == "torchaudio":
+                scores, _ = self._model(waveform.to(self._device), lengths=lengths)
+            else:
+                scores = self._model(waveform.to(self._device)).logits
+            return torch.log_softmax(scores, dim=-1)[0].cpu().numpy()
+
+
+def _segment(found: dict[str, Any], characters: bool, longest: float | None = None) -> Segment:
+    """`longest`: the seconds that a letter lasts at most in a word of which nothing was heard, and then every such word
+    is marked; None leaves all as whisperX gave it."""
+    start, end = found["start"], found["end"]
+    timed = words_with_times(found["words"], start, end, math.inf if longest is None else longest)
+    letters = _letters(timed, found.get("chars") or ()) if characters else [()] * len(timed)
+    return Segment(
+        round(start, 3),
+        round(end, 3),
+        found["text"],
+        tuple(
+            Word(
+                w["word"],
+                round(w["start"], 3),
+                round(w["end"], 3),
+                _score(w.get("score")),
+                interpolated=w.get("interpolated", False) or (longest is not None and w.get("score") is None),
+                chars=c,
+            )
+            for w, c in zip(timed, letters, strict=True)
+        ),
+        avg_logprob=found.get("avg_logprob"),
+        suspect=found.get("suspect", ()),
+    )
+
+
+def _score(value: Any) -> float | None:
+    return round(float(value), 3) if value is not None and math.isfinite(value) else None
+
+
+def _letters(words: Sequence[dict[str, Any]], chars: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], ...]]:
+    """Deal the segment's characters out to its words, in order; the blanks between words belong to none."""
+    inked = iter([{k: v if k == "char" else round(v, 3) for k, v in c.items()} for c in chars if c["char"].strip()])
+    return [tuple(c for _, c in zip("".join(w["word"].split()), inked, strict=False)) for w in words]

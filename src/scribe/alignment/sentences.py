@@ -1,0 +1,48 @@
+"""Text -> where its sentences are: NLTK's Punkt as whisperX asks it, else by rules.
+
+Punkt has tables for 19 languages, which are downloaded like weights (punkt.py). For every other language whisperX takes
+the English ones, which know no "。", "।" or "؟": there the rules split, except in parity mode, and also where the tables
+could not be had.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scribe.text.sentences import Place, split_by_rules
+
+NO_TABLES = "sentences end where rules say, since NLTK's punkt_tab could not be had (the worker's log says why)"
+
+
+class Sentences:
+    """The sentence splitter of one language.
+
+    `nltk_data`: a folder with the tables that `punkt_tables` names, or None. `by`: what splits, "punkt" or "rules".
+    """
+
+    def __init__(self, language: str, nltk_data: Path | None, as_whisperx: bool = False) -> None:
+        tables = punkt_tables(language, as_whisperx)
+        self._language = language
+        self._punkt = None
+        if nltk_data is not None and tables is not None:
+            import nltk
+
+            # whisperX's own call, in parity mode, looks there too.
+            if str(nltk_data) not in nltk.data.path:
+                nltk.data.path.insert(0, str(nltk_data))
+            # Once: nltk reads the files anew at every call.
+            self._punkt = nltk.data.load(f"tokenizers/punkt_tab/{tables}.pickle")
+        self.by = "rules" if self._punkt is None else "punkt"
+        # Punkt would have split, and cannot.
+        self.lacks_tables = self._punkt is None and tables is not None
+
+    def spans(self, text: str) -> list[Place]:
+        """(start, end) of each sentence, in order, without the white space between them; the first begins at 0."""
+        return split_by_rules(text, self._language) if self._punkt is None else list(self._punkt.span_tokenize(text))
+
+
+def punkt_tables(language: str, as_whisperx: bool = False) -> str | None:
+    """NLTK's name of a language's tables (`german`); None where it has none, or `as_whisperx` the English ones."""
+    from whisperx.utils import PUNKT_LANGUAGES
+
+    return PUNKT_LANGUAGES.get(language, "english" if as_whisperx else None)

@@ -1,0 +1,1 @@
+"""Decodes recordings in a child process; the only room that starts processes."""

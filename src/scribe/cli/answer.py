@@ -1,0 +1,173 @@
+"""A finished job's answer -> its json on this disk, fetched where the worker stored it; every other format from that."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from scribe.cli.bucket import Bucket
+from scribe.cli.failure import Failure, Unreachable
+from scribe.cli.order import Order
+from scribe.errors import WorkerError
+from scribe.formats import FORMATS, TextOptions
+from scribe.formats.json import from_dict
+
+ATTEMPTS = 4
+TIMEOUTS_S = (10, 60)
+READ_BYTES = 2**16
+# Warnings about files that are here all the same.
+TOLD_BY_THE_FILES = ("storage_not_configured", "preview_only", "result_truncated")
+# What the page does not repeat: it marks doubtful text where it stands.
+NOT_ON_THE_PAGE = ("suspect_text",)
+
+
+class Answer:
+    """`wait(seconds)` is called between attempts and chunks and may raise to stop; `bucket` reads what has no link."""
+
+    def __init__(
+        self, answer: Mapping[str, Any], order: Order, bucket: Bucket | None, wait: Callable[[float], None]
+    ) -> None:
+        self._answer = answer
+        self._order = order
+        self._bucket = bucket
+        self._wait = wait
+
+    def keep(self, folder: Path, name: str) -> None:
+        """Write `name.json`, whole or not at all. Raises Failure where the whole transcript cannot be had."""
+        data = self._stored("json")
+        _replace(json_of(folder, name), data if data is not None else self._whole_json())
+
+    def summary(self) -> dict[str, Any]:
+        """What is worth showing of a transcript without the transcript."""
+        answer = self._answer
+        return {
+            "language": answer.get("detected_language"),
+            "duration": answer.get("duration"),
+            "partial": bool(answer.get("partial")),
+            "speakers": [
+                {k: s.get(k) for k in ("label", "name", "score", "seconds")} for s in answer.get("speakers", ())
+            ],
+            "warnings": [w for w in answer.get("warnings", ()) if not (self._whole and w["code"] in TOLD_BY_THE_FILES)],
+            "timings": answer.get("timings", {}),
+        }
+
+    def _stored(self, form: str) -> bytes | None:
+        """The artifact's bytes, by its link, or by its key where there is no link or it has run out; None: no artifact."""
+        artifact = self._answer.get("artifacts", {}).get(form)
+        if not artifact:
+            return None
+        data = self._fetched(artifact["url"]) if artifact.get("url") else None
+        if data is None and self._bucket is not None:
+            data = self._bucket.read(artifact["key"])
+        if data is None and not self._whole:
+            raise Failure("artifact_gone", f"The link to {form} has run out: run the same command again.")
+        return data
+
+    def _fetched(self, url: str) -> bytes | None:
+        """The bytes behind a presigned link; None when it is refused. Raises Unreachable."""
+        import requests
+
+        for attempt in range(ATTEMPTS):
+            self._wait(attempt * random.uniform(0.5, 1.5))
+            try:
+                with requests.get(url, timeout=TIMEOUTS_S, stream=True) as response:
+                    if response.status_code < 400:
+                        data = bytearray()
+                        for chunk in response.iter_content(READ_BYTES):
+                            data += chunk
+                            self._wait(0)
+                        return bytes(data)
+                    if response.status_code < 500 and response.status_code != 429:
+                        return None
+            except requests.RequestException:
+                continue
+        raise Unreachable("storage_unreachable", "The finished files could not be fetched: run the same command again.")
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the inline transcript holds all that the formats show; a preview has lost its words."""
+        segments = self._answer.get("segments", ())
+        worded = not self._order.options.get("align_output") or not segments or any("words" in s for s in segments)
+        return len(segments) == self._answer.get("segments_total") and worded
+
+    def _whole_json(self) -> bytes:
+        if not self._whole:
+            shown, total = len(self._answer.get("segments", ())), self._answer.get("segments_total")
+            raise Failure(
+                "result_truncated",
+                f"The worker stored no json, and {shown} of {total} segments came inline: configure "
+                "STORAGE_* on the endpoint, or add --set inline=full where the whole fits.",
+            )
+        shape = {**self._answer, "language": self._answer.get("detected_language")}
+        return _rendered("json", shape, self._order.text_options("", ())).encode()
+
+
+def json_of(folder: Path, name: str) -> Path:
+    """Where a recording's transcript is kept."""
+    return folder / f"{name}.json"
+
+
+def render(
+    transcript: Path, order: Order, folder: Path, name: str, audio_name: str, summary: Mapping[str, Any]
+) -> list[str]:
+    """Write `name.<extension>` for each format of the order from the kept transcript; the paths of all in `folder`.
+
+    Raises Failure where the transcript is none.
+    """
+    told = [w["message"] for w in summary.get("warnings", ()) if w["code"] not in NOT_ON_THE_PAGE]
+    options = order.text_options(audio_name, told)
+    written = [f"{name}.{FORMATS[form].extension}" for form in order.formats]
+    try:
+        shape = json.loads(transcript.read_bytes())
+    except (ValueError, RecursionError):
+        raise Failure("unexpected_answer", f"{transcript} is no transcript.") from None
+    here = json_of(folder, name)
+    is_here = here.exists() and here.samefile(transcript)
+    for form, relative in zip(order.formats, written, strict=True):
+        if form != "json":
+            _replace(folder / relative, _rendered(form, shape, options).encode())
+        elif not is_here:
+            _replace(here, transcript.read_bytes())
+    return [*written, here.name] if is_here and here.name not in written else written
+
+
+def place_beside(page: Path, recording: Path) -> str:
+    """Put the recording into the page's folder, which then plays it; the name that it has there.
+
+    Where another file has its name, it gets the page's.
+    """
+    beside = page.with_name(recording.name)
+    if beside.exists() and not _same(beside, recording):
+        beside = page.with_name(page.stem + recording.suffix)
+    if not beside.exists():
+        try:
+            os.link(recording, beside)
+        except OSError:
+            with contextlib.suppress(OSError):
+                shutil.copyfile(recording, beside)
+    return beside.name
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
+
+
+def _rendered(form: str, shape: Any, options: TextOptions) -> str:
+    try:
+        return FORMATS[form].render(from_dict(shape if isinstance(shape, dict) else {}), options)
+    except WorkerError as error:
+        raise Failure("unexpected_answer", error.message) from None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.part")
+    fresh.write_bytes(data)
+    fresh.replace(path)

@@ -1,0 +1,141 @@
+"""The client's side of the storage: recordings up, links for the worker, finished files down, a job's keys removed."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from scribe.cli.environment import Environment
+from scribe.cli.failure import Failure, Unreachable
+
+T = TypeVar("T")
+UPLOADS = "uploads"
+# As long as RunPod lets a job wait and run by default: the link must outlive the queue.
+LINK_S = 24 * 3600
+
+
+class Bucket:
+    """Safe to use from several threads. Raises Unreachable where nobody answers, Failure where the storage refuses."""
+
+    def __init__(self, environment: Environment) -> None:
+        import boto3
+        from botocore.config import Config
+
+        self._name = str(environment.storage_bucket)
+        self._prefix = environment.prefix_transcripts.strip("/")
+        address = environment.storage_endpoint
+        # R2's console shows the address with the bucket behind it.
+        address = address.rstrip("/").removesuffix(f"/{self._name}") if address else None
+        # As in the worker: no SigV2 links, and no checksum trailers, which R2 answers with misleading errors.
+        config = Config(
+            signature_version="s3v4",
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            retries={"mode": "standard", "total_max_attempts": 4},
+            connect_timeout=10,
+            read_timeout=60,
+            s3={"addressing_style": "path" if address else "auto"},
+        )
+        keys = [
+            key.get_secret_value() if key else None
+            for key in (environment.storage_access_key, environment.storage_secret_key)
+        ]
+        self._s3 = boto3.session.Session(*keys, region_name=region_of(address)).client(
+            "s3", endpoint_url=address, config=config
+        )
+        # RunPod's volume API signs no links, so no worker could read from it by one.
+        self.signs_links = not (urlsplit(address or "").hostname or "").endswith(".runpod.io")
+
+    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None]) -> bool:
+        """Store the file unless it is there in the same size; True: bytes were sent. `on_bytes(n)` may raise to stop."""
+        from boto3.s3.transfer import TransferConfig
+
+        size = self._asked(lambda: self._s3.head_object(Bucket=self._name, Key=key)["ContentLength"], absent=None)
+        if size == path.stat().st_size:
+            return False
+        extra = {"ContentType": mimetypes.guess_type(path.name)[0] or "application/octet-stream"}
+        plan = TransferConfig(max_concurrency=4)
+        self._asked(
+            lambda: self._s3.upload_file(str(path), self._name, key, ExtraArgs=extra, Callback=on_bytes, Config=plan)
+        )
+        return True
+
+    def link(self, key: str) -> str:
+        """A URL that reads the object for LINK_S seconds."""
+        place = {"Bucket": self._name, "Key": key}
+        return self._asked(lambda: self._s3.generate_presigned_url("get_object", place, ExpiresIn=LINK_S))
+
+    def read(self, key: str) -> bytes | None:
+        """The object's bytes; None when it is not there."""
+        return self._asked(lambda: self._s3.get_object(Bucket=self._name, Key=key)["Body"].read(), absent=None)
+
+    def job_keys(self, job_id: str) -> list[str]:
+        """All that the worker stored for the job."""
+        under = "/".join(filter(None, (self._prefix, job_id))) + "/"
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=under)
+        return self._asked(lambda: [item["Key"] for page in pages for item in page.get("Contents", ())])
+
+    def committed(self, job_id: str) -> dict[str, Any] | None:
+        """The answer that the worker stored last, when all of the job's files were there; None when there is none."""
+        marks = [key for key in self.job_keys(job_id) if key.endswith("/result.json")]
+        stored = self.read(marks[0]) if marks else None
+        try:
+            answer = json.loads(stored) if stored else None
+        except ValueError:
+            return None
+        return answer if isinstance(answer, dict) else None
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove the objects; one that is not there is no error."""
+        for key in keys:
+            self._asked(lambda key=key: self._s3.delete_object(Bucket=self._name, Key=key))
+
+    def _asked(self, ask: Callable[[], T], **otherwise: T) -> T:
+        """`ask()`, or `absent` where the storage says that there is no such object."""
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+        try:
+            return ask()
+        except ClientError as error:
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            code = error.response.get("Error", {}).get("Code", "")
+            # Keys that may not list are told 403 for an object that is not there.
+            if "absent" in otherwise and code != "NoSuchBucket" and status in (403, 404):
+                return otherwise["absent"]
+            raise _refusal(status, str(code)) from None
+        except Boto3Error as error:
+            # The transfer hides the storage's own answer in its text: "An error occurred (AccessDenied) when ..."
+            found = re.search(r"An error occurred \((\w+)\)", str(error))
+            raise _refusal(0, found[1] if found else "") from None
+        except (BotoCoreError, HTTPClientError, ValueError):
+            raise Unreachable(
+                "storage_unreachable", "The storage could not be reached: check STORAGE_ENDPOINT and the network."
+            ) from None
+
+
+def _refusal(status: int, code: str) -> Failure:
+    if status >= 500 or code in ("SlowDown", "InternalError", "ServiceUnavailable", "503", "500", "RequestTimeout"):
+        return Unreachable("storage_unreachable", "The storage keeps failing: run the same command again later.")
+    why = f" ({code})" if re.fullmatch(r"\w{1,60}", code) else ""
+    return Failure(
+        "storage_denied",
+        f"The storage refused{why}: check STORAGE_BUCKET, the keys, and their permission under {UPLOADS}/.",
+    )
+
+
+def region_of(address: str | None) -> str | None:
+    """The region that the signatures must name; on AWS without an address None, which is boto3's own configuration."""
+    host = (urlsplit(address or "").hostname or "").lower()
+    if host.endswith(".r2.cloudflarestorage.com"):
+        return "auto"
+    if found := re.fullmatch(r"s3api-([a-z0-9-]+)\.runpod\.io", host):
+        return found[1].upper()
+    if found := re.fullmatch(r"s3[.-](?:dualstack\.)?([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?", host):
+        return found[1]
+    return "us-east-1" if address else None

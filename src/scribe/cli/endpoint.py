@@ -1,0 +1,151 @@
+"""One RunPod endpoint, asked through the official library: submit a job, watch it to its end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from scribe.cli.failure import Failure, Unreachable
+
+T = TypeVar("T")
+FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
+POLL_FIRST_S = 0.5
+POLL_LAST_S = 10.0
+POLL_GROWTH = 1.5
+# How long a platform that answered before may be silent: a laptop's sleep, a change of networks, an incident.
+SILENCE_S = 600.0
+# RunPod keeps no job for longer than a week, whatever its policy says.
+WATCH_S = 7 * 24 * 3600.0
+CONNECT_TRIES = 3
+POST_S = 15
+SLOW_BYTES_S = 50_000
+
+
+class Endpoint:
+    """`base` is the address of the API without the endpoint's id; None takes RunPod's. Not to be shared by threads."""
+
+    def __init__(self, endpoint_id: str, api_key: str | None, base: str | None) -> None:
+        import runpod
+        from requests.adapters import HTTPAdapter, Retry
+
+        if base:
+            runpod.endpoint_url_base = base.rstrip("/")
+        self._id = endpoint_id
+        self._client = runpod.Endpoint(endpoint_id, api_key).rp_client
+        # The library's own retries are mounted for http:// only. A job that was perhaps read is not sent twice.
+        retries = Retry(
+            connect=CONNECT_TRIES,
+            read=False,
+            other=0,
+            status=CONNECT_TRIES,
+            status_forcelist=(429,),
+            allowed_methods=None,
+            backoff_factor=0.5,
+            raise_on_status=False,
+            retry_after_max=60,
+        )
+        # Each try again is a line in its log; what came of them all is told by the sentence of this module.
+        logging.getLogger("urllib3.connectionpool").addFilter(_is_no_retry)
+        for scheme in ("http://", "https://"):
+            self._client.rp_session.mount(scheme, HTTPAdapter(max_retries=retries))
+
+    @property
+    def identity(self) -> str:
+        """What a job's id belongs to."""
+        return f"{self._client.endpoint_url_base}/{self._id}"
+
+    def submit(self, job: Mapping[str, Any]) -> str:
+        """The id of the new job. Raises Unreachable, or Failure where the platform refuses the job."""
+        # `Endpoint.run` gives the whole body ten seconds, which a recording inside a job and a slow line do not keep.
+        patience = int(POST_S + len(json.dumps(job)) / SLOW_BYTES_S)
+        sent = self._asked(lambda: str(self._client.post(f"{self._id}/run", dict(job), timeout=patience)["id"]))
+        if sent is None:
+            raise Unreachable(
+                "endpoint_not_found", f"RunPod knows no endpoint {self._id}: check --endpoint or RUNPOD_ENDPOINT_ID."
+            )
+        return sent
+
+    def watch(
+        self, job_id: str, on_progress: Callable[[Mapping[str, Any]], None], wait: Callable[[float], None]
+    ) -> dict[str, Any] | None:
+        """The finished job's answer; None when the platform no longer knows the job.
+
+        `on_progress` gets what /status says meanwhile, `wait(seconds)` may raise to stop. Raises Failure with the
+        worker's code when the job failed, Unreachable after SILENCE_S without an answer (at once where there was none).
+        """
+        began = heard = time.monotonic()
+        delay, last, answered = POLL_FIRST_S, None, False
+        while time.monotonic() - began < WATCH_S:
+            try:
+                body = self._asked(lambda: self._client.get(f"{self._id}/status/{job_id}"))
+            except Unreachable as silence:
+                if silence.code != "endpoint_unreachable" or not answered or time.monotonic() - heard > SILENCE_S:
+                    raise
+            else:
+                if body is None:
+                    return None
+                heard, answered = time.monotonic(), True
+                if body.get("status") in FINAL:
+                    return _answer(body)
+                on_progress(body)
+                delay, last = (POLL_FIRST_S if body != last else delay), body
+            wait(delay * random.uniform(0.8, 1.2))
+            delay = min(delay * POLL_GROWTH, POLL_LAST_S)
+        raise Failure("job_lost", f"Job {job_id} has not ended in a week.")
+
+    def _asked(self, ask: Callable[[], T]) -> T | None:
+        """The answer, None for 404; what the library raises becomes a sentence without the address or the key in it."""
+        import requests
+
+        try:
+            return ask()
+        except requests.HTTPError as error:
+            status = error.response.status_code
+            if status == 404:
+                return None
+            if status == 403:
+                why = "The API key may not use this endpoint: check RUNPOD_API_KEY and --endpoint."
+                raise Unreachable("endpoint_denied", why) from None
+            if status == 429 or status >= 500:
+                why = f"RunPod answered with status {status}: run the same command again."
+                raise Unreachable("endpoint_unreachable", why) from None
+            hint = ": the request is too large, configure STORAGE_*" if status == 413 else ""
+            raise Failure("job_refused", f"RunPod refused the job with status {status}{hint}.") from None
+        except (requests.JSONDecodeError, KeyError, TypeError):
+            raise Unreachable("endpoint_unreachable", "What answered is not RunPod's API: check --api-base.") from None
+        except requests.RequestException as error:
+            kind = "took too long to answer" if isinstance(error, requests.Timeout) else "could not be reached"
+            raise Unreachable("endpoint_unreachable", f"RunPod {kind}: check the network and --api-base.") from None
+        except RuntimeError:
+            raise Unreachable("endpoint_denied", "RunPod refused the API key: check RUNPOD_API_KEY.") from None
+
+
+def _answer(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The output of a completed job. Raises Failure with the worker's code and sentence, else the platform's word."""
+    output, status = body.get("output"), body["status"]
+    if status == "COMPLETED":
+        if isinstance(output, dict) and "segments" in output and "segments_total" in output:
+            return output
+        raise Failure(
+            "unexpected_answer", "The job completed and its answer is none of this worker's: check --endpoint."
+        )
+    if status == "CANCELLED":
+        raise Failure("cancelled", "The job was cancelled at the platform.")
+    if status == "TIMED_OUT":
+        raise Failure(
+            "timed_out", "The job ran into the endpoint's execution timeout: raise it, or split the recording."
+        )
+    told = str(body.get("error") or "The platform gives no reason; the endpoint's log may.")
+    code, sentence = (
+        found.groups() if (found := re.match(r"([a-z][a-z_]{2,40}): (.+)", told, re.DOTALL)) else ("job_failed", told)
+    )
+    raise Failure(str(output["code"]) if isinstance(output, dict) and "code" in output else code, sentence[:2000])
+
+
+def _is_no_retry(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Retrying (")

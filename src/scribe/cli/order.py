@@ -1,0 +1,108 @@
+"""The command line's options -> what every job of this run asks for, checked before anything is sent."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from scribe.cli.recording import Place
+from scribe.errors import InvalidInput
+from scribe.formats import JOB_KEYS, TextOptions
+from scribe.schema.job import JobInput
+
+# Beside `input` in a job, not in it.
+BESIDE = ("s3Config",)
+AUDIO = {"audio_file", "audio", "audio_url", "audio_base64", "audio_base_64"}
+ANYWHERE = "https://recordings.invalid/recording"
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Somebody to recognize, and a recording of them."""
+
+    name: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """`options` go into every job's input; `beside` beside it; `voices` become speaker samples when the job is sent.
+
+    Of `formats` and `text` (how they look) the job knows nothing: it gives the json, from which they are made here.
+    """
+
+    options: dict[str, Any]
+    beside: dict[str, Any]
+    voices: tuple[Voice, ...]
+    formats: tuple[str, ...]
+    text: dict[str, Any]
+
+    def mark(self, content: str, voices: Iterable[str]) -> str:
+        """The digest of all that decides what the job gives: the recording's and the voices' content, the options."""
+        named = [[voice.name, digest] for voice, digest in zip(self.voices, voices, strict=True)]
+        whole = json.dumps([content, named, self.options, self.beside], sort_keys=True)
+        return hashlib.sha256(whole.encode()).hexdigest()
+
+    def text_options(self, audio_name: str, warnings: Iterable[str]) -> TextOptions:
+        """How the files are rendered; the page shows the sentences of `warnings`."""
+        return TextOptions(**self.text, audio_name=audio_name, warnings=tuple(warnings))
+
+
+def order_of(arguments: argparse.Namespace) -> Order:
+    """Raises InvalidInput listing every problem of the options, in the words of the job."""
+    given = {
+        "formats": [name.strip() for text in arguments.format or ["json"] for name in text.split(",") if name.strip()],
+        "diarization": arguments.diarize or None,
+        "align_output": arguments.align or None,
+        "language": arguments.language,
+        "task": arguments.task,
+        "model": arguments.model,
+        "quality": arguments.quality,
+        "num_speakers": arguments.speakers,
+        "min_speakers": arguments.min_speakers,
+        "max_speakers": arguments.max_speakers,
+        "channels": arguments.channels,
+        "initial_prompt": arguments.prompt,
+        "hotwords": arguments.hotwords,
+    }
+    voices = tuple(_voice(text) for text in arguments.name)
+    if voices:
+        given |= {"diarization": True, "speaker_verification": True}
+    options = {key: value for key, value in given.items() if value is not None} | dict(map(_setting, arguments.set))
+    if AUDIO & set(options):
+        raise InvalidInput(
+            f"--set {', '.join(AUDIO & set(options))}: recordings are given by themselves, not as an option"
+        )
+    beside = {key: options.pop(key) for key in BESIDE if key in options}
+    options["formats"] = options.get("formats") or ["json"]
+    samples = [*options.get("speaker_samples", []), *({"url": ANYWHERE, "name": voice.name} for voice in voices)]
+    job = {"audio_file": ANYWHERE, **options, **({"speaker_samples": samples} if samples else {})}
+    checked = JobInput.parse(job, s3_config=beside.get("s3Config"))
+    text = {key: getattr(checked, key) for key in JOB_KEYS if key in options}
+    options = {key: value for key, value in options.items() if key not in JOB_KEYS} | {"formats": ["json"]}
+    if checked.wants_diarization:
+        # The words are aligned for the speakers anyway, and every format is better for them.
+        options.setdefault("align_output", True)
+    return Order(options, beside, voices, tuple(dict.fromkeys(checked.formats or ["json"])), text)
+
+
+def _voice(text: str) -> Voice:
+    name, equals, place = text.partition("=")
+    if not (name.strip() and equals and place):
+        raise InvalidInput(f"--name {text}: write it as --name alice=alice.wav, a name and a recording of that voice")
+    return Voice(name.strip(), Place.of(place))
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """key=value; a value that is not JSON is taken as the text that it is."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise InvalidInput(f"--set {text}: write it as --set key=value")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value

@@ -1,0 +1,276 @@
+"""One recording from the disk to its finished files: upload, submit, watch, fetch; found again after a restart."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scribe.audio.filetype import HEAD_BYTES, foreign_kind, looks_recorded
+from scribe.cli.answer import Answer, json_of, place_beside, render
+from scribe.cli.bucket import UPLOADS, Bucket
+from scribe.cli.display import Display
+from scribe.cli.endpoint import Endpoint
+from scribe.cli.failure import Failure, Stopped, Unreachable
+from scribe.cli.order import Order
+from scribe.cli.recording import Place, Recording
+from scribe.cli.state import Entry, State
+from scribe.formats import FORMATS
+
+# RunPod takes 10 MB by /run.
+REQUEST_BYTES = 10_000_000
+# A job that is lost this often is lost for a reason.
+SUBMISSIONS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`status` is done, skipped, failed or stopped."""
+
+    recording: Recording
+    status: str
+    entry: Entry | None = None
+    failure: Failure | None = None
+
+    def report(self, folder: Path) -> dict[str, Any]:
+        """The JSON object of the recording."""
+        entry, error = self.entry, self.failure
+        finished = entry is not None and self.status in ("done", "skipped")
+        return {
+            "source": self.recording.source,
+            "name": self.recording.name,
+            "status": self.status,
+            "job_id": entry.job_id if entry else None,
+            "files": [str(folder / file) for file in entry.files] if finished and entry else [],
+            "error": {"code": error.code, "message": error.message} if error else None,
+            **(entry.summary if finished and entry else {}),
+        }
+
+
+class Transcriber:
+    """Called with one recording at a time from several threads. `connect` makes an Endpoint for the calling thread."""
+
+    def __init__(
+        self,
+        order: Order,
+        folder: Path,
+        state: State,
+        bucket: Bucket | None,
+        connect: Callable[[], Endpoint],
+        display: Display,
+        stop: threading.Event,
+        force: bool = False,
+    ) -> None:
+        self._order = order
+        self._folder = folder
+        self._state = state
+        self._bucket = bucket
+        self._connect = connect
+        self._display = display
+        self._stop = stop
+        self._force = force
+        self._reached = False
+        self._lost: Unreachable | None = None
+        self._voices: list[str] | None = None
+        self._voices_lock = threading.Lock()
+        self._beside_lock = threading.Lock()
+
+    def __call__(self, recording: Recording) -> Outcome:
+        """Never raises. The state keeps a job that may still end well, and forgets one that did not."""
+        try:
+            outcome = self._run(recording)
+        except Stopped:
+            outcome = Outcome(recording, "stopped", self._state.get(recording.source))
+        except Failure as failure:
+            outcome = Outcome(recording, "failed", self._state.get(recording.source), failure)
+            if isinstance(failure, Unreachable):
+                self._lost = None if self._reached else failure
+            elif outcome.entry is not None and outcome.entry.status == "submitted":
+                self._state.put(recording.source, outcome.entry.model_copy(update={"status": "failed"}))
+        except OSError as error:
+            where = error.filename or "a file on this machine"
+            failure = Failure("file_error", f"{error.strerror or type(error).__name__}: {where}")
+            outcome = Outcome(recording, "failed", self._state.get(recording.source), failure)
+        # One recording's surprise must not end the others.
+        except Exception as error:
+            failure = Failure("client_internal", f"unexpected {type(error).__name__}: {error}")
+            outcome = Outcome(recording, "failed", self._state.get(recording.source), failure)
+        return outcome
+
+    def _run(self, recording: Recording) -> Outcome:
+        self._wait(0)
+        self._display.progress(recording.name, "reading")
+        mark = self._order.mark(recording.place.content(), self._voice_contents())
+        entry = self._state.get(recording.source)
+        if entry is not None and (entry.mark, entry.status) == (mark, "done") and not self._force:
+            kept = json_of(self._folder, recording.name)
+            if kept.is_file():
+                return self._again(recording, entry, kept)
+        if recording.place.is_transcript and recording.place.path is not None and not self._renames:
+            return self._rendered_only(recording, mark, recording.place.path)
+        self._refuse_what_is_no_recording(recording)
+        if self._lost is not None:
+            raise self._lost
+        endpoint = self._connect()
+        if entry is None or (entry.mark, entry.status, entry.endpoint) != (mark, "submitted", endpoint.identity):
+            entry = self._submitted(recording, mark, endpoint)
+        for attempt in range(SUBMISSIONS):
+            answer = endpoint.watch(entry.job_id, lambda body: self._display.job(recording.name, body), self._wait)
+            self._reached = True
+            if answer is None and self._bucket is not None:
+                answer = self._bucket.committed(entry.job_id)
+            if answer is not None:
+                return self._delivered(recording, entry, answer)
+            if attempt + 1 < SUBMISSIONS:
+                self._display.say(
+                    recording.name, f"the platform no longer knows job {entry.job_id}; it is submitted again", "yellow"
+                )
+                entry = self._submitted(recording, mark, endpoint)
+        raise Failure("job_lost", "The platform forgets the job again and again.")
+
+    def _submitted(self, recording: Recording, mark: str, endpoint: Endpoint) -> Entry:
+        """Send the job and write its id down before anything else happens."""
+        before = self._state.get(recording.source)
+        if before is None:
+            self._refuse_to_overwrite(recording)
+        uploads = list(before.uploads) if before else []
+        options = dict(self._order.options)
+        if recording.place.is_transcript and recording.place.path is not None and not self._uploads:
+            raise Failure("no_storage", "A transcript cannot travel inside the job: configure STORAGE_*.")
+        field, value = self._sent(recording.place, recording.name, uploads)
+        if recording.place.is_transcript:
+            options["source"] = {"transcript_url": value}
+        else:
+            options["audio_file" if field == "url" else field] = value
+        with self._voices_lock:
+            sent = [(voice.name, self._sent(voice.place, recording.name, uploads)) for voice in self._order.voices]
+        if sent:
+            named = [{field: value, "name": name} for name, (field, value) in sent]
+            options["speaker_samples"] = [*options.get("speaker_samples", []), *named]
+        if self._bucket is None:
+            options.setdefault("inline", "full")
+        job = {"input": options, **self._order.beside}
+        if (size := len(json.dumps(job))) > REQUEST_BYTES:
+            raise Failure(
+                "too_large",
+                f"The job has {size / 1e6:.0f} MB and RunPod takes 10: configure STORAGE_*, or give an address.",
+            )
+        self._display.progress(recording.name, "submitting")
+        job_id = endpoint.submit(job)
+        self._reached = True
+        entry = Entry(
+            name=recording.name,
+            mark=mark,
+            status="submitted",
+            endpoint=endpoint.identity,
+            job_id=job_id,
+            uploads=list(dict.fromkeys(uploads)),
+            ours=[*before.ours, *before.files] if before else [],
+        )
+        self._state.put(recording.source, entry)
+        return entry
+
+    def _sent(self, place: Place, name: str, uploads: list[str]) -> tuple[str, str]:
+        """("url", address) or ("audio_base64", text); a file that is stored adds its key to `uploads`."""
+        if place.path is None:
+            return "url", str(place.url)
+        if self._bucket is None or not self._uploads:
+            size = place.path.stat().st_size
+            if size > REQUEST_BYTES:
+                raise Failure(
+                    "too_large", f"{place.path.name} has {size / 1e6:.0f} MB: configure STORAGE_*, or give an address."
+                )
+            why = "there is no storage to upload it to"
+            self._display.say(name, f"{place.path.name} travels inside the job ({size / 1e6:.1f} MB): {why}", "dim")
+            return "audio_base64", base64.b64encode(place.path.read_bytes()).decode()
+        # The content decides the folder, so that nothing is uploaded twice; the file keeps its name for the page.
+        key = f"{UPLOADS}/{self._state.folder_id}/{place.content()}/{place.file_name}"
+        size, sent = max(place.path.stat().st_size, 1), 0
+
+        def tick(count: int) -> None:
+            nonlocal sent
+            sent += count
+            self._wait(0)
+            self._display.progress(name, f"uploading {place.file_name}", min(100.0, 100 * sent / size))
+
+        self._bucket.upload(place.path, key, tick)
+        uploads.append(key)
+        return "url", self._bucket.link(key)
+
+    def _delivered(self, recording: Recording, entry: Entry, answer: dict[str, Any]) -> Outcome:
+        self._display.progress(recording.name, "fetching the files")
+        finished = Answer(answer, self._order, self._bucket, self._wait)
+        finished.keep(self._folder, recording.name)
+        entry = entry.model_copy(update={"status": "done", "summary": finished.summary()})
+        return self._written(recording, entry, json_of(self._folder, recording.name))
+
+    def _again(self, recording: Recording, entry: Entry, kept: Path) -> Outcome:
+        """A finished recording: nothing to do, or only other files to make of the transcript that is here."""
+        wanted = [f"{recording.name}.{FORMATS[form].extension}" for form in self._order.formats]
+        ours = {kept.name, *entry.ours, *entry.files}
+        if entry.text == self._order.text and all(f in ours and (self._folder / f).is_file() for f in wanted):
+            return Outcome(recording, "skipped", entry)
+        return self._written(recording, entry, kept)
+
+    def _rendered_only(self, recording: Recording, mark: str, transcript: Path) -> Outcome:
+        """A transcript on this disk becomes other formats here: no job, and nothing to pay."""
+        entry = Entry(name=recording.name, mark=mark, status="done", endpoint="", job_id="")
+        return self._written(recording, entry, transcript)
+
+    def _written(self, recording: Recording, entry: Entry, transcript: Path) -> Outcome:
+        order, place, sound = self._order, recording.place, recording.place.file_name
+        known = self._state.get(recording.source)
+        self._refuse_to_overwrite(recording, [*known.ours, *known.files] if known else [], transcript)
+        if "html" in order.formats and place.path is not None and not place.is_transcript:
+            with self._beside_lock:
+                sound = place_beside(self._folder / f"{recording.name}.html", place.path)
+        files = render(transcript, order, self._folder, recording.name, sound, entry.summary)
+        ours = dict.fromkeys([*(known.ours if known else ()), *files])
+        done = entry.model_copy(update={"files": files, "ours": list(ours), "text": order.text})
+        self._state.put(recording.source, done)
+        return Outcome(recording, "done", done)
+
+    @property
+    def _renames(self) -> bool:
+        return bool(self._order.options.get("speaker_verification"))
+
+    def _refuse_what_is_no_recording(self, recording: Recording) -> None:
+        """Raises Failure by a file's first bytes, before anything is uploaded or paid."""
+        for place in (recording.place, *(voice.place for voice in self._order.voices)):
+            if place.path is None or place.is_transcript:
+                continue
+            with place.path.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+            kind = None if looks_recorded(head) else foreign_kind(head)
+            if kind or not head:
+                what = f"is no recording but {kind}" if kind else "is empty"
+                raise Failure("not_audio", f"{place.path.name} {what}: nothing was sent.")
+
+    @property
+    def _uploads(self) -> bool:
+        """Whether there is a storage that a worker can read from by a link."""
+        return self._bucket is not None and self._bucket.signs_links
+
+    def _voice_contents(self) -> list[str]:
+        with self._voices_lock:
+            if self._voices is None:
+                self._voices = [voice.place.content() for voice in self._order.voices]
+            return self._voices
+
+    def _refuse_to_overwrite(
+        self, recording: Recording, ours: Collection[str] = (), transcript: Path | None = None
+    ) -> None:
+        """What lies in the folder, is none of `ours` and not the transcript itself is somebody's work. Raises Failure."""
+        for extension in dict.fromkeys(["json", *(FORMATS[form].extension for form in self._order.formats)]):
+            path = self._folder / f"{recording.name}.{extension}"
+            if path.exists() and path.name not in ours and not (transcript and path.samefile(transcript)):
+                raise Failure("file_exists", f"{path} is there already: move it, or choose another folder with -o.")
+
+    def _wait(self, seconds: float) -> None:
+        """Raises Stopped as soon as the person wants to stop."""
+        if self._stop.wait(seconds) if seconds else self._stop.is_set():
+            raise Stopped

@@ -1,0 +1,162 @@
+"""Speaker embeddings of a diarization: every window once for all its speakers, and bounds on what is clustered.
+
+pyannote 4.0 runs its embedding network once for each speaker of a window, on the same audio; only the pooling at its end
+looks at who speaks. The network takes the masks of several speakers together, and gives the same numbers (pyannote issue
+#2050 measured the same error on all of VoxConverse).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from scribe.runtime.cores import by_core
+
+Array = np.ndarray[Any, Any]
+
+# The first step of clustering holds a distance for every pair: 8000 take 0.4 GB and seconds, ten hours' 40 000 would take
+# 13 GB and minutes. The speakers found among these are given to all.
+MOST_CLUSTERED = 8000
+
+
+def stacked_embeddings(
+    pipeline: Any, parts: Callable[[int, Callable[[slice], Array]], Array] = lambda count, run: run(slice(count))
+) -> Callable[..., Array] | None:
+    """A `get_embeddings` for this pipeline that runs the network once a window; None when its network cannot.
+
+    `parts(count, run)` gives what `run` gives for a batch of so many windows, in as many slices as it likes.
+    """
+    from pyannote.audio.models.embedding.wespeaker import BaseWeSpeakerResNet
+
+    if not isinstance(getattr(pipeline._embedding, "model_", None), BaseWeSpeakerResNet):
+        return None
+
+    def get_embeddings(
+        file: Any, binary_segmentations: Any, exclude_overlap: bool = False, hook: Callable[..., None] | None = None
+    ) -> Array:
+        return _embeddings(pipeline, file, binary_segmentations, exclude_overlap, hook or (lambda *a, **k: None), parts)
+
+    return get_embeddings
+
+
+def shared_among_cores(pipeline: Any) -> None:
+    """Let each core of the CPU compute some of a batch's windows."""
+    import torch
+
+    network = getattr(pipeline._embedding, "model_", None)
+    if isinstance(network, torch.nn.Module):
+        network.forward = by_core(network.forward)
+
+
+def in_half(pipeline: Any, device: str) -> None:
+    """Let the network's convolutions, nine tenths of its work, compute in 16 bits: float16 on a GPU, bfloat16 on a CPU.
+
+    The spectrum before them and the pooling behind stay float32: the first does not fit into float16, the second adds up.
+    """
+    import torch
+
+    kind = torch.float16 if device == "cuda" else torch.bfloat16
+    for layer in _convolutions(getattr(pipeline._embedding, "model_", None)):
+        layer.forward = _halved(torch.autocast(device, dtype=kind)(layer.forward))
+
+
+def _convolutions(network: Any) -> list[Any]:
+    """The residual layers of pyannote's ResNets, each in one piece; of another network the single convolutions."""
+    import torch
+    from pyannote.audio.models.embedding.wespeaker import BaseWeSpeakerResNet
+
+    if isinstance(network, BaseWeSpeakerResNet):
+        return [network.resnet.layer1, network.resnet.layer2, network.resnet.layer3, network.resnet.layer4]
+    kinds = (torch.nn.Conv1d, torch.nn.Conv2d)
+    return [m for m in network.modules() if isinstance(m, kinds)] if isinstance(network, torch.nn.Module) else []
+
+
+def _halved(forward: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda features: forward(features).float()
+
+
+def _embeddings(
+    pipeline: Any,
+    file: Any,
+    windows: Any,
+    exclude_overlap: bool,
+    hook: Callable[..., None],
+    parts: Callable[[int, Callable[[slice], Array]], Array],
+) -> Array:
+    """(windows, speakers, dimension) float32, as pyannote's own."""
+    import torch
+
+    network = pipeline._embedding
+    length = windows.sliding_window.duration * network.sample_rate
+    shortest = network.min_num_samples / length if exclude_overlap else None
+    active = windows.data
+    # In a window where nobody speaks, every mask is empty and what it gives depends on no sample: one of them will do.
+    spoken = (active > 0).any(axis=(1, 2))
+    wanted = np.flatnonzero(spoken | (np.cumsum(~spoken) == 1))
+    chunks = [chunk for chunk, _ in windows]
+    found = np.empty((len(active), active.shape[2], network.dimension), np.float32)
+    total = -(-len(wanted) // pipeline.embedding_batch_size)
+    hook("embeddings", None, total=total, completed=0)
+    order = iter(wanted)
+    for number in range(total):
+        batch = list(islice(order, pipeline.embedding_batch_size))
+        waveforms = torch.stack([pipeline._audio.crop(file, chunks[i], mode="pad")[0] for i in batch])
+        masks = torch.from_numpy(speaker_masks(active[batch], shortest))
+        found[batch] = parts(len(batch), lambda of, w=waveforms, m=masks: network(w[of], masks=m[of]))
+        hook("embeddings", None, total=total, completed=number + 1)
+    if not spoken.all():
+        found[~spoken] = found[np.flatnonzero(~spoken)[0]]
+    return found
+
+
+def speaker_masks(active: Array, shortest: float | None) -> Array:
+    """Where each speaker's voice is taken from: (windows, speakers, frames) float32.
+
+    `active`: (windows, frames, speakers), 1 while a speaker is active, NaN outside the recording. `shortest`: the part of
+    a window (0 to 1) that must remain without overlap, else overlap is kept; None always keeps it.
+    """
+    whole = np.nan_to_num(active, nan=0.0).astype(np.float32).transpose(0, 2, 1)
+    if shortest is None:
+        return np.ascontiguousarray(whole)
+    alone = (active.sum(axis=2, keepdims=True) < 2).astype(np.float32).transpose(0, 2, 1)
+    clean = whole * alone
+    enough = clean.sum(axis=2, keepdims=True) > np.ceil(active.shape[1] * shortest)
+    return np.ascontiguousarray(np.where(enough, clean, whole))
+
+
+def bounded_training(clustering: Any, most: int = MOST_CLUSTERED) -> Callable[..., Any]:
+    """A `filter_embeddings` for this clustering that keeps at most `most`, evenly over the recording.
+
+    Below that it is pyannote's own, and so is every label.
+    """
+    choose = clustering.filter_embeddings
+
+    def filter_embeddings(*arguments: Any, **options: Any) -> tuple[Array, Array, Array]:
+        embeddings, windows, speakers = choose(*arguments, **options)
+        if len(embeddings) <= most:
+            return embeddings, windows, speakers
+        kept = np.linspace(0, len(embeddings) - 1, most).round().astype(int)
+        return embeddings[kept], windows[kept], speakers[kept]
+
+    return filter_embeddings
+
+
+def limit_to_voices(clustering: Any) -> None:
+    """Ask this clustering for no more speakers than it has different embeddings to tell them apart by.
+
+    Beyond that scikit-learn's KMeans, with which pyannote forces a number of speakers, raises ValueError.
+    """
+
+    class Limited(type(clustering)):  # type: ignore[misc]
+        def __call__(self, embeddings: Array, segmentations: Any = None, **options: Any) -> Any:
+            asked = {name: options.get(name) for name in ("num_clusters", "min_clusters")}
+            if any((number or 1) > 1 for number in asked.values()):
+                voices, *_ = self.filter_embeddings(embeddings, segmentations=segmentations)
+                most = max(1, len(np.unique(voices, axis=0)))
+                options |= {name: number and min(number, most) for name, number in asked.items()}
+            return super().__call__(embeddings, segmentations=segmentations, **options)
+
+    clustering.__class__ = Limited

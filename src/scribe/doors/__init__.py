@@ -1,0 +1,1 @@
+"""The platforms that hand out jobs, one module each."""

@@ -1,0 +1,171 @@
+"""Finished work -> the storage, and back: artifacts first, `result.json` last as the commit mark.
+
+The same job delivered again finds the mark and is answered from it, freshly presigned, without the GPU. Storage that
+fails after a finished transcription never loses it: the answer then carries the transcript inline and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from scribe.errors import UrlBlocked, WorkerError
+from scribe.formats import FORMATS
+from scribe.net.client import GuardedClient
+from scribe.runtime.redact import safe_url
+from scribe.schema.job import JobInput, JobWarning
+from scribe.storage.job_bucket import JobStorage, send
+from scribe.storage.s3 import artifact_key, commit_key
+
+log = logging.getLogger(__name__)
+
+
+class Store(Protocol):
+    """A place under keys: the worker's own storage, or the job's."""
+
+    def put(self, key: str, data: bytes, content_type: str, filename: str) -> None: ...
+    def get(self, key: str) -> bytes | None: ...
+    def presign(self, key: str) -> tuple[str, str]: ...
+
+
+class Outbox:
+    """Opens one Delivery a job. `storage` is None where the operator configured none."""
+
+    def __init__(self, storage: Store | None, client: GuardedClient, prefix: str, presign_ttl: int) -> None:
+        self._storage = storage
+        self._client = client
+        self._prefix = prefix
+        self._ttl = presign_ttl
+
+    def delivery(self, task: JobInput, job_id: str, fingerprint: str) -> Delivery:
+        """Where this job's results go. Raises UrlBlocked for an address that a job may not name, before any work is done."""
+        store = self._storage
+        if task.s3_config is not None:
+            self._client.check(task.s3_config.endpoint_url)
+            store = JobStorage(task.s3_config, self._client, self._prefix, self._ttl)
+        for url in task.result_urls.values():
+            self._client.check(url)
+        return Delivery(store, self._client, task, (self._prefix, job_id, fingerprint))
+
+
+class Delivery:
+    """One job's way out."""
+
+    def __init__(self, store: Store | None, client: GuardedClient, task: JobInput, place: tuple[str, str, str]) -> None:
+        self._store = store
+        self._client = client
+        self._urls: Mapping[str, str] = task.result_urls
+        self._place = place
+        asked = task.formats if task.formats is not None else list(task.result_urls) or ["json"]
+        wanted = dict.fromkeys([*asked, *task.result_urls])
+        self.formats = [name for name in wanted if store is not None or name in self._urls]
+        # A job whose results all go to the caller's own addresses leaves nothing behind in the worker's storage.
+        self._marks = store if any(name not in self._urls for name in self.formats) else None
+        self.homeless = [name for name in dict.fromkeys(task.formats or ()) if name not in self.formats]
+
+    @property
+    def recalls(self) -> bool:
+        """Whether the storage remembers this job's answer: it does unless all of its results go elsewhere, or nowhere."""
+        return self._marks is not None
+
+    def recall(self) -> dict[str, Any] | None:
+        """The committed answer of the same job, its links presigned anew; None when there is none or it cannot be read."""
+        if self._marks is None:
+            return None
+        try:
+            stored = self._marks.get(commit_key(*self._place))
+            answer = json.loads(stored, parse_constant=_no_number) if stored is not None else None
+        except UrlBlocked:
+            # The name in s3Config leads to a private address: told now, not after the work.
+            raise
+        except (WorkerError, ValueError, RecursionError) as error:
+            log.warning("the storage could not be asked for an earlier result (%s)", type(error).__name__)
+            return None
+        if not _is_answer(answer):
+            return None
+        notices: list[JobWarning] = []
+        answer["artifacts"] = {
+            name: a | self._link(a["key"], notices) if a.get("key") else a for name, a in answer["artifacts"].items()
+        }
+        told = [w for w in answer["warnings"] if w.get("code") != "presign_failed"]
+        answer["warnings"] = told + [n.to_dict() for n in notices]
+        return answer
+
+    def upload(
+        self, files: Mapping[str, bytes], stopped: Callable[[], None] = lambda: None
+    ) -> tuple[dict[str, dict[str, Any]], list[JobWarning]]:
+        """Store each format. ({format: {key, bytes, url, expires_at}}, what went wrong); a failed format is missing and noticed.
+
+        `stopped` raises when the job was cancelled; it is asked before each format.
+        """
+        artifacts: dict[str, dict[str, Any]] = {}
+        notices: list[JobWarning] = []
+        gone: dict[str, WorkerError] = {}
+        for name, data in files.items():
+            stopped()
+            host = urlsplit(self._urls[name]).netloc if name in self._urls else ""
+            try:
+                if host in gone:
+                    raise gone[host]
+                artifacts[name] = self._put(name, data, notices)
+            except WorkerError as error:
+                # A storage that hangs takes its full time limit: once is enough while a finished transcript waits.
+                if error.details.get("reason") in ("timeout", "unreachable"):
+                    gone[host] = error
+                again = "; send the job again to store it" if error.retryable else ""
+                notices.append(
+                    JobWarning(error.code, "publish", f"{name} is not stored: {error.message.rstrip('.')}{again}")
+                )
+        return artifacts, notices
+
+    def commit(self, answer: Mapping[str, Any]) -> None:
+        """Write the commit mark. A failure is only logged: the answer is complete, and a redelivery computes it anew."""
+        if self._marks is None:
+            return
+        unsigned = {
+            name: a | {"url": None, "expires_at": None} if a["key"] else a for name, a in answer["artifacts"].items()
+        }
+        body = json.dumps({**answer, "artifacts": unsigned}, ensure_ascii=False, allow_nan=False).encode()
+        try:
+            self._marks.put(commit_key(*self._place), body, "application/json", "result.json")
+        except WorkerError as error:
+            log.warning("the result could not be committed: %s", error.message)
+
+    def _put(self, name: str, data: bytes, notices: list[JobWarning]) -> dict[str, Any]:
+        form = FORMATS[name]
+        if name in self._urls:
+            send(self._client, self._urls[name], data, {"Content-Type": form.content_type})
+            return {"key": None, "bytes": len(data), "url": safe_url(self._urls[name]), "expires_at": None}
+        assert self._store is not None  # `formats` holds nothing without a place
+        key = artifact_key(*self._place, form.extension)
+        self._store.put(key, data, form.content_type, f"transcript.{form.extension}")
+        return {"key": key, "bytes": len(data)} | self._link(key, notices)
+
+    def _link(self, key: str, notices: list[JobWarning]) -> dict[str, Any]:
+        assert self._store is not None
+        try:
+            url, expires_at = self._store.presign(key)
+        except WorkerError as error:
+            notices.append(
+                JobWarning("presign_failed", "publish", f"{key} is stored and could not be presigned: {error.message}")
+            )
+            return {"url": None, "expires_at": None}
+        return {"url": url, "expires_at": expires_at}
+
+
+def _is_answer(shape: object) -> bool:
+    """Whether this is what `commit` wrote: the object may be another program's, or half of one."""
+    if not isinstance(shape, dict):
+        return False
+    artifacts, warnings = shape.get("artifacts"), shape.get("warnings")
+    if not isinstance(artifacts, dict) or not isinstance(warnings, list):
+        return False
+    shown = [*artifacts.values(), *warnings]
+    return all(isinstance(s, dict) and isinstance(s.get("key"), str | None) for s in shown)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,52 @@
+"""What of a finished transcript travels in the answer itself, and what its reader should know about the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scribe.schema.job import JobInput, JobWarning
+from scribe.schema.result import PREVIEW_SEGMENTS
+
+
+def inline_mode(task: JobInput, default: str | None, stored: bool, homeless: Sequence[str]) -> str:
+    """`preview`, `full` or `none`: the job's word, else full for a json that has no storage, else the endpoint's default.
+
+    `stored`: some format goes to a storage. `homeless`: formats that were asked for and have none.
+    """
+    if task.inline is not None:
+        return task.inline
+    return "full" if "json" in homeless else default or ("none" if stored else "preview")
+
+
+def inline_notices(
+    task: JobInput, mode: str, stored: bool, homeless: Sequence[str], segments: Sequence[Mapping[str, Any]]
+) -> list[JobWarning]:
+    """Warnings about formats without a storage, and about a preview that nobody asked for by name."""
+    if stored and not homeless:
+        return []
+    reason = "this endpoint has no storage"
+    places = []
+    if any(name != "json" for name in homeless):
+        places.append("the text files are under `texts`")
+    if "json" in homeless:
+        places.append("the transcript is under `segments`" if mode == "full" else "`inline: full` shows the transcript")
+    found = []
+    if homeless:
+        message = f"{', '.join(homeless)}: {reason}; {', '.join(places)}"
+        found.append(JobWarning("storage_not_configured", "publish", message))
+    elif mode == "none" and not task.inline_text:
+        message = f"inline: none: {reason}, so there is no transcript at all: ask for `inline: full`"
+        found.append(JobWarning("storage_not_configured", "publish", message))
+    if mode == "preview" and task.inline is None and (missing := _missing(segments)):
+        message = f"{missing}, because {reason}: send `inline: full`, or set INLINE_DEFAULT=full on the endpoint"
+        found.append(JobWarning("preview_only", "publish", message))
+    return found
+
+
+def _missing(segments: Sequence[Mapping[str, Any]]) -> str:
+    """What a preview of these segments leaves out, in words; empty when nothing."""
+    total, words = len(segments), any("words" in segment for segment in segments)
+    if total > PREVIEW_SEGMENTS:
+        return f"only the first {PREVIEW_SEGMENTS} of {total} segments are in this answer{', without words' if words else ''}"
+    return "the segments are in this answer without their words" if words else ""

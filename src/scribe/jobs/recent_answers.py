@@ -1,0 +1,71 @@
+"""The last answers of this worker, for a job that the platform hands out again because it missed the first answer.
+
+Transcripts are private: they are held in memory only, and no longer than SECONDS.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from scribe.schema.job import fingerprint
+
+# A job that is handed out again comes within minutes, and RunPod itself keeps a result for 30.
+SECONDS = 600.0
+# A failure may have been mended outside of the job (a file uploaded late, terms accepted) before it is sent again.
+FAILURE_SECONDS = 60.0
+MOST, MOST_BYTES = 64, 50_000_000
+
+Key = tuple[str, str]
+
+
+def key_of(job: Mapping[str, Any]) -> Key | None:
+    """What makes a job the same: its id, its input and its storage. None for a job without an id, and for nested nonsense."""
+    if not job.get("id"):
+        return None
+    try:
+        return str(job["id"]), fingerprint([job.get("input"), job.get("s3Config")], {})
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+class RecentAnswers:
+    """Answers by job, as JSON text. At most MOST of them, MOST_BYTES in all, each for SECONDS or less; any thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._held: OrderedDict[Key, tuple[float, bytes]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def keep(self, key: Key | None, answer: Mapping[str, Any]) -> None:
+        """Remember an answer; a failure only where it would fail again (not `retryable`)."""
+        failed = "error" in answer
+        if key is None or (failed and answer.get("retryable") is not False):
+            return
+        text = json.dumps(answer, ensure_ascii=False).encode()
+        if len(text) > MOST_BYTES:
+            return
+        until = self._clock() + (FAILURE_SECONDS if failed else SECONDS)
+        with self._lock:
+            self._held.pop(key, None)
+            self._held[key] = until, text
+            while len(self._held) > MOST or sum(len(text) for _, text in self._held.values()) > MOST_BYTES:
+                self._held.popitem(last=False)
+
+    def find(self, key: Key | None) -> dict[str, Any] | None:
+        """The answer that the same job got, or None."""
+        self.sweep()
+        with self._lock:
+            found = self._held.get(key) if key else None
+        return json.loads(found[1]) if found else None
+
+    def sweep(self) -> None:
+        """Drop the answers whose time is over. To be called SECONDS after each `keep`, so that none outlives them."""
+        now = self._clock()
+        with self._lock:
+            for key in [key for key, (until, _) in self._held.items() if until <= now]:
+                del self._held[key]

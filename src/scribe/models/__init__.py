@@ -1,0 +1,1 @@
+"""Which weights, from where; each loaded once, shared, and dropped on demand."""

@@ -1,0 +1,240 @@
+"""The model hub: bring a repository here whole, at one revision, checked; or only ask whether it may be had.
+
+The hub's own client lists a snapshot under its branch before the files are there, and two workers on a volume whose locks
+do not reach across hosts write into one file. Here a download grows in a folder of its worker's own (staging.py), every
+file must have its checksum, and a mark is written last (snapshots.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, TypeVar
+
+from scribe.errors import ModelNotFound, WeightsCorrupt
+from scribe.models import snapshots
+from scribe.models.network_errors import passing
+from scribe.models.snapshots import repository_folder
+from scribe.models.staging import FOLDER, TURN_S, staged, turn
+
+log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+
+ASK_TIMEOUT_S = 15.0
+ASK_PAUSES_S = (1.0, 4.0)
+# The client itself goes on after a lost connection, but not after one that was closed half way.
+PAUSES_S = (1.0, 4.0, 10.0)
+# Other frameworks' copies of the same weights, and language models that no loader here reads.
+NEVER = ("*.h5", "*.msgpack", "*.ot", "*.onnx", "*.tflite", "language_model/*", "*.md", ".gitattributes")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the hub would give: the commit, the files and their bytes in all."""
+
+    commit: str
+    files: tuple[Any, ...]
+    bytes: int
+
+
+def ask(repository: str, revision: str | None, token: str | None, kind: str) -> Offer:
+    """What the hub has under this name for a model of this kind (snapshots.FILES), and that this token may have it.
+
+    Raises ModelNotFound when the repository lacks a file that the kind needs, else what the hub's client raises.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+    hub = HfApi(token=token)
+    info = hub.model_info(repository, revision=revision, timeout=ASK_TIMEOUT_S, files_metadata=True)
+    if getattr(info, "gated", False):
+        # Anyone may see a gated model's page; only its files are refused to those who did not accept the terms. The
+        # client's own auth_check has no time limit.
+        address = f"{hub.endpoint}/api/models/{repository}/auth-check"
+        hf_raise_for_status(get_session().get(address, headers=build_hf_headers(token=token), timeout=ASK_TIMEOUT_S))
+    files = _taken(info.siblings or (), kind)
+    lacking = snapshots.lacking(kind, {s.rfilename for s in files})
+    if lacking:
+        raise ModelNotFound(f"{repository} has no {', '.join(lacking)}, which this worker needs", {"model": repository})
+    return Offer(str(info.sha), files, sum(s.size or 0 for s in files))
+
+
+def bring(repository: str, revision: str | None, cache: Path, token: str | None, kind: str) -> Path:
+    """The folder of a whole, checked snapshot in `cache`; what is there already is not downloaded again.
+
+    `revision`: a branch, tag or commit; None for main, as it was when it was first brought here. A cache that another
+    client has filled is completed and checked; where that cannot be done (no hub, no right to write) it is used if all
+    that the kind needs is there. A cut download goes on where it broke off. Any number of workers may do this at once.
+    Raises WeightsCorrupt when other bytes than the announced ones arrived twice, ModelNotFound when the repository is
+    no model of this kind, else what the hub's client raises.
+    """
+    branch = revision or "main"
+    wanted = snapshots.kept_commit(cache, repository, branch) or branch
+    found = snapshots.held(cache, repository, kind, wanted)
+    try:
+        # Where the cache would do, a worker without a way to the hub does not wait at every start.
+        offer = _patient(lambda: ask(repository, wanted, token, kind), () if found else ASK_PAUSES_S, repository)
+    except Exception as error:
+        if found is None:
+            raise
+        log.warning(
+            "the hub cannot be asked about %s (%s): the cache's files are used", repository, type(error).__name__
+        )
+        return found
+    folder = repository_folder(cache, repository)
+    snapshot = folder / "snapshots" / offer.commit
+    if _is_read_only(folder) and all(snapshots.size(snapshot / f.rfilename) == f.size for f in offer.files):
+        return snapshot
+
+    def done() -> bool:
+        return snapshots.finished(cache, repository, offer.commit) is not None
+
+    with turn(cache / FOLDER / f"{folder.name}.lock", done, TURN_S):
+        if not done():
+            log.info("fetching %s at %s: %.2f GB", repository, offer.commit[:12], offer.bytes / 1e9)
+            _complete(repository, offer, folder, token)
+        if not done() or snapshots.kept_commit(cache, repository, branch) is None:
+            files = {f.rfilename: snapshots.size(snapshot / f.rfilename) or 0 for f in offer.files}
+            snapshots.mark_finished(folder, offer.commit, branch, files)
+            snapshots.name_commit(folder, branch, offer.commit)
+    return snapshot
+
+
+def _complete(repository: str, offer: Offer, folder: Path, token: str | None) -> None:
+    """Bring what the snapshot lacks, or has with other bytes."""
+    with staged(folder.parent, folder.name) as own:
+        # Where a file system knows no locks the client makes files of them, which a killed worker leaves locked.
+        shutil.rmtree(own / ".locks", ignore_errors=True)
+        for file in offer.files:
+            place = folder / "snapshots" / offer.commit / file.rfilename
+            if _is_whole(place, file):
+                continue
+            blob = folder / "blobs" / str(file.lfs.sha256 if file.lfs else file.blob_id)
+            if _is_whole(blob, file):
+                _link(blob, place)
+            else:
+                _put(_downloaded(repository, file, offer.commit, own, token), folder, place)
+
+
+def _downloaded(repository: str, file: Any, commit: str, own: Path, token: str | None) -> Path:
+    """One file with the announced bytes, in the worker's own folder; fetched once more when they are others."""
+    from huggingface_hub import hf_hub_download
+
+    for again in (False, True):
+
+        def download(force: bool = again) -> Path:
+            # File by file: the call that brings a whole snapshot asks the hub once more, without any time limit.
+            return Path(
+                hf_hub_download(
+                    repository,
+                    file.rfilename,
+                    revision=commit,
+                    cache_dir=own,
+                    token=token,
+                    etag_timeout=ASK_TIMEOUT_S,
+                    force_download=force,
+                )
+            )
+
+        place = _patient(download, PAUSES_S, repository, last=_without_xet)
+        if _is_whole(place, file):
+            return place
+        log.warning("%s arrived from the hub with other bytes than announced", file.rfilename)
+    place.resolve().unlink(missing_ok=True)
+    place.unlink(missing_ok=True)
+    raise WeightsCorrupt(
+        f"{file.rfilename} arrived twice from the hub with other bytes than announced; try again later"
+    )
+
+
+def _patient(
+    call: Callable[[], Answer],
+    pauses: tuple[float, ...],
+    repository: str,
+    last: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+) -> Answer:
+    """What the call returns, tried again after each pause while its faults may pass; the last time inside `last`."""
+    for pause in (*pauses, None):
+        try:
+            with last() if pause is None else contextlib.nullcontext():
+                return call()
+        except (OSError, RuntimeError) as error:
+            # The client's own word for a short file has neither a number, as a full disk has, nor an answer.
+            short = type(error) is OSError and error.errno is None
+            if pause is None or not (short or passing(error)):
+                raise
+            log.warning("%s: the hub failed (%s): trying again", repository, type(error).__name__)
+            time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")
+
+
+@contextlib.contextmanager
+def _without_xet() -> Iterator[None]:
+    """Let the client download by plain HTTP: what Xet's servers fail at may still be had so."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_DISABLE_XET
+    constants.HF_HUB_DISABLE_XET = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_XET = before
+
+
+def _taken(offered: Sequence[Any], kind: str) -> tuple[Any, ...]:
+    """The files that a loader here could want; of the same weights in two forms the safetensors."""
+    only = snapshots.FILES[kind] or ("*",)
+    files = [f for f in offered if any(fnmatch(f.rfilename, pattern) for pattern in only)]
+    twice = kind != "speech" and any(f.rfilename.endswith(".safetensors") for f in files)
+    never = (*NEVER, "*.bin") if twice else NEVER
+    return tuple(f for f in files if not any(fnmatch(f.rfilename, pattern) for pattern in never))
+
+
+def _is_whole(path: Path, announced: Any) -> bool:
+    """Whether a file is there with the checksum that the hub announced: SHA-256 of a large file, git's SHA-1 of a small."""
+    found = snapshots.size(path)
+    if found is None or announced.size not in (None, found):
+        return False
+    if announced.lfs:
+        expected, digest = announced.lfs.sha256, hashlib.sha256()
+    elif announced.blob_id:
+        expected, digest = announced.blob_id, hashlib.sha1(usedforsecurity=False)
+        digest.update(f"blob {found}\0".encode())
+    else:
+        return True
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest() == expected
+
+
+def _put(brought: Path, folder: Path, place: Path) -> None:
+    """Rename a checked file out of the worker's own cache into the shared one, where links are known as a blob and a link."""
+    if brought.is_symlink():
+        blob = folder / "blobs" / brought.resolve().name
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        brought.resolve().replace(blob)
+        _link(blob, place)
+    else:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        brought.replace(place)
+
+
+def _link(blob: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    link = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+    link.symlink_to(os.path.relpath(blob, place.parent))
+    link.replace(place)
+
+
+def _is_read_only(folder: Path) -> bool:
+    return folder.is_dir() and not os.access(folder, os.W_OK)

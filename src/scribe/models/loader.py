@@ -1,0 +1,201 @@
+"""This worker's models: each loaded on first use through one door, kept, and told by name when it cannot be had."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from scribe.alignment.aligner import Aligner
+from scribe.alignment.sentences import punkt_tables
+from scribe.diarization.diarizer import Diarizer
+from scribe.engines.batched import BatchedEngine
+from scribe.engines.faster_whisper import WhisperEngine
+from scribe.engines.whisperx import WhisperXEngine
+from scribe.errors import ModelNotFound
+from scribe.models import hub, published
+from scribe.models.cache import ModelCache, Stage
+from scribe.models.import_ahead import ImportAhead
+from scribe.models.load_errors import loading
+from scribe.models.model_set import Location, ModelSet
+from scribe.runtime.gpu_memory import LEAST_FREE
+from scribe.runtime.machine import free_gpu_memory, usable_cores
+from scribe.runtime.out_of_memory import Ceiling
+from scribe.schema.job import JobInput
+from scribe.settings import InvalidSettings
+from scribe.speakers.ecapa import SpeakerEncoder
+from scribe.vad.detectors import PyannoteDetector, SileroDetector, SpeechDetector
+
+log = logging.getLogger(__name__)
+
+
+class Models:
+    """Every method returns a loaded model or raises a ModelError that says what to do."""
+
+    def __init__(
+        self,
+        places: ModelSet,
+        device: str = "auto",
+        compute_type: str | None = None,
+        token: str | None = None,
+        vad_weights: Path | None = None,
+        parity: bool = False,
+        half: bool = False,
+    ) -> None:
+        self.places = places
+        self.parity = parity
+        self._half = half
+        self.device = resolve_device(device)
+        self.compute_type = resolve_compute_type(compute_type, self.device)
+        self._token = token
+        self._vad_weights = vad_weights
+        self._shelf = ModelCache()
+        self._ceilings: dict[str, Ceiling] = {}
+        self._foresight = ImportAhead()
+        self._threads = usable_cores()
+        places.admit_code()
+        speech = places.speech()
+        log.info("[Predict] device=%s compute_type=%s", self.device, self.compute_type)
+        log.info("[Predict] whisper_arch=%s (%s)", speech.name, "path" if speech.path else "name")
+
+    def warm(self, stages: Sequence[str]) -> None:
+        """Load before the first job what the operator named: asr, align, diarization, speakers."""
+        self._begin([self.places.vad_method if s == "asr" else s for s in stages])
+        if "asr" in stages:
+            self.engine(self.places.speech())
+            self.detector(self.places.vad_method)
+        if "align" in stages:
+            self.aligner("en")
+        if "diarization" in stages:
+            self.diarizer()
+        if "speakers" in stages:
+            self.encoder()
+
+    def foresee(self, job: JobInput) -> None:
+        """Begin to import, beside whatever is done now, what the job's stages will need."""
+        diarized = job.wants_diarization and job.channels != "split"
+        needed = {
+            job.vad_method or self.places.vad_method: True,
+            "align": job.align_output or diarized,
+            "diarization": diarized,
+            "speakers": job.speaker_verification or job.return_speaker_embeddings,
+        }
+        self._begin([stage for stage, wanted in needed.items() if wanted])
+
+    def _begin(self, stages: Sequence[str]) -> None:
+        if not self.parity:
+            self._foresight.begin(stages)
+
+    def engine(self, place: Location) -> WhisperEngine:
+        """The speech model; another one that is loaded leaves first, so that never two are in memory."""
+        # Not by its folder: that of a repository is unknown before the first load and would load it a second time.
+        key = f"asr:{place.repository}@{place.pin or 'main'}" if place.repository else f"asr:{place.source}"
+        for other in self._shelf.names():
+            if other.startswith("asr:") and other != key:
+                self._shelf.drop(other)
+        kind = WhisperXEngine if self.parity else BatchedEngine
+        with loading("speech model", place.name):
+            return self._shelf.get(
+                key, lambda: kind(self._here(place), self.device, self.compute_type, self._threads, True)
+            )
+
+    def detector(self, method: str) -> SpeechDetector:
+        """The voice activity detector: silero or pyannote."""
+        pause_s = math.inf if self.parity else self.places.vad_pause
+        with loading("voice activity model", method):
+            if method == "silero":
+                return self._shelf.get("vad:silero", lambda: SileroDetector(pause_s, self.parity))
+            # Later stages' imports go on beside it.
+            wait = self._foresight.wait
+            wait("pyannote")
+            return self._shelf.get(
+                "vad:pyannote", lambda: PyannoteDetector(self.device, self._vad_weights, pause_s, self.parity, wait)
+            )
+
+    def aligner(self, language: str) -> Aligner:
+        """The aligner of one language. Others stay loaded as long as there is memory for the next job too."""
+        place = self.places.aligner(language)
+        if place is None:
+            message = f"the model set has no alignment model for '{language}': set ALIGN_MODEL to one that knows it"
+            raise ModelNotFound(message, {"language": language})
+        self._foresight.wait()
+        tables = punkt_tables(language, self.parity)
+        if self.device == "cuda" and f"align:{language}" not in self._shelf.names():
+            while _narrow(free_gpu_memory()) and self._shelf.drop_idle({Stage.ALIGNMENT}):
+                continue
+        with loading("alignment model", place.name):
+            return self._shelf.get(
+                f"align:{language}",
+                lambda: Aligner(
+                    language,
+                    self._here(place),
+                    self.device,
+                    self.places.punkt(tables) if tables else None,
+                    self._checkpoints(place),
+                    self.parity,
+                ),
+            )
+
+    def diarizer(self) -> Diarizer:
+        """The diarization pipeline."""
+        place = self.places.diarization
+        self._foresight.wait()
+        with loading("diarization model", place.name):
+            return self._shelf.get(
+                "diarize", lambda: Diarizer(self._here(place), self.device, self._token, self.parity, self._half)
+            )
+
+    def encoder(self) -> SpeakerEncoder:
+        """The speaker encoder."""
+        place = self.places.speaker.location
+        self._foresight.wait()
+        with loading("speaker model", place.name):
+            return self._shelf.get(
+                "speaker", lambda: SpeakerEncoder(self._here(place), self.places.speaker.location.identity, self.device)
+            )
+
+    def drop_idle(self, *in_use: Stage) -> bool:
+        """Give the memory of one model back that is of no stage in use; whether there was one. It is loaded again on demand."""
+        return self._shelf.drop_idle(set(Stage) - set(in_use))
+
+    def ceiling(self, place: Location) -> Ceiling:
+        """What is known of the batches that fit beside this speech model, for as long as the process lives."""
+        return self._ceilings.setdefault(f"{place.repository or place.source}@{place.pin}", Ceiling())
+
+    def _here(self, place: Location) -> str:
+        """The model's folder, or its name where it is one file; what is not on this machine is brought first, whole and checked."""
+        if place.file is not None or place.path is not None or place.repository is None:
+            return place.source
+        return str(hub.bring(place.repository, place.pin, self.places.cache, self._token, place.kind))
+
+    def _checkpoints(self, place: Location) -> Path | None:
+        """The folder with the model's file, brought first and checked; None for a model that is a folder."""
+        if place.file is None:
+            return None
+        return published.bring(place.file, place.path.parent if place.path else self.places.checkpoints).parent
+
+
+def _narrow(free_bytes: int | None) -> bool:
+    """Whether one more aligner would take what a job needs beside its models."""
+    return free_bytes is not None and free_bytes < LEAST_FREE
+
+
+def resolve_compute_type(wanted: str | None, device: str) -> str:
+    """CTranslate2's type: the wanted one, else float16 on a GPU and int8 on a CPU. Raises InvalidSettings for an unknown one."""
+    import ctranslate2
+
+    known = ctranslate2.get_supported_compute_types(device) | {"default", "auto"}
+    if wanted is not None and wanted not in known:
+        raise InvalidSettings(f"WHISPERX_COMPUTE_TYPE: this {device} does {', '.join(sorted(known))}")
+    return wanted or ("float16" if device == "cuda" else "int8")
+
+
+def resolve_device(wanted: str) -> str:
+    """cpu or cuda. Raises InvalidSettings when a GPU is demanded and there is none that CTranslate2 can use."""
+    import ctranslate2
+
+    count = ctranslate2.get_cuda_device_count()
+    if wanted == "cuda" and count == 0:
+        raise InvalidSettings("WHISPERX_DEVICE: cuda was asked for and no GPU (or no driver) is there; use auto or cpu")
+    return "cuda" if count and wanted != "cpu" else "cpu"

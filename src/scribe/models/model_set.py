@@ -1,0 +1,257 @@
+"""Which weights, where from, loaded once and dropped when told.
+
+A *model set* (`models/<name>/model_set.json`) names every model, the VAD and the chunk size that belong together.
+The operator's variables override single models. Nothing here comes from a job: weights are code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import json
+import logging
+import sys
+import threading
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from scribe.errors import WorkerError
+from scribe.models import punkt, snapshots
+from scribe.models import torchaudio_bundles as bundles
+from scribe.models.published import Published
+from scribe.settings import ROOT, Settings
+
+log = logging.getLogger(__name__)
+
+# Names that faster-whisper does not find under Systran/faster-whisper-<name>.
+SPEECH_REPOSITORIES = {
+    "large": "Systran/faster-whisper-large-v3",
+    "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+    "turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+    **{
+        f"distil-{size}": f"Systran/faster-distil-whisper-{size}"
+        for size in ("small.en", "medium.en", "large-v2", "large-v3")
+    },
+    "distil-large-v3.5": "distil-whisper/distil-large-v3.5-ct2",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """One model's place: a local folder or file (`path`), a `repository` of the hub at the revision `pin` (None: main), or
+    a `file` at a public address."""
+
+    name: str
+    path: Path | None = None
+    repository: str | None = field(default=None, compare=False)
+    pin: str | None = field(default=None, compare=False)
+    kind: str = field(default="speech", compare=False)
+    """speech, aligner, diarization or speaker."""
+    file: Published | None = field(default=None, compare=False)
+
+    @property
+    def source(self) -> str:
+        """What a loader is given."""
+        return str(self.path) if self.path and not self.file else self.name
+
+    @property
+    def identity(self) -> str:
+        """`name@revision`, as results and cache keys carry it. The revision of a local folder is a digest of its files."""
+        if self.file is not None:
+            return f"{self.name}@{self.file.sha256[:12]}" if self.file.sha256 else self.name
+        if self.path is None:
+            return f"{self.name}@{self.pin[:12]}" if self.pin else self.name
+        return f"{self.name}@{revision(self.path)}"
+
+
+# Threshold and margin (cosines) of an ECAPA that nobody has measured. SpeechBrain's 0.25 answers another question, whether
+# two recordings are one voice: asked for each of ten names it gave one to 36 % of strangers whose cosines were drawn with
+# mean 0.12 and deviation 0.10, this pair to 0.6 % (tests/test_speaker_processing.py draws them).
+UNCALIBRATED_THRESHOLD, UNCALIBRATED_MARGIN = 0.45, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerModel:
+    """The speaker encoder with its threshold and margin (cosines); `calibrated`: they were measured, on it."""
+
+    location: Location
+    threshold: float
+    margin: float
+    min_seconds: float
+    calibrated: bool
+
+
+class ModelSet:
+    """The configured models: the set's file, overridden by the operator's variables, resolved to places."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._folder = settings.model_set_file.parent
+        self._set: dict[str, Any] = json.loads(settings.model_set_file.read_text("utf-8"))
+        self.vad_method: str = self._set["vad_method"]
+        self.vad_onset: float = self._set["vad_onset"]
+        self.vad_offset: float = self._set["vad_offset"]
+        self.vad_pause: float = self._set["vad_pause"]
+        self.chunk_size: int = self._set["chunk_size"]
+        self.log_prob_threshold: float = self._set["log_prob_threshold"]
+        self._punkt_asked = False
+        self._punkt_lock = threading.Lock()
+
+    @property
+    def speaker(self) -> SpeakerModel:
+        """Looked up anew each time, like the others: a model that was brought here meanwhile has its revision."""
+        speaker, settings = self._set["speaker"], self._settings
+        threshold, margin = settings.speaker_threshold, settings.speaker_margin
+        # What was measured on one encoder says nothing about another.
+        known = (speaker["threshold"], speaker["margin"], speaker["calibrated"])
+        own = (UNCALIBRATED_THRESHOLD, UNCALIBRATED_MARGIN, False) if settings.speaker_model else known
+        return SpeakerModel(
+            self._chosen("speaker", settings.speaker_model, speaker["source"]),
+            own[0] if threshold is None else threshold,
+            own[1] if margin is None else margin,
+            speaker["min_seconds"],
+            threshold is not None or own[2],
+        )
+
+    @property
+    def diarization(self) -> Location:
+        """The diarization pipeline."""
+        return self._chosen("diarization", self._settings.diarization_model, self._set["diarization"])
+
+    def speech(self, asked: str | None = None) -> Location:
+        """The speech model: the job's (checked by the caller), WHISPERX_MODEL, the set's own folder, WHISPERX_MODEL_DIR, a name."""
+        if asked is not None and asked != self.speech().name:
+            return self._place("speech", asked)
+        if self._settings.whisperx_model:
+            return self._place("speech", self._settings.whisperx_model)
+        named = self._chosen("speech", None, self._set["whisper"])
+        folder = self._settings.whisperx_model_dir
+        if not self._in_set(named) and (folder / "model.bin").is_file():
+            return Location(folder.name, folder)
+        return named
+
+    def allows(self, asked: str) -> bool:
+        """Whether a job may ask for this model. The configured one is always allowed."""
+        return asked in self.allowed()
+
+    def allowed(self) -> list[str]:
+        """The models that a job may ask for by name, the configured one first."""
+        return list(dict.fromkeys([self.speech().name, *self._settings.allowed_models]))
+
+    def aligner(self, language: str) -> Location | None:
+        """ALIGN_MODEL for any language, else the set's aligner; None for a language that the set has none for."""
+        source = self._settings.align_model or self._set["aligners"].get(language)
+        return self._place("aligner", source) if source else None
+
+    def aligners(self) -> dict[str, Location]:
+        """The aligners by language; `any` for ALIGN_MODEL."""
+        if self._settings.align_model:
+            return {"any": self._place("aligner", self._settings.align_model)}
+        return {language: self._place("aligner", source) for language, source in self._set["aligners"].items()}
+
+    def punkt(self, language: str) -> Path | None:
+        """A folder for nltk.data.path with the sentence tables of `language` (NLTK's name: `german`), or None.
+
+        They lie in the set's folder when they were baked, else in the model cache, into which they are downloaded when they
+        are first needed; never for a set that needs no network. What failed is logged, and not tried again in this process.
+        """
+        baked, cached = self._folder / "nltk_data", self.cache / "nltk_data"
+        with self._punkt_lock:
+            known = any(punkt.holds(folder, language) for folder in (baked, cached))
+            if not (known or self._punkt_asked or self.is_local):
+                self._punkt_asked = True
+                try:
+                    punkt.bring(cached)
+                except (WorkerError, OSError) as error:
+                    log.warning("NLTK's sentence tables cannot be had (%s): sentences are split by rules", error)
+        return next((folder for folder in (baked, cached) if punkt.holds(folder, language)), None)
+
+    @property
+    def cache(self) -> Path:
+        """The hub cache that downloads go into."""
+        return self._settings.hub_caches[-1]
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where torch.hub keeps the files that come by address."""
+        return (self._settings.torch_home or Path.home() / ".cache" / "torch") / "hub" / "checkpoints"
+
+    def identities(self, asked: str | None = None) -> dict[str, str]:
+        """{stage: name@revision} for a job that asks for a speech model, or for none; part of a result's fingerprint, so
+        known without loading anything."""
+        return {
+            "transcribe": self.speech(asked).identity,
+            "diarize": self.diarization.identity,
+            "name": self.speaker.location.identity,
+            "align": " ".join(self._aligners_identities()),
+        }
+
+    @property
+    def is_local(self) -> bool:
+        """True when no configured model needs the hub, which may then be switched off altogether."""
+        places = [self.speech(), self.diarization, self.speaker.location, *self.aligners().values()]
+        return not self._settings.allowed_models and all(p.path for p in places)
+
+    def admit_code(self) -> None:
+        """Make the package importable that this set's checkpoints name. It lives in builder/, never beside the weights."""
+        code = self._set.get("code")
+        if code and str(ROOT / "builder") not in sys.path:
+            sys.path.append(str(ROOT / "builder"))
+            importlib.invalidate_caches()
+
+    def _aligners_identities(self) -> list[str]:
+        """By their names, not by what the cache holds: forty look-ups on a network volume would delay every job."""
+        if self._settings.align_model or all((self._folder / s).is_dir() for s in self._set["aligners"].values()):
+            return [place.identity for place in self.aligners().values()]
+        return list(self._set["aligners"].values())
+
+    def _in_set(self, place: Location) -> bool:
+        return place.path is not None and self._folder.resolve() in place.path.parents
+
+    def _chosen(self, kind: str, operators: str | None, own: str) -> Location:
+        """The operator's model, else the set's: at the set's revision, or as RunPod's model cache holds it, which takes main."""
+        if operators:
+            return self._place(kind, operators)
+        place = self._place(kind, own)
+        if place.path is None and place.repository:
+            return replace(place, path=snapshots.held(self._settings.hub_caches[0], place.repository, kind))
+        return place
+
+    def _place(self, kind: str, source: str) -> Location:
+        """`source` is a folder, one of torchaudio's bundles, or a repository or short name with an optional `@revision`."""
+        name, _, pin = (source, "", "") if Path(source).is_dir() else source.partition("@")
+        for candidate in (self._folder / name, Path(name)):
+            if candidate.is_dir() and name not in ("", "."):
+                # A folder of the set keeps its short name; a snapshot's own name would be a bare hash.
+                return Location(name if candidate != Path(name) else candidate.name, candidate.resolve(), kind=kind)
+        if kind == "aligner" and (file := bundles.weights(name)):
+            places = (self._folder / "checkpoints" / file.name, self.checkpoints / file.name)
+            return Location(name, next((p for p in places if p.is_file()), None), kind=kind, file=file)
+        known = SPEECH_REPOSITORIES.get(name, f"Systran/faster-whisper-{name}")
+        repository = known if kind == "speech" and "/" not in name else name
+        (runpods, own), wanted = self._settings.hub_caches, pin or "main"
+        # RunPod fills its cache before the worker starts, and it may not be written to; our own is completed first.
+        path = snapshots.held(runpods, repository, kind, wanted) or snapshots.finished(own, repository, wanted)
+        return Location(name, path, repository, pin or None, kind)
+
+
+def revision(folder: Path) -> str:
+    """12 hex digits: the commit of a snapshot or of a baked model (`.revision`), else a digest of its files.
+
+    The digest takes names, sizes and the first and last 64 KiB of each.
+    """
+    if folder.parent.name == "snapshots":
+        return folder.name[:12]
+    with contextlib.suppress(OSError):
+        return (folder / ".revision").read_text("utf-8")[:12]
+    digest = hashlib.sha256()
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(folder)}:{size}:".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(65536))
+            stream.seek(max(0, size - 65536))
+            digest.update(stream.read(65536))
+    return digest.hexdigest()[:12]

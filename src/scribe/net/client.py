@@ -1,0 +1,240 @@
+"""One guarded HTTP client for every address that a job names, to read or to write.
+
+Threat: a job's URL makes the worker call what only the worker can reach: cloud metadata, the private network, itself
+(server-side request forgery), directly, by a redirect, or by a name whose answer changes between check and use.
+Defence: on every hop the URL's form and all resolved addresses must pass the tables of addresses.py, and the socket is
+opened to an address that was checked, while TLS still verifies the name. Proxies are never used: pinning holds only if
+this process opens the socket. Not a defence against public servers that forward to private ones.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ipaddress
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import IO, Any
+from urllib.parse import urljoin
+
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.response import BaseHTTPResponse
+
+from scribe.errors import FetchFailed, FetchIncomplete, UrlBlocked, WorkerError
+from scribe.net.addresses import Target, blocked_reason, check_url, refuse_blocked
+from scribe.net.connections import PlainConnection, TlsConnection, default_context
+from scribe.net.deadline import POLL_S, Watch
+
+__all__ = ["GuardedClient", "Response", "Target", "blocked_reason", "check_url"]
+
+MAX_ADDRESSES = 6  # of one name, tried in turn: the first may be IPv6 where the container has none
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+OF_ONE_ORIGIN = frozenset({"authorization", "cookie", "proxy-authorization"})
+_TRANSPORT_ERRORS = (OSError, HTTPError, HTTPException, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer whose body is still on the wire."""
+
+    status: int
+    headers: Mapping[str, str]  # case does not matter
+    url: str  # of the last hop, with its query: not to be shown
+    _raw: BaseHTTPResponse
+    _watch: Watch
+
+    @property
+    def length(self) -> int | None:
+        """The announced bytes of the body as sent; None when chunked, encoded or unannounced."""
+        announced = self.headers.get("Content-Length", "")
+        plain = self.headers.get("Content-Encoding", "identity") == "identity"
+        return int(announced) if announced.isdecimal() and plain and not self.chunked else None
+
+    @property
+    def chunked(self) -> bool:
+        return "chunked" in self.headers.get("Transfer-Encoding", "").lower()
+
+    @property
+    def provable(self) -> bool:
+        """Whether a cut body can be told from a whole one."""
+        return self.chunked or "Content-Length" in self.headers
+
+    def stream(self, n: int = 1 << 16) -> Iterator[bytes]:
+        """The body in pieces of at most `n` bytes, content encodings undone. Raises FetchIncomplete, FetchFailed."""
+        pieces = self._raw.stream(n, decode_content=True)
+        while True:
+            try:
+                piece = next(pieces, None)
+            except _TRANSPORT_ERRORS as error:
+                self._watch.raise_if_stopped()
+                if isinstance(error, (TimeoutError, ReadTimeoutError)):
+                    raise FetchFailed("the server stopped sending", {"reason": "timeout"}) from error
+                raise FetchIncomplete("the connection ended before the file did") from error
+            self._watch.raise_if_stopped()
+            if piece is None:
+                return
+            yield piece
+
+
+class GuardedClient:
+    """Sends requests to public addresses only; `allow_hosts` ("host" or "host:port") are exempt from that."""
+
+    def __init__(
+        self,
+        allow_hosts: frozenset[str] = frozenset(),
+        connect_timeout: float = 10.0,
+        read_timeout: float = 30.0,
+        resolver: Callable[..., list[Any]] = socket.getaddrinfo,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._allow_hosts = allow_hosts
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._resolver = resolver
+        self._ssl_context = ssl_context or default_context()
+
+    def check(self, url: str) -> None:
+        """Whether a job may name this address, by its form alone; names are resolved at the request. Raises UrlBlocked."""
+        check_url(url, self._allow_hosts)
+
+    @contextlib.contextmanager
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | IO[bytes] | None = None,
+        deadline: float,
+        max_redirects: int = 5,
+        check: Callable[[], None] = lambda: None,
+    ) -> Iterator[Response]:
+        """Sends one request, follows its redirects and yields the answer; the connection ends with the block.
+
+        `deadline` is a time.monotonic() value over everything, the body included. `check` is called four times a
+        second, from another thread; what it raises ends the request and is raised here. A request with a body is not
+        redirected: its 3xx is the answer. Raises UrlBlocked, FetchIncomplete and FetchFailed with `details.reason`:
+        dns, connect, tls, timeout, protocol, redirects or deadline.
+        """
+        ours = {"Accept-Encoding": "identity", "Connection": "close"}
+        sent = {"User-Agent": "whisperx-worker", "Accept": "*/*", **(headers or {}), **ours}
+        target = check_url(url, self._allow_hosts)
+        with Watch(deadline, check) as watch:
+            for _ in range(max_redirects + 1):
+                with (
+                    contextlib.closing(self._connect(target, watch)) as connection,
+                    contextlib.closing(_exchange(connection, method, target, sent, body, watch)) as raw,
+                ):
+                    location = raw.headers.get("Location") if raw.status in REDIRECTS else None
+                    if location is None or body is not None:
+                        yield Response(raw.status, raw.headers, url, raw, watch)
+                        return
+                url = urljoin(url, location)
+                before, target = target, check_url(url, self._allow_hosts)
+                if before.scheme == "https" and target.scheme == "http":
+                    raise UrlBlocked("the server redirects from https to http", {"host": target.host})
+                if before.origin != target.origin:
+                    sent = {name: value for name, value in sent.items() if name.lower() not in OF_ONE_ORIGIN}
+            raise FetchFailed(f"the server redirects more than {max_redirects} times", {"reason": "redirects"})
+
+    def _connect(self, target: Target, watch: Watch) -> HTTPConnection:
+        """A connection object whose socket is already open to a checked address."""
+        addresses = self._resolve(target, watch)
+        for index, address in enumerate(addresses):
+            try:
+                sock = self._dial(address, target.port, watch)
+                break
+            except OSError as error:
+                watch.raise_if_stopped()
+                if index == len(addresses) - 1:
+                    raise _failure(error, target) from error
+        wait = self._read_timeout
+        connection: PlainConnection | TlsConnection
+        if target.scheme == "https":
+            connection = TlsConnection(target.host, target.port, timeout=wait, ssl_context=self._ssl_context)
+        else:
+            connection = PlainConnection(target.host, target.port, timeout=wait)
+        sock.settimeout(wait)
+        connection.pinned = sock
+        return connection
+
+    def _resolve(self, target: Target, watch: Watch) -> list[str]:
+        """The addresses of a host, in the resolver's order; every one of them must pass, or none is used."""
+        with contextlib.suppress(ValueError):
+            return [str(ipaddress.ip_address(target.host))]
+        unknown = FetchFailed(f"there is no address for {target.host}", {"reason": "dns", "host": target.host})
+        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # getaddrinfo cannot be interrupted, so it gets a thread of its own, which is left behind if need be.
+        ask = threading.Thread(target=_ask, args=(self._resolver, target, answers), daemon=True, name="resolve")
+        ask.start()
+        give_up = time.monotonic() + self._connect_timeout
+        while True:
+            watch.raise_if_stopped()
+            with contextlib.suppress(queue.Empty):
+                answer = answers.get(timeout=POLL_S)
+                break
+            if time.monotonic() > give_up:
+                raise unknown
+        if isinstance(answer, Exception):
+            raise unknown from answer
+        found = list(dict.fromkeys(entry[4][0] for entry in answer if entry[0] in (socket.AF_INET, socket.AF_INET6)))
+        if not found:
+            raise unknown
+        if not target.exempt:
+            for address in found:
+                refuse_blocked(target.host, address)
+        return found[:MAX_ADDRESSES]
+
+    def _dial(self, address: str, port: int, watch: Watch) -> socket.socket:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            watch.hold(sock)
+            sock.settimeout(min(self._connect_timeout, watch.remaining()))
+            sock.connect((address, port))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+def _ask(resolver: Callable[..., list[Any]], target: Target, answers: queue.SimpleQueue[Any]) -> None:
+    try:
+        answers.put(resolver(target.host, target.port, type=socket.SOCK_STREAM))
+    except Exception as error:
+        answers.put(error)
+
+
+def _exchange(
+    connection: HTTPConnection, method: str, target: Target, headers: Mapping[str, str], body: Any, watch: Watch
+) -> BaseHTTPResponse:
+    """Sends the request and reads the answer's head."""
+    if target.userinfo is not None:
+        headers = {**headers, "Authorization": "Basic " + base64.b64encode(target.userinfo.encode()).decode()}
+    try:
+        connection.request(method, target.path, body=body, headers=headers, preload_content=False)
+        return connection.getresponse()
+    except _TRANSPORT_ERRORS as error:
+        watch.raise_if_stopped()
+        raise _failure(error, target) from error
+
+
+def _failure(error: Exception, target: Target) -> WorkerError:
+    """A transport's exception as a sentence without the library's own words, which repeat the URL."""
+    kinds: tuple[tuple[type[Exception], str, str], ...] = (
+        (ssl.SSLCertVerificationError, "tls", f"the certificate of {target.host} is not valid for that name"),
+        (TimeoutError, "timeout", f"{target.host} did not answer in time"),
+        (ReadTimeoutError, "timeout", f"{target.host} did not answer in time"),
+        (OSError, "connect", f"{target.host} could not be reached"),
+    )
+    fallback = ("protocol", f"{target.host} does not answer in proper HTTP")
+    reason, sentence = next((rest for kind, *rest in kinds if isinstance(error, kind)), fallback)
+    return FetchFailed(sentence, {"reason": reason, "host": target.host})

@@ -1,0 +1,198 @@
+"""URL or base64 text -> file, whole or not at all.
+
+Promises: never more than `max_bytes` on disk, one deadline over everything, a few tries where another one may help,
+and no file left behind that is not proven complete: FFmpeg decodes half a file without a word, so a short download
+must be found here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import email.utils
+import errno
+import random
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from scribe.errors import DiskFull, FetchError, FetchFailed, FetchIncomplete, InvalidInput, NotFound, TooLarge
+from scribe.net.client import GuardedClient, Response
+from scribe.net.share_links import expiry
+from scribe.runtime.redact import safe_url
+
+TRIES = 3
+BACKOFF_S = 0.5  # doubled with every try, half of it by chance
+MAX_PAUSE_S = 30.0  # a longer Retry-After is not waited for: a GPU would idle
+SLICE_S = 0.5  # of a pause, between two looks at the job's stop signal
+CHUNK_BYTES = 1 << 16
+BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_NO_SECOND_TRY = frozenset({"tls", "redirects", "deadline", "status"})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_DATA_URI = re.compile(r"data:[^,]{0,200}?;base64,", re.IGNORECASE)
+
+
+def nothing(*_: Any) -> None:
+    """The default of `check` and `tick`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file that is here: its size in bytes, the type the server claims, and warning codes."""
+
+    path: Path
+    size: int
+    content_type: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def fetch(
+    client: GuardedClient,
+    url: str,
+    target: Path,
+    *,
+    max_bytes: int,
+    deadline_s: float,
+    check: Callable[[], None] = nothing,
+    tick: Callable[[float | None], None] = nothing,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Fetched:
+    """Downloads `url` to `target`, in at most TRIES tries within `deadline_s` seconds.
+
+    `check` is called four times a second, from another thread while the network is waited for. `tick` gets the share
+    that is here, None while the length is unknown. Warning "length_unverified": only the connection's end marked the
+    file's. A Retry-After is honoured when it is short.
+    Raises UrlBlocked, NotFound, FetchFailed, FetchIncomplete, TooLarge, DiskFull; no message shows the URL's query.
+    """
+    deadline = time.monotonic() + deadline_s
+    for attempt in range(1, TRIES + 1):
+        check()
+        try:
+            return _try(client, url, target, max_bytes, deadline, check, tick)
+        except (FetchFailed, FetchIncomplete) as error:
+            pause = _pause(error, attempt)
+            hopeless = error.details.get("reason") in _NO_SECOND_TRY
+            if hopeless or attempt == TRIES or pause > MAX_PAUSE_S or time.monotonic() + pause >= deadline:
+                raise
+        while pause > 0:
+            check()
+            sleep(min(SLICE_S, pause))
+            pause -= SLICE_S
+    raise AssertionError("the last try returns or raises")
+
+
+def decode_base64(text: str, target: Path, max_bytes: int) -> Fetched:
+    """Writes base64 text to `target`. A data: URI's prefix, white space, the URL-safe alphabet, no padding: all fine.
+
+    The size is known and checked before anything is decoded. Raises TooLarge, InvalidInput, DiskFull.
+    """
+    prefix = _DATA_URI.match(text)
+    content_type = prefix[0][5:].split(";")[0].lower() if prefix else ""
+    packed = "".join(text[prefix.end() if prefix else 0 :].split()).rstrip("=").replace("-", "+").replace("_", "/")
+    size = len(packed) * 3 // 4
+    if size > max_bytes:
+        raise TooLarge(f"audio_base64 holds {size} bytes, more than {max_bytes}", {"max_bytes": max_bytes})
+    if not size:
+        raise InvalidInput("audio_base64 holds no data", {"key": "audio_base64"})
+    step = CHUNK_BYTES // 4 * 4
+    with _whole(target), target.open("wb") as file:
+        for start in range(0, len(packed), step):
+            piece = packed[start : start + step]
+            try:
+                file.write(base64.b64decode(piece + "=" * (-len(piece) % 4), validate=True))
+            except (binascii.Error, ValueError) as error:
+                raise InvalidInput("audio_base64 is not valid base64", {"key": "audio_base64"}) from error
+    return Fetched(target, size, content_type)
+
+
+def _try(
+    client: GuardedClient,
+    url: str,
+    target: Path,
+    max_bytes: int,
+    deadline: float,
+    check: Callable[[], None],
+    tick: Callable[[float | None], None],
+) -> Fetched:
+    with client.request("GET", url, deadline=deadline, check=check) as response:
+        _accept(response)
+        if response.length is not None and response.length > max_bytes:
+            raise _too_large(max_bytes)
+        if response.length is not None and response.length > shutil.disk_usage(target.parent).free:
+            raise DiskFull("the worker's disk has no room for the file", {"bytes": response.length})
+        size = 0
+        with _whole(target), target.open("wb") as file:
+            for piece in response.stream(CHUNK_BYTES):
+                check()
+                size += len(piece)
+                if size > max_bytes:
+                    raise _too_large(max_bytes)
+                file.write(piece)
+                tick(size / response.length if response.length else None)
+            if response.length not in (None, size):
+                raise FetchIncomplete("the connection ended before the file did")
+        warnings = () if response.provable else ("length_unverified",)
+        return Fetched(target, size, response.headers.get("Content-Type", ""), warnings)
+
+
+def _accept(response: Response) -> None:
+    """Returns for an answer that carries the file; every other one is an error with the server's status."""
+    status, details = response.status, {"status": response.status}
+    if status in (200, 203):
+        return
+    place = safe_url(response.url)
+    if status in BUSY or status >= 500:
+        pause = _retry_after(response.headers.get("Retry-After", ""))
+        raise FetchFailed(f"{place} answered with status {status}", {**details, "retry_after": pause})
+    if status in (400, 401, 403):
+        raise NotFound(f"{place} may not be read (status {status}): {_denial(response.url)}", details)
+    if 400 <= status < 500:
+        raise NotFound(f"there is no file at {place} (status {status})", details)
+    raise FetchFailed(f"{place} answered with status {status} instead of the file", {**details, "reason": "status"})
+
+
+def _denial(url: str) -> str:
+    """Why a server may refuse: what a signed link says of its own end is certain, all else is not."""
+    end, now = expiry(url), datetime.now(timezone.utc)
+    if end is None:
+        return "the link expired or access is denied"
+    if end > now:
+        return f"access is denied, or the link expired by the server's clock: by this one's it ends at {end:%Y-%m-%d %H:%M} UTC"
+    return f"the link expired at {end:%Y-%m-%d %H:%M} UTC, sign it for as long as the job may wait in the queue"
+
+
+def _retry_after(value: str) -> float | None:
+    """Retry-After in seconds, from a number or a date; None when absent or unreadable."""
+    if value.strip().isdecimal():
+        return float(value)
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    return None
+
+
+def _pause(error: FetchError, attempt: int) -> float:
+    """Seconds until the next try; the chance in it keeps many workers from coming back at once."""
+    asked = error.details.get("retry_after")
+    return BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.0) if asked is None else asked
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"the file has more than {max_bytes} bytes", {"max_bytes": max_bytes})
+
+
+@contextlib.contextmanager
+def _whole(target: Path) -> Iterator[None]:
+    """What the block does not finish leaves no file; a full disk is named as such."""
+    try:
+        yield
+    except BaseException as error:
+        target.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise DiskFull("the worker's disk has no room for the download") from error
+        raise

@@ -1,0 +1,1 @@
+"""Networks that are run without the library that trained them."""

@@ -1,0 +1,180 @@
+"""PyanNet, pyannote's segmentation network, on torch alone: to import pyannote for four layers takes five seconds.
+
+The architecture is that of Bredin & Laurent, "End-to-end speaker segmentation for overlap-aware resegmentation"
+(Interspeech 2021): SincNet, bidirectional LSTMs, two dense layers, a sigmoid for each speaker.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scribe.audio.decode import SAMPLE_RATE
+from scribe.nn import checkpoint
+from scribe.nn.sliding_window import Network
+from scribe.runtime.cores import by_core
+
+log = logging.getLogger(__name__)
+
+ARCHITECTURE = {"module": "pyannote.audio.models.segmentation.PyanNet", "class": "PyanNet"}
+SINCNET = {"stride": 10, "sample_rate": SAMPLE_RATE}
+LSTM = {"bidirectional": True, "monolithic": True, "batch_first": True}
+MULTI_LABEL, BY_FRAME = (2,), (1,)  # what pyannote's enumerations of problems and resolutions are called with
+FEATURES = 60  # of SincNet's last layer
+# What SincNet's six convolutions and poolings, of widths 251, 3, 5, 3, 5, 3, see at once, and move by from frame to frame.
+FIELD, HOP = 991, 270
+LOWEST_HZ, NARROWEST_HZ = 50, 50
+BLOCKS = 3  # a convolution, a pooling and a norm each
+
+
+def packaged() -> Path:
+    """The weights inside whisperX's wheel, which is found and not imported. Raises FileNotFoundError."""
+    found = importlib.util.find_spec("whisperx")
+    if found is None or not found.submodule_search_locations:
+        raise FileNotFoundError("whisperx")
+    return Path(found.submodule_search_locations[0]) / "assets" / "pytorch_model.bin"
+
+
+def load(path: Path, device: str) -> Network | None:
+    """The network of a pyannote checkpoint, with the windows and batches of pyannote's `Inference`.
+
+    None for every other architecture and for a file that cannot be read: pyannote knows more of them, and tells what is
+    amiss. Raises what CUDA raises when the weights do not fit.
+    """
+    try:
+        duration, lstm, dense, weights = _known(checkpoint.read(path))
+    except Exception as error:
+        log.info("%s is left to pyannote (%s: %s)", path.name, type(error).__name__, error)
+        return None
+    network = PyanNet({name: tensor.to(device) for name, tensor in weights.items()}, lstm.to(device), dense)
+    infer = by_core(network.infer) if device == "cpu" else network.infer
+    return Network(infer, duration, 0.1 * duration, FIELD / SAMPLE_RATE, HOP / SAMPLE_RATE)
+
+
+def _known(found: Any) -> tuple[float, Any, int, dict[str, Any]]:
+    """(seconds of a window, the LSTM, the number of dense layers, all other weights).
+
+    Raises for whatever is not exactly what this module computes.
+    """
+    import torch
+
+    task = found["pyannote.audio"]["specifications"].state
+    hyper, weights = found["hyper_parameters"], dict(found["state_dict"])
+    described = {
+        "architecture": found["pyannote.audio"]["architecture"],
+        "sincnet": hyper["sincnet"],
+        "input": (hyper["sample_rate"], hyper["num_channels"]),
+        "lstm": {name: hyper["lstm"][name] for name in LSTM},
+        "task": (task["problem"].arguments, task["resolution"].arguments),
+        "warm_up": tuple(task["warm_up"]),
+        "powerset": task.get("powerset_max_classes"),
+    }
+    expected = {
+        "architecture": ARCHITECTURE,
+        "sincnet": SINCNET,
+        "input": (SAMPLE_RATE, 1),
+        "lstm": LSTM,
+        "task": (MULTI_LABEL, BY_FRAME),
+        "warm_up": (0.0, 0.0),
+        "powerset": None,
+    }
+    if other := [name for name in expected if described[name] != expected[name]]:
+        raise ValueError(f"another {other[0]}")
+    hidden, layers = hyper["lstm"]["hidden_size"], hyper["lstm"]["num_layers"]
+    lstm = torch.nn.LSTM(FEATURES, hidden, layers, batch_first=True, bidirectional=True)
+    lstm.load_state_dict({name[5:]: weights.pop(name) for name in list(weights) if name.startswith("lstm.")})
+    dense, width = hyper["linear"]["num_layers"], hyper["linear"]["hidden_size"]
+    shapes = _shapes(2 * hidden, dense, width, len(task["classes"]))
+    if {name: tuple(tensor.shape) for name, tensor in weights.items()} != shapes:
+        raise ValueError("other layers")
+    return float(task["duration"]), lstm.eval().requires_grad_(False), dense, weights
+
+
+def _shapes(features: int, dense: int, width: int, classes: int) -> dict[str, tuple[int, ...]]:
+    """Of every weight outside the LSTM."""
+    bank = "sincnet.conv1d.0.filterbank"
+    found: dict[str, tuple[int, ...]] = {
+        "sincnet.wav_norm1d.weight": (1,),
+        "sincnet.wav_norm1d.bias": (1,),
+        f"{bank}.low_hz_": (40, 1),
+        f"{bank}.band_hz_": (40, 1),
+        f"{bank}.window_": (125,),
+        f"{bank}.n_": (1, 125),
+    }
+    for number, channels in enumerate((80, FEATURES, FEATURES)):
+        if number:
+            found[f"sincnet.conv1d.{number}.weight"] = (FEATURES, 80 if number == 1 else FEATURES, 5)
+            found[f"sincnet.conv1d.{number}.bias"] = (FEATURES,)
+        found |= {f"sincnet.norm1d.{number}.{kind}": (channels,) for kind in ("weight", "bias")}
+    for number in range(dense):
+        found |= {f"linear.{number}.weight": (width, width if number else features), f"linear.{number}.bias": (width,)}
+    return found | {"classifier.weight": (classes, width if dense else features), "classifier.bias": (classes,)}
+
+
+class PyanNet:
+    """The network on one device. Its operations and their order are pyannote's, so that its answers are, to the last bit."""
+
+    def __init__(self, weights: dict[str, Any], lstm: Any, dense: int) -> None:
+        self._weights = weights
+        self._lstm = lstm
+        self._dense = [f"linear.{number}" for number in range(dense)]
+        bank = (weights[f"sincnet.conv1d.0.filterbank.{name}"] for name in ("low_hz_", "band_hz_", "window_", "n_"))
+        self._filters = sinc_filters(*bank)
+
+    def infer(self, windows: Any) -> np.ndarray[Any, Any]:
+        """(windows, 1, samples) torch.float32 -> (windows, frames, speakers) float32, probabilities that each speaks."""
+        import torch
+        from torch.nn.functional import leaky_relu, linear
+
+        with torch.inference_mode():
+            heard = self._sincnet(windows.to(self._filters.device))
+            heard, _ = self._lstm(heard.transpose(1, 2))
+            for name in self._dense:
+                heard = leaky_relu(linear(heard, *self._pair(name)))
+            found: np.ndarray[Any, Any] = torch.sigmoid(linear(heard, *self._pair("classifier"))).cpu().numpy()
+        return found
+
+    def _sincnet(self, heard: Any) -> Any:
+        from torch.nn.functional import conv1d, instance_norm, leaky_relu, max_pool1d
+
+        def normed(values: Any, name: str) -> Any:
+            weight, bias = self._pair(f"sincnet.{name}")
+            return instance_norm(values, weight=weight, bias=bias)
+
+        heard = normed(heard, "wav_norm1d")
+        for block in range(BLOCKS):
+            if block == 0:
+                heard = conv1d(heard, self._filters, stride=SINCNET["stride"]).abs()
+            else:
+                heard = conv1d(heard, *self._pair(f"sincnet.conv1d.{block}"))
+            heard = leaky_relu(normed(max_pool1d(heard, 3, stride=3), f"norm1d.{block}"))
+        return heard
+
+    def _pair(self, name: str) -> tuple[Any, Any]:
+        return self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+
+
+def sinc_filters(low_hz: Any, band_hz: Any, window: Any, times: Any) -> Any:
+    """(80, 1, 251): an even and an odd band-pass filter for each of 40 bands, whose edges the network has learned.
+
+    `low_hz`, `band_hz`: (40, 1), hertz over the least that is allowed; `window`, `times`: the left half of a Hamming
+    window, and of the samples' times in radians a hertz. SincNet: Ravanelli & Bengio (SLT 2018); the odd half: Pariente et
+    al. (ICASSP 2020).
+    """
+    import torch
+
+    low = LOWEST_HZ + low_hz.abs()
+    high = (low + NARROWEST_HZ + band_hz.abs()).clamp(LOWEST_HZ, SAMPLE_RATE / 2)
+    # Not as a product of matrices, which a GPU may be set to round to TensorFloat-32.
+    below, above, middle = low * times, high * times, 2 * (high - low)
+    even = (above.sin() - below.sin()) / (times / 2) * window
+    odd = (below.cos() - above.cos()) / (times / 2) * window
+    halves = [
+        torch.cat([even, middle, even.flip(1)], dim=1),
+        torch.cat([odd, torch.zeros_like(middle), -odd.flip(1)], dim=1),
+    ]
+    return torch.cat([half / middle for half in halves]).unsqueeze(1)

@@ -1,0 +1,175 @@
+"""A network of pyannote's over a whole recording, read from the disk one batch of windows at a time.
+
+pyannote takes a recording as one tensor of float32, 230 MB an hour, and stacks its answers twice. Here only one batch is
+float32 at once; the windows, the batches and so the answers are pyannote's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scribe.audio.decode import SAMPLE_RATE, Audio
+from scribe.runtime.cores import by_core
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Samples `start` to `stop` of a recording, as a recording of its own."""
+
+    audio: Audio
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, window: slice) -> Array:
+        """float32 of that window, counted from the excerpt's start."""
+        start, stop, _ = window.indices(len(self))
+        return self.audio[self.start + start : self.start + stop]
+
+
+class Waveform:
+    """What pyannote's `Audio.crop` asks of a (channel, sample) tensor: its shape, and slices of it."""
+
+    def __init__(self, audio: Audio | Excerpt) -> None:
+        self.audio = audio
+        self.shape = (1, len(audio))
+
+    @property
+    def T(self) -> Audio | Excerpt:  # noqa: N802 (a tensor's name; pyannote's telemetry, where it is on, takes its length)
+        return self.audio
+
+    def __getitem__(self, key: tuple[slice, slice]) -> Any:
+        """(1, samples) torch.float32 of that window."""
+        import torch
+
+        return torch.from_numpy(self.audio[key[1]]).unsqueeze(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network that hears windows of a recording, each for itself.
+
+    `infer`: (windows, 1, samples) torch.float32 -> (windows, frames, classes) float32. In seconds: `duration` of a window,
+    `step` from one to the next, `frame` that a frame sees, `frame_step` from one frame to the next.
+    """
+
+    infer: Callable[[Any], Array]
+    duration: float
+    step: float
+    frame: float
+    frame_step: float
+    batch: int = 32
+
+    @property
+    def size(self) -> int:
+        """Samples of a window."""
+        return round(self.duration * SAMPLE_RATE)
+
+    @property
+    def hop(self) -> int:
+        """Samples from one window to the next."""
+        return round(self.step * SAMPLE_RATE)
+
+
+def suits(inference: Any) -> bool:
+    """Whether the network hears at the worker's rate; for any other pyannote resamples the recording as a whole."""
+    return bool(inference.window == "sliding" and inference.model.audio.sample_rate == SAMPLE_RATE)
+
+
+def network_of(inference: Any) -> Network:
+    """The network of a pyannote `Inference` that suits, with its windows and its batches."""
+    field = inference.model.receptive_field
+
+    def infer(windows: Any) -> Array:
+        try:
+            return inference.infer(windows)  # type: ignore[no-any-return]
+        except MemoryError as error:
+            # pyannote hides CUDA's "out of memory", which halves the batch, behind an error that says nothing of the GPU.
+            raise error.__context__ or error from None
+
+    shared = by_core(infer) if inference.device.type == "cpu" else infer
+    return Network(shared, inference.duration, inference.step, field.duration, field.step, inference.batch_size)
+
+
+def window_scores(
+    network: Network,
+    audio: Audio | Excerpt,
+    hook: Callable[[int, int], None],
+    each: Callable[[Array], Array] = lambda s: s,
+) -> tuple[Array, bool]:
+    """((windows, frames, classes) float32, whether the last window reaches beyond the recording).
+
+    As `Inference.slide` of pyannote.audio 4.0 has them before it aggregates, to the last bit. `each` is applied to a
+    batch; `hook(completed, total)` is called before the first and after every batch and may raise to stop.
+    """
+    total, cut = window_count(network, len(audio))
+    hook(0, total)
+    found: Array | None = None
+    for first, windows in _batches(network, audio, total, cut):
+        scores = each(network.infer(windows))
+        if found is None:
+            found = np.empty((total, *scores.shape[1:]), scores.dtype)
+        found[first : first + len(scores)] = scores
+        hook(first + len(scores), total)
+    assert found is not None
+    return found, cut
+
+
+def overlap_add(windows: Array, network: Network, seconds: float | None = None) -> Array:
+    """(windows, frames) float32 -> (frames,) float32: of all windows that hold a frame the mean, under Hamming's weights.
+
+    `seconds`: of the recording, where the last window reaches beyond it. As `Inference.aggregate` of pyannote.audio 4.0
+    has it, its sums in the same order and precision.
+    """
+    count, frames = windows.shape
+    taper = np.hamming(frames)
+
+    def first_frame(start: float) -> int:
+        return round((start + 0.5 * network.frame - 0.5 * network.frame) / network.frame_step)
+
+    total = first_frame(network.duration + (count - 1) * network.step) + 1
+    found, weight = np.zeros((2, total), np.float32)
+    for number, scores in enumerate(windows):
+        start = first_frame(number * network.step)
+        found[start : start + frames] += scores * taper
+        weight[start : start + frames] += taper
+    found /= np.maximum(weight, np.float32(1e-12))
+    return found if seconds is None else found[: math.floor(seconds / network.frame_step) + 1]
+
+
+def window_count(network: Network, samples: int) -> tuple[int, bool]:
+    """(windows in all, whether the last one reaches beyond the recording)."""
+    size, hop = network.size, network.hop
+    whole = max(0, (samples - size) // hop + 1)
+    cut = samples < size or (samples - size) % hop > 0
+    return whole + cut, cut
+
+
+def grid_seconds(network: Network) -> float:
+    """The least time by which the windows and their frames both come to lie as they lay."""
+    return math.lcm(network.hop, round(network.frame_step * SAMPLE_RATE)) / SAMPLE_RATE
+
+
+def _batches(network: Network, audio: Audio | Excerpt, total: int, cut: bool) -> Iterator[tuple[int, Any]]:
+    """(number of the first window, (windows, 1, samples) tensor). A cut window is a batch of its own, as pyannote has it:
+    another batch's shape can round another way."""
+    import torch
+
+    size, step = network.size, network.hop
+    whole, batch = total - cut, network.batch
+    for first in range(0, whole, batch):
+        count = min(batch, whole - first)
+        samples = torch.from_numpy(audio[first * step : (first + count - 1) * step + size])
+        yield first, samples.unfold(0, size, step).unsqueeze(1)
+    if cut:
+        rest = torch.from_numpy(audio[whole * step :])
+        yield whole, torch.nn.functional.pad(rest, (0, size - len(rest)))[None, None]

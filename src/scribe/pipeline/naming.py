@@ -1,0 +1,151 @@
+"""Who the speakers are: the job's voice samples enrolled, the speakers of a recording or of a stored transcript matched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from scribe.audio.decode import Audio
+from scribe.errors import InvalidInput
+from scribe.models.cache import Stage
+from scribe.models.loader import Models
+from scribe.pipeline.stages import Stages
+from scribe.runtime.out_of_memory import Clear
+from scribe.schema.job import JobInput
+from scribe.speakers.ecapa import Match, SpeakerEncoder, Vector, Voice, VoiceSample, centroid, match, unit
+from scribe.transcript import Span, Transcript, Voiceprint
+
+Voices = dict[str, Voice | None]
+
+
+class Namer:
+    """Names the speakers of one job. `used` is the encoder by stage; `effective` what naming went by, and under
+    `speaker_scores` the cosines of every label with every name."""
+
+    def __init__(self, models: Models, job: JobInput, voices: Sequence[VoiceSample], stages: Stages) -> None:
+        self._models = models
+        self._job = job
+        self._voices = voices
+        self._stages = stages
+        self.used: dict[str, str] = {}
+        self.effective: dict[str, Any] = {}
+
+    def matched(self, speech: Mapping[str, tuple[Audio, Sequence[Span]]]) -> tuple[dict[str, Match], Voices]:
+        """(matches by label, voices by label) from each label's own clean speech; both empty when naming is not to be had."""
+
+        def work() -> tuple[dict[str, Match], Voices]:
+            encoder = self._encoder()
+            own = {label: encoder.voice(audio, spans, self._stages.check) for label, (audio, spans) in speech.items()}
+            return self._matches(own, encoder) if self._job.speaker_verification else {}, own
+
+        return self._stages.attempt("name", "the speakers keep their labels", work, self._room()) or ({}, {})
+
+    def renamed(self, transcript: Transcript) -> Transcript:
+        """A stored transcript with its speakers named anew, by the embeddings it carries: without its audio."""
+
+        def work() -> Transcript:
+            encoder = self._encoder()
+            prints = {s.label: s.embedding for s in transcript.speakers}
+            if not any(prints.values()):
+                raise InvalidInput(
+                    "the stored transcript holds no speaker embeddings: make it with return_speaker_embeddings"
+                )
+            if any(p is not None and p.model != encoder.identity for p in prints.values()):
+                raise InvalidInput("the stored transcript's embeddings were made by another speaker model")
+            own = {label: Voice(unit(p.vector), p.seconds) if p else None for label, p in prints.items()}
+            found = self._matches(own, encoder)
+            named = (
+                replace(s, name=m.name, score=m.score, reason=m.reason)
+                for s in transcript.speakers
+                for m in [found[s.label]]
+            )
+            return replace(transcript, speakers=tuple(named))
+
+        return self._stages.attempt("name", "the speakers keep their names", work, self._room()) or transcript
+
+    def voiceprint(self, voice: Voice | None) -> Voiceprint | None:
+        """The voice as the job gets it back, when it asked for it."""
+        if voice is None or not self._job.return_speaker_embeddings:
+            return None
+        return Voiceprint(self.used["name"], round(voice.seconds, 3), voice.vector)
+
+    def _room(self) -> Clear:
+        return self._stages.room(self._models, Stage.NAMING, Stage.VOICE_ACTIVITY)
+
+    def _encoder(self) -> SpeakerEncoder:
+        with self._stages.timed("load"):
+            encoder = self._models.encoder()
+        self.used["name"] = encoder.identity
+        return encoder
+
+    def _matches(self, own: Voices, encoder: SpeakerEncoder) -> dict[str, Match]:
+        model = self._models.places.speaker
+        threshold = model.threshold if self._job.speaker_threshold is None else self._job.speaker_threshold
+        margin = model.margin if self._job.speaker_margin is None else self._job.speaker_margin
+        dimension = next((len(voice.vector) for voice in own.values() if voice), None)
+        enrolled = self._enrolled(encoder, dimension)
+        found = match(own, enrolled, threshold, margin, model.min_seconds)
+        if enrolled and not model.calibrated:
+            self._stages.notice(
+                "speaker_uncalibrated",
+                "name",
+                f"the threshold of {threshold:g} was not measured on this speaker model, so names may be wrong or missing: "
+                "run builder/calibrate.py (make calibrate) on known voices and set SPEAKER_THRESHOLD and SPEAKER_MARGIN",
+            )
+        self.effective = {
+            "speaker_threshold": threshold,
+            "speaker_margin": margin,
+            "speaker_calibrated": model.calibrated and self._job.speaker_threshold is None,
+            "speaker_scores": {label: dict(m.scores) for label, m in found.items()},
+        }
+        return found
+
+    def _enrolled(self, encoder: SpeakerEncoder, dimension: int | None) -> dict[str, Vector]:
+        """One centroid a name; several samples of a name are pooled by their seconds of speech.
+
+        `dimension` is that of the voices to compare with, None when there are none. Raises InvalidInput for an
+        embedding that cannot be compared when the job is `strict`; else it is left out with a notice.
+        """
+        pooled: dict[str, list[Voice]] = {}
+        for sample in self._voices:
+            self._stages.check()
+            if problem := _mismatch(sample, encoder.identity, dimension):
+                if self._job.strict:
+                    raise InvalidInput(
+                        problem, {"key": "speaker_samples", "name": sample.name, "model": encoder.identity}
+                    )
+                self._stages.notice("sample_unusable", "name", problem)
+                continue
+            voice = self._of_sample(sample, encoder)
+            if voice is None:
+                self._stages.notice(
+                    "sample_without_speech", "name", f"the sample of '{sample.name}' holds too little speech"
+                )
+            else:
+                pooled.setdefault(sample.name, []).append(voice)
+        return {
+            name: centroid([v.vector for v in voices], [v.seconds for v in voices]) for name, voices in pooled.items()
+        }
+
+    def _of_sample(self, sample: VoiceSample, encoder: SpeakerEncoder) -> Voice | None:
+        if sample.audio is not None:
+            audio = sample.audio
+
+            def speech() -> list[Span]:
+                # A sample is short and clean: silero finds its speech without a model of the set.
+                chunks = self._models.detector("silero").chunks(audio, onset=0.5, offset=0.35, chunk_size=30)
+                return [span for chunk in chunks for span in chunk.speech]
+
+            return encoder.enrolled(audio, speech)
+        return Voice(unit(sample.vector), sample.seconds)
+
+
+def _mismatch(sample: VoiceSample, identity: str, dimension: int | None) -> str | None:
+    """Why an embedding cannot be compared with this model's; None when it can, or is a recording."""
+    if sample.audio is not None or (
+        sample.model == identity and len(sample.vector) == (dimension or len(sample.vector))
+    ):
+        return None
+    made = "by another speaker model" if sample.model != identity else "with another dimension"
+    return f"the embedding of '{sample.name}' was made {made}: send a recording instead"

@@ -1,0 +1,68 @@
+"""What a library's exception says about the GPU, judged by the words of CUDA and its libraries."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+from scribe.errors import GpuBroken, GpuError, GpuOutOfMemory, GpuUnsuited, WorkerError
+
+# A smaller batch helps. The last are pyannote's own words for it.
+OUT_OF_MEMORY = ("out of memory", "alloc_failed", "allocation_failed", "until memory error disappears")
+# A card that is nearly full and a card that is broken both say these: cuBLAS cannot make its handle, cuDNN finds no algorithm
+# whose workspace fits, cuFFT and cuSOLVER have one status for everything, torch's allocator asks NVML for its message.
+PERHAPS_OUT_OF_MEMORY = (
+    "cublas_status_not_initialized",
+    "cudnn_status_not_initialized",
+    "unable to find an engine",
+    "valid cudnn algorithm",
+    "cufft_internal_error",
+    "cusolver_status_internal_error",
+    "nvml_success == ",
+    "std::bad_alloc",
+)
+# No process on this machine will do better: the packages hold no code for this chip, or the driver is too old for them.
+UNSUITED = (
+    "no kernel image is available",
+    "driver version is insufficient",
+    "driver on your system is too old",
+    "unsupported toolchain",
+    "forward compatibility was attempted on non supported hw",
+    "not compiled with cuda support",
+)
+MISSING_LIBRARY = re.compile(r"\b(library|any of)\W+lib(cublas|cuda|cudnn|cufft|curand|cusolver|cusparse|nvrtc)")
+# How a CUDA library begins to say that it failed. For what stands in no table above, only a new process is known to help.
+POISONED = ("cuda error", "cuda failed with error", "cudnn_status_", "cublas_status_", "device-side assert")
+
+
+def gpu_failure(error: BaseException) -> GpuError | None:
+    """What a library's exception says about the GPU; None when it is about something else."""
+    words = str(error).lower()
+    if any(sign in words for sign in UNSUITED) or MISSING_LIBRARY.search(words):
+        return GpuUnsuited("the GPU, its driver or its libraries cannot run this worker's packages")
+    if any(sign in words for sign in OUT_OF_MEMORY):
+        return GpuOutOfMemory("the GPU's memory does not suffice")
+    if any(sign in words for sign in PERHAPS_OUT_OF_MEMORY):
+        return GpuOutOfMemory("the GPU's memory does not suffice", doubtful=True)
+    if any(sign in words for sign in POISONED):
+        return GpuBroken("the GPU failed and needs a new process")
+    return None
+
+
+@contextlib.contextmanager
+def gpu_faults() -> Iterator[None]:
+    """Raise a GpuError for what the block's libraries say of the GPU; any other exception as it is."""
+    try:
+        yield
+    except WorkerError:
+        raise
+    except Exception as error:
+        failure = gpu_failure(error)
+        if failure is None:
+            raise
+        try:
+            raise failure from error
+        finally:
+            # Its traceback holds this frame: with the name still here, tensors would stay until the collector comes.
+            del failure

@@ -1,0 +1,257 @@
+"""The public contract of a job's input. `JobInput.parse` gives a checked job or one error listing every problem.
+
+Each field's description is the manual: the README's table and the JSON schema in `samples/jobs/` come from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
+
+from scribe.errors import InvalidInput
+from scribe.schema.aliases import translate
+from scribe.schema.coercion import unquoted
+from scribe.schema.languages import language_code
+from scribe.schema.metadata import small
+from scribe.schema.s3_config import S3Config
+from scribe.schema.speaker_sample import Hidden, SpeakerSample, Strict
+from scribe.schema.validation import base64_texts, impossible_combinations, problem_of, unknown_keys
+from scribe.schema.warnings import JobWarning, ignored_options
+
+SCHEMA_VERSION = "1"
+FormatName = Literal["json", "srt", "vtt", "tsv", "txt", "html"]
+BEAM_OF_QUALITY = {"fast": 1, "balanced": 5, "best": 10}
+
+
+class Source(Strict):
+    """Something finished to start from, instead of audio."""
+
+    transcript_url: Hidden = Field(
+        repr=False, max_length=4096, description="address of an earlier job's transcript.json"
+    )
+
+
+class JobInput(Strict):
+    """One recording and what to do with it. Unknown keys are refused, naming the nearest known one."""
+
+    audio_file: Hidden | None = Field(
+        None,
+        repr=False,
+        max_length=4096,
+        description="http or https address of the recording (aliases `audio`, `audio_url`)",
+    )
+    audio_base64: Hidden | None = Field(
+        None, repr=False, description="the recording itself, at most MAX_BASE64_BYTES (alias `audio_base_64`)"
+    )
+    source: Source | None = Field(
+        None,
+        description="object with `transcript_url`: render other formats from a stored transcript, or name its "
+        "speakers anew, without audio",
+    )
+    language: str | None = Field(None, description="ISO code, or the English name; null detects it")
+    task: Literal["transcribe", "translate"] = Field("transcribe", description="translate writes English")
+    model: str | None = Field(
+        None, max_length=200, description="a name in ALLOWED_MODELS; null takes the configured one"
+    )
+    quality: Literal["fast", "balanced", "best"] = Field("balanced", description="preset of beam_size: 1, 5, 10")
+    batch_size: int | None = Field(
+        None, ge=1, le=128, description="chunks decoded at once; null: by free memory, 16 on a GPU of 24 GB, 4 on a CPU"
+    )
+    beam_size: int | None = Field(None, ge=1, le=10, description="null takes the quality's")
+    patience: float = Field(1.0, gt=0, le=2, description="beam search goes on until this many times the beam has ended")
+    length_penalty: float = Field(1.0, ge=0, le=2, description="above 1 favours long texts, below 1 short ones")
+    repetition_penalty: float = Field(1.0, ge=1, le=2, description="above 1 makes repeated tokens less likely")
+    no_repeat_ngram_size: int = Field(0, ge=0, le=10, description="no run of this many tokens comes twice; 0 is off")
+    initial_prompt: str | None = Field(
+        None, max_length=1000, description="text that precedes every chunk, not only the first"
+    )
+    hotwords: str | None = Field(None, max_length=1000, description="words to expect")
+    suppress_numerals: bool = Field(False, description="spell numbers out, so that every word can be aligned")
+    temperature: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="where the second look at a doubtful chunk begins to sample, then up by 0.2; null and 0: 0.2",
+    )
+    compression_ratio_threshold: float | None = Field(
+        None, gt=0, le=10, description="a text that compresses better repeats itself and is looked at again; null: 2.4"
+    )
+    log_prob_threshold: float | None = Field(
+        None,
+        ge=-10,
+        le=0,
+        description="a text of a lower average log probability is looked at again; null takes the model set's",
+    )
+    no_speech_threshold: float | None = Field(
+        None, ge=0, le=1, description="above it, and below log_prob_threshold, a chunk is taken for silence; null: 0.6"
+    )
+    vad_method: Literal["pyannote", "silero"] | None = Field(None, description="null takes the model set's")
+    vad_onset: float | None = Field(None, gt=0, lt=1, description="null takes the model set's")
+    vad_offset: float | None = Field(
+        None, gt=0, lt=1, description="null takes the model set's; above vad_onset it acts as vad_onset"
+    )
+    chunk_size: int | None = Field(
+        None, ge=1, le=30, description="seconds decoded as one piece; null takes the model set's"
+    )
+    language_detection_min_prob: float = Field(
+        0.0, ge=0, le=1, description="stop listening for the language at this probability"
+    )
+    language_detection_max_tries: int = Field(5, ge=1, le=20, description="chunks of speech to listen to at most")
+    align_output: bool = Field(False, description="deliver words with their times")
+    interpolate_method: Literal["nearest", "linear", "ignore"] = Field(
+        "nearest",
+        description="in parity mode, how words that were not heard get times; else they lie where there is sound for them",
+    )
+    return_char_alignments: bool = Field(False, description="deliver characters with their times too")
+    diarization: bool = Field(False, description="separate the speakers; words are aligned for it in any case")
+    num_speakers: int | None = Field(None, ge=1, le=50, description="excludes the next two")
+    min_speakers: int | None = Field(None, ge=1, le=50, description="at least so many speakers")
+    max_speakers: int | None = Field(None, ge=1, le=50, description="at most so many speakers")
+    speaker_verification: bool = Field(False, description="name the speakers by `speaker_samples`; implies diarization")
+    speaker_samples: list[SpeakerSample] = Field(
+        default_factory=list, max_length=20, description="objects of `url` or `audio_base64` or `embedding`, and `name`"
+    )
+    speaker_threshold: float | None = Field(
+        None, ge=-1, le=1, description="least cosine of a match; null takes the speaker model's"
+    )
+    speaker_margin: float | None = Field(
+        None, ge=0, le=2, description="least lead over the second-best name; null takes the speaker model's"
+    )
+    return_speaker_embeddings: bool = Field(False, description="deliver each speaker's embedding")
+    channels: Literal["mix", "split"] = Field("mix", description="split: each channel is one speaker")
+    channel_names: list[str] = Field(default_factory=list, max_length=16, description="names of the channels, in order")
+    formats: list[FormatName] | None = Field(
+        None,
+        max_length=6,
+        description="artifacts; null: json with storage, none without. Without storage text formats come under `texts`, and "
+        "json as `inline: full`",
+    )
+    inline: Literal["preview", "full", "none"] | None = Field(
+        None,
+        description="preview: 50 segments without words; null: INLINE_DEFAULT, else none with storage and preview without",
+    )
+    result_urls: dict[FormatName, Hidden] = Field(
+        repr=False,
+        default_factory=dict,
+        max_length=6,
+        description="presigned PUT address by format: results go there, not into the worker's storage",
+    )
+    max_line_width: int = Field(42, ge=10, le=200, description="characters in a subtitle line")
+    max_line_count: int = Field(2, ge=1, le=4, description="lines in a subtitle")
+    highlight_words: bool = Field(False, description="subtitles mark the spoken word")
+    subtitle_speakers: Literal["name", "dash", "every", "none"] | None = Field(
+        None,
+        description="name or dash where the speaker changes, name in every cue, none; null: name in SRT, voice tag in VTT",
+    )
+    max_chars_per_second: int = Field(
+        20,
+        ge=5,
+        le=60,
+        description="reading speed: a subtitle stands so long where there is time, or joins its neighbour",
+    )
+    mark_suspect: bool = Field(True, description="`[?]` before text that may be invented, in TXT, SRT and VTT")
+    txt_times: bool = Field(True, description="TXT: the time before each paragraph")
+    deadline_s: float | None = Field(
+        None,
+        gt=0,
+        le=604800,
+        description="seconds from receipt after which the job stops and answers with what is finished, `partial: true`",
+    )
+    metadata: dict[str, Any] | None = Field(
+        None,
+        repr=False,
+        description="an object of your own, at most 4 KB of JSON: the answer, a failure too, returns it",
+    )
+    debug: bool | None = Field(None, description="effective options and memory in the answer; null takes DEBUG")
+    strict: bool = Field(False, description="a stage that cannot be done fails the job")
+
+    _notices: list[JobWarning] = PrivateAttr(default_factory=list)
+    _inline_text: str | None = PrivateAttr(default=None)
+    _s3_config: S3Config | None = PrivateAttr(default=None)
+
+    @field_validator("language")
+    @classmethod
+    def _known_language(cls, value: str | None) -> str | None:
+        return None if value is None else language_code(value)[0]
+
+    @field_validator("metadata")
+    @classmethod
+    def _small(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if value is None else small(value)
+
+    @classmethod
+    def parse(cls, raw: object, max_base64_bytes: int = 10_000_000, s3_config: object = None) -> JobInput:
+        """Check `job["input"]` and `job["s3Config"]`. Raises InvalidInput whose details list every problem as {key, problem}."""
+        if not isinstance(raw, Mapping):
+            raise InvalidInput(
+                "the job needs an `input` object with at least `audio_file`",
+                {
+                    "problems": [
+                        {"key": "input", "problem": "must be an object"},
+                        {"key": "audio_file", "problem": "is required"},
+                    ]
+                },
+            )
+        known, notices, inline_text = translate(raw)
+        known, lost = unquoted(known, cls.model_fields)
+        problems = unknown_keys(known, cls.model_fields)
+        for key, text in base64_texts(known):
+            if len(text) > max_base64_bytes:
+                problems.append(
+                    {
+                        "key": key,
+                        "problem": f"is longer than {max_base64_bytes} bytes; upload the file and send its address",
+                    }
+                )
+        try:
+            job = cls.model_validate({k: v for k, v in known.items() if k in cls.model_fields})
+        except ValidationError as error:
+            problems += [problem_of(p) for p in error.errors(include_url=False, include_input=False)]
+        try:
+            s3 = S3Config.model_validate(s3_config) if s3_config is not None else None
+        except ValidationError as error:
+            problems += [problem_of(p, "s3Config") for p in error.errors(include_url=False, include_input=False)]
+        problems += impossible_combinations(known)
+        if problems:
+            raise InvalidInput(
+                "; ".join(f"{p['key']} {p['problem']}" for p in problems[:20])[:2000], {"problems": problems[:50]}
+            )
+        job._notices.extend(JobWarning("option_ignored", "input", text) for text in notices)
+        job._notices.extend(JobWarning("option_reduced", "input", text) for text in lost)
+        job._inline_text = inline_text
+        job._s3_config = s3
+        job._notices.extend(ignored_options(job))
+        return job
+
+    @property
+    def notices(self) -> tuple[JobWarning, ...]:
+        """What the parser wants the caller to know: aliases without effect, implied options."""
+        return tuple(self._notices)
+
+    @property
+    def inline_text(self) -> str | None:
+        """The kind of the one more inline text field that worker-faster_whisper's `transcription` asks for."""
+        return self._inline_text
+
+    @property
+    def s3_config(self) -> S3Config | None:
+        """The caller's own bucket, when the job names one."""
+        return self._s3_config
+
+    @property
+    def wants_diarization(self) -> bool:
+        return (self.diarization or self.speaker_verification) and self.channels == "mix" and self.source is None
+
+    @property
+    def beam(self) -> int:
+        return self.beam_size or BEAM_OF_QUALITY[self.quality]
+
+
+def fingerprint(raw: object, models: Mapping[str, str]) -> str:
+    """16 hex digits of the whole canonical input, the models' revisions and the schema: same work, same key."""
+    canonical = json.dumps([raw, dict(models), SCHEMA_VERSION], sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:16]

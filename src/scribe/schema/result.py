@@ -1,0 +1,158 @@
+"""The answer to a job: its shape, and the promise that it is strict JSON below the size that RunPod delivers.
+
+RunPod rejects a result over its limit without a retry, after the GPU has done the work, so the bytes are counted here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+from scribe.schema.job import SCHEMA_VERSION, JobWarning
+
+PREVIEW_SEGMENTS = 50
+OF_WHAT_TRAVELS = frozenset(("preview_only", "storage_not_configured"))
+
+
+@dataclass(slots=True)
+class JobResult:
+    """A finished job. `segments` are JSON-ready, with words where the job wants them; `inline` says how many travel.
+
+    `texts`: whole files by format, for which there is no storage. `unstored`: what should hold the transcript failed, so
+    as much of it travels as fits.
+    """
+
+    language: str | None
+    language_probability: float | None
+    duration: float
+    segments: Sequence[Mapping[str, Any]]
+    speakers: Sequence[Mapping[str, Any]]
+    job_id: str = ""
+    inline: str = "preview"
+    unstored: bool = False
+    text: str | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
+    artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notices: list[JobWarning] = field(default_factory=list)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+    partial: bool = False
+    metadata: Mapping[str, Any] | None = None
+    debug: Mapping[str, Any] | None = None
+
+    def to_dict(self, max_bytes: int) -> dict[str, Any]:
+        """The answer, at most `max_bytes` of UTF-8: full, then the preview, then fewer preview segments, then none.
+
+        Each is tried with all texts, then without the largest, and so on. With `unstored` there come, before the preview,
+        all segments without words, then as many of them as fit.
+        """
+        count, texts = len(self.segments), sorted(self._texts(), key=lambda name: len(self._texts()[name]))
+        fewer = [texts[:number] for number in range(len(texts), -1, -1)]
+        attempts = [
+            *((self.inline, PREVIEW_SEGMENTS if self.inline == "preview" else count, kept) for kept in fewer),
+            *([("preview", count, []), ("preview", self._fitting(max_bytes), [])] if self.unstored else []),
+            *(("preview", PREVIEW_SEGMENTS, kept) for kept in fewer),
+            ("preview", 10, []),
+            ("preview", 1, []),
+            ("none", 0, []),
+        ]
+        for number, (inline, limit, kept) in enumerate(attempts):
+            answer = self._shaped(inline, limit, kept, shrunk=number > 0)
+            if size_of(answer) <= max_bytes:
+                return answer
+        answer["speakers"] = [{k: v for k, v in s.items() if k != "embedding"} for s in answer["speakers"]]
+        answer["warnings"] = answer["warnings"][-10:]  # the last one tells of the truncation
+        return answer
+
+    def _fitting(self, max_bytes: int) -> int:
+        """How many segments without words fit; 100 bytes are left for the numbers in the rest of the answer."""
+        room = max_bytes - size_of(self._shaped("none", 0, [], shrunk=True)) - 100
+        sizes = (size_of(strict(s)) + 2 for s in preview(self.segments, len(self.segments)))
+        return bisect_right(list(accumulate(sizes)), room)
+
+    def _texts(self) -> dict[str, str]:
+        """What travels as text: `transcription`, and whole files by format."""
+        return {**({} if self.text is None else {"transcription": self.text}), **self.texts}
+
+    def _truncation(self, inline: str, shown: int, kept: Sequence[str]) -> JobWarning:
+        """What was left out to keep the answer small, and where the whole is."""
+        lost = [name for name in self._texts() if name not in kept]
+        words = "" if inline == "full" else ", without words"
+        parts = [f"{shown} of {len(self.segments)} segments are inline{words}"]
+        if lost:
+            parts.append(f"{', '.join(lost)} are left out")
+        if self.artifacts:
+            parts.append("the artifacts hold the whole transcript")
+        elif self.unstored:
+            parts.append("send the job again to store the whole transcript")
+        else:
+            parts.append("configure storage to get the whole transcript")
+        return JobWarning(
+            "result_truncated", "publish", f"the answer would exceed RESULT_MAX_BYTES: {'; '.join(parts)}"
+        )
+
+    def _shaped(self, inline: str, limit: int, kept: Sequence[str], shrunk: bool) -> dict[str, Any]:
+        shown = {"full": self.segments, "preview": preview(self.segments, limit), "none": ()}[inline]
+        # What was said of a preview and of texts is no longer true of a smaller answer.
+        notices = [n for n in self.notices if not shrunk or n.code not in OF_WHAT_TRAVELS]
+        notices += [self._truncation(inline, len(shown), kept)] if shrunk else []
+        answer = {
+            "schema_version": SCHEMA_VERSION,
+            "job_id": self.job_id,
+            "detected_language": self.language,
+            "language_probability": self.language_probability,
+            "duration": self.duration,
+            "segments": list(shown),
+            "segments_total": len(self.segments),
+            "truncated": len(shown) < len(self.segments),
+            "partial": self.partial,
+            "speakers": list(self.speakers),
+            "artifacts": dict(self.artifacts),
+            "warnings": [n.to_dict() for n in notices],
+            "timings": {k: round(v, 3) for k, v in self.timings.items()},
+            "models": dict(self.models),
+        }
+        if "transcription" in kept:
+            answer["transcription"] = self.text
+        if self.texts:
+            answer["texts"] = {name: text for name, text in self.texts.items() if name in kept}
+        if self.metadata is not None:
+            answer["metadata"] = dict(self.metadata)
+        if self.debug is not None:
+            answer["debug"] = dict(self.debug)
+        return strict(answer)
+
+
+def preview(segments: Sequence[Mapping[str, Any]], limit: int = PREVIEW_SEGMENTS) -> list[dict[str, Any]]:
+    """The first segments without their words: a look, not the transcript."""
+    return [{k: v for k, v in s.items() if k not in ("words", "chars")} for s in segments[:limit]]
+
+
+def strict(value: Any) -> Any:
+    """The value as strict JSON can carry it: NaN and infinity become null, numpy numbers numbers, lone surrogates `?`.
+
+    The SDK drops a result that it cannot serialize, silently, and writes NaN, which no JSON parser takes.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(strict(str(k))): strict(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [strict(v) for v in value]
+    if hasattr(value, "item"):
+        return strict(value.item())
+    return str(value)
+
+
+def size_of(answer: Mapping[str, Any]) -> int:
+    """Bytes of the answer as the SDK posts it (UTF-8, not escaped to ASCII)."""
+    return len(json.dumps(answer, ensure_ascii=False, allow_nan=False).encode("utf-8"))

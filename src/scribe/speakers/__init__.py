@@ -1,0 +1,1 @@
+"""Speaker verification: whose voice it is."""

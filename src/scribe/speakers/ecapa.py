@@ -1,0 +1,191 @@
+"""Naming speakers: SpeechBrain's ECAPA-TDNN turns clean speech into embeddings; enrolled voices are matched to speakers.
+
+An embedding is a unit vector; the score of a pair is their cosine, -1 to 1. One name goes to one speaker, the pairing
+with the greatest sum of scores wins, and nobody is named below the threshold or too close to a second name:
+`unknown` is an answer. Loaded on first use, never at import.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scribe.audio.decode import Audio
+from scribe.runtime.cores import on_all_cores
+from scribe.transcript import Span
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Vector = tuple[float, ...]
+PIECE_SECONDS = 5.0
+SHORTEST_SECONDS = 0.4
+SPEECH_PER_SPEAKER = 60.0
+CACHED_VOICES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A centroid and the seconds of speech that it was made of."""
+
+    vector: Vector
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceSample:
+    """One sample of a voice to recognize: a recording, or a vector that the encoder `model` made of `seconds` of speech."""
+
+    name: str
+    audio: Audio | None = None
+    vector: Vector = ()
+    model: str | None = None
+    seconds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The answer for one speaker: a name or None with the reason, the best score, and the scores of all names."""
+
+    name: str | None
+    score: float | None
+    reason: str | None
+    scores: Mapping[str, float]
+
+
+class SpeakerEncoder:
+    """ECAPA on one device. `source` is a folder or a repository, `identity` its name@revision."""
+
+    def __init__(self, source: str, identity: str, device: str) -> None:
+        self.identity = identity
+        self._device = device
+        self._encoder = get_ecapa(source, device)
+        self._voices: OrderedDict[tuple[str, str], Voice] = OrderedDict()
+
+    def voice(self, audio: Audio, spans: Sequence[Span], check: Callable[[], None] = lambda: None) -> Voice | None:
+        """The centroid of the speech in `spans`; None when there is not one usable piece.
+
+        The longest spans come first, up to a minute of speech: short ones are where turns are least certain.
+        """
+        total, pieces = 0.0, []
+        for start, end in _pieces(spans):
+            if total >= SPEECH_PER_SPEAKER:
+                break
+            pieces.append((start, end))
+            total += end - start
+        if not pieces:
+            return None
+
+        def embedded(piece: Span) -> Vector:
+            return self._embed(audio.window(*piece))
+
+        vectors = []
+        for vector in (on_all_cores if self._device == "cpu" else map)(embedded, pieces):
+            check()
+            vectors.append(vector)
+        return Voice(centroid(vectors, [end - start for start, end in pieces]), total)
+
+    def enrolled(self, audio: Audio, speech: Callable[[], Sequence[Span]]) -> Voice | None:
+        """The voice of a sample, remembered by the sound itself and the model: never by a name, which another job may reuse.
+
+        `speech` finds the spans where somebody speaks; it is not asked for a sample that is known.
+        """
+        key = (audio.sha256(), self.identity)
+        if key not in self._voices:
+            voice = self.voice(audio, speech())
+            if voice is None:
+                return None
+            self._voices[key] = voice
+            while len(self._voices) > CACHED_VOICES:
+                self._voices.popitem(last=False)
+        self._voices.move_to_end(key)
+        return self._voices[key]
+
+    def _embed(self, window: np.ndarray) -> Vector:
+        import torch
+
+        with torch.inference_mode():
+            vector = self._encoder.encode_batch(torch.from_numpy(window).unsqueeze(0)).flatten().cpu()
+        return unit(vector.tolist())
+
+
+def get_ecapa(source: str, device: str):  # noqa: ANN201 (a SpeechBrain class, imported late)
+    """Load SpeechBrain's EncoderClassifier. Raises what SpeechBrain and the hub raise."""
+    from speechbrain.inference.speaker import EncoderClassifier
+
+    local = Path(source) / "hyperparams.yaml"
+    options: dict[str, object] = {}
+    # A published folder's own file names its hub repository as the place of the weights, even when they lie beside it.
+    if local.is_file() and "\npretrained_path:" in "\n" + local.read_text("utf-8"):
+        options["overrides"] = {"pretrained_path": source}
+    return EncoderClassifier.from_hparams(source=source, run_opts={"device": device}, **options)
+
+
+def _pieces(spans: Sequence[Span]) -> list[Span]:
+    """Spans, longest first, cut into pieces of at most PIECE_SECONDS; what is too short to tell a voice is left out."""
+    pieces: list[Span] = []
+    for start, end in sorted(spans, key=lambda s: s[0] - s[1]):
+        count = max(1, math.ceil((end - start) / PIECE_SECONDS))
+        step = (end - start) / count
+        if step >= SHORTEST_SECONDS:
+            pieces += [(start + i * step, start + (i + 1) * step) for i in range(count)]
+    return pieces
+
+
+def unit(vector: Sequence[float]) -> Vector:
+    """The vector at length 1; one without direction (zero, NaN) stays zero and matches nobody."""
+    length = math.sqrt(sum(v * v for v in vector))
+    return tuple(v / length for v in vector) if math.isfinite(length) and length > 0 else (0.0,) * len(vector)
+
+
+def centroid(vectors: Sequence[Vector], weights: Sequence[float]) -> Vector:
+    """The weighted mean direction of unit vectors."""
+    return unit([sum(w * v[i] for v, w in zip(vectors, weights, strict=True)) for i in range(len(vectors[0]))])
+
+
+def cosine(a: Vector, b: Vector) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def match(
+    speakers: Mapping[str, Voice | None],
+    enrolled: Mapping[str, Vector],
+    threshold: float,
+    margin: float,
+    min_seconds: float,
+) -> dict[str, Match]:
+    """Name the speakers: optimal one-to-one assignment, then threshold and margin to the second-best name."""
+    from scipy.optimize import linear_sum_assignment
+
+    names = list(enrolled)
+    heard = {label: voice for label, voice in speakers.items() if voice is not None and voice.seconds >= min_seconds}
+    scores = {label: {n: cosine(voice.vector, enrolled[n]) for n in names} for label, voice in heard.items()}
+    labels = list(heard)
+    rows, columns = (
+        linear_sum_assignment([[-scores[x][n] for n in names] for x in labels]) if labels and names else ((), ())
+    )
+    given = {labels[r]: names[c] for r, c in zip(rows, columns, strict=True)}
+    return {label: _verdict(given.get(label), scores.get(label), threshold, margin) for label in speakers}
+
+
+def _verdict(name: str | None, scores: Mapping[str, float] | None, threshold: float, margin: float) -> Match:
+    if scores is None:
+        return Match(None, None, "too little speech without overlap", {})
+    rounded = {n: round(s, 3) for n, s in scores.items()}
+    best = max(scores.values(), default=None)
+    shown = None if best is None else round(best, 3)
+    if not scores:
+        return Match(None, None, "there is no usable voice sample", {})
+    if name is None:
+        return Match(None, shown, "every name went to a speaker that fits better", rounded)
+    score = scores[name]
+    second = max((s for n, s in scores.items() if n != name), default=-1.0)
+    if score < threshold:
+        return Match(None, shown, "no enrolled voice is close enough", rounded)
+    if score - second < margin:
+        return Match(None, shown, "two enrolled voices are equally close", rounded)
+    return Match(name, round(score, 3), None, rounded)

@@ -1,0 +1,212 @@
+"""S3 and what speaks its language (R2, MinIO, RunPod's volume API): put, get, presign, probe. The only user of boto3.
+
+Every key lies under the prefix and is made of plain slugs, every call has a time limit, every failure is one of two
+errors with a sentence that says what to do and no word that the storage or boto3 said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from scribe.errors import StorageDenied, StorageError, StorageUnavailable
+from scribe.storage.errors import storage_error
+
+# SigV4 refuses to sign a link for longer.
+LONGEST_PRESIGN = 7 * 24 * 3600
+_NOT_SLUG = re.compile(r"[^A-Za-z0-9_-]+")
+_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+def artifact_key(prefix: str, job_id: str, fingerprint: str, extension: str) -> str:
+    """`prefix/job/fingerprint/transcript.ext`, every part but the operator's prefix made a slug."""
+    return _key(prefix, job_id, fingerprint, f"transcript.{slug(extension)}")
+
+
+def commit_key(prefix: str, job_id: str, fingerprint: str) -> str:
+    """The key of `result.json`, which is written last: where it is, everything else is."""
+    return _key(prefix, job_id, fingerprint, "result.json")
+
+
+def _key(prefix: str, job_id: str, fingerprint: str, name: str) -> str:
+    parts = [prefix.strip("/"), slug(job_id), slug(fingerprint), name]
+    return "/".join(part for part in parts if part)
+
+
+def slug(text: str) -> str:
+    """Text as one safe part of a key: letters, digits, `-` and `_`. Texts that differ never share a slug."""
+    safe = _NOT_SLUG.sub("-", text).strip("-")[:64]
+    if safe and safe == text:
+        return safe
+    return f"{safe or 'x'}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
+def region_of(endpoint: str | None) -> str:
+    """The region that an endpoint wants in its signatures: R2 `auto`, RunPod the data centre, AWS its own."""
+    host = (urlsplit(endpoint or "").hostname or "").lower()
+    if host.endswith(".r2.cloudflarestorage.com"):
+        return "auto"
+    if found := re.fullmatch(r"s3api-([a-z0-9-]+)\.runpod\.io", host):
+        return found[1].upper()
+    if found := re.fullmatch(r"s3[.-](?:dualstack\.)?([a-z]{2}-[a-z0-9-]+-\d)\.amazonaws\.com(?:\.cn)?", host):
+        return found[1]
+    return "us-east-1"
+
+
+class Storage:
+    """One bucket under one prefix. `endpoint` None means AWS itself; times in seconds, `presign_ttl` at most 7 days.
+
+    Safe to use from several threads. Nothing is asked of the storage before the first call.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None,
+        bucket: str,
+        access_key: str,
+        secret_key: str,
+        prefix: str,
+        presign_ttl: int = 3600,
+        region: str | None = None,
+        *,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 20.0,
+        attempts: int = 3,
+    ) -> None:
+        # R2's console shows the endpoint with the bucket behind it; taken as it is, every key would begin with it.
+        self._endpoint = endpoint.rstrip("/").removesuffix(f"/{bucket}") if endpoint else None
+        self._bucket = bucket
+        self._keys = (access_key, secret_key)
+        self._prefix = prefix.strip("/")
+        self._ttl = min(presign_ttl, LONGEST_PRESIGN)
+        self._region = region or region_of(endpoint)
+        self._timeouts = (connect_timeout, read_timeout)
+        self._attempts = attempts
+
+    def put(self, key: str, data: bytes, content_type: str, filename: str) -> None:
+        """Store `data` whole or not at all. A browser shows a page and saves everything else as `filename`."""
+        named = _named(content_type, filename)
+        self._call("put", lambda s3: s3.put_object(**self._place(key), **named, Body=data))
+
+    def get(self, key: str) -> bytes | None:
+        """The object's bytes; None when there is none. Keys without the right to list are told 403 for 404."""
+        return self._unless_absent("get", lambda s3: s3.get_object(**self._place(key))["Body"].read())
+
+    def exists(self, key: str) -> bool:
+        """True when the object is there and may be read."""
+        return self._unless_absent("get", lambda s3: s3.head_object(**self._place(key))) is not None
+
+    def delete(self, key: str) -> None:
+        """Remove the object; one that is not there is no error."""
+        self._call("delete", lambda s3: s3.delete_object(**self._place(key)))
+
+    def presign(self, key: str) -> tuple[str, str]:
+        """(URL, time at which it ends as ISO 8601 in UTC): whoever holds it may read that object until then."""
+        if (urlsplit(self._endpoint or "").hostname or "").endswith(".runpod.io"):
+            raise StorageDenied("RunPod's volume API knows no presigned links: fetch the key with an S3 client.")
+        place = self._place(key)
+        url = self._call("presign", lambda s3: s3.generate_presigned_url("get_object", place, ExpiresIn=self._ttl))
+        signed = parse_qs(urlsplit(url).query)
+        begin = datetime.strptime(signed["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+        end = begin + timedelta(seconds=int(signed["X-Amz-Expires"][0]))
+        return url, end.isoformat().replace("+00:00", "Z")
+
+    def presign_source(self, key: str) -> str:
+        """A link to read an object that the operator lets jobs name; its key was not made here and may be any text."""
+        place = {"Bucket": self._bucket, "Key": key}
+        return self._call("presign", lambda s3: s3.generate_presigned_url("get_object", place, ExpiresIn=self._ttl))
+
+    def presign_put(self, key: str, content_type: str, filename: str) -> tuple[str, dict[str, str]]:
+        """(URL, headers that must be sent with it): a `put` for whoever opens the connection himself."""
+        place = self._place(key) | _named(content_type, filename)
+        url = self._call("presign", lambda s3: s3.generate_presigned_url("put_object", place, ExpiresIn=self._ttl))
+        return url, {"Content-Type": content_type, "Content-Disposition": place["ContentDisposition"]}
+
+    def probe(self) -> None:
+        """Put, get and delete a small object under the prefix, so that no job is the first to find out.
+
+        Raises StorageDenied or StorageUnavailable; `details` says which action failed and why.
+        """
+        token = uuid.uuid4().hex
+        key = "/".join(part for part in (self._prefix, f"probe-{token}.txt") if part)
+        self.put(key, token.encode(), "text/plain", "probe.txt")
+        try:
+            found = self._call("get", lambda s3: s3.get_object(**self._place(key))["Body"].read())
+        except StorageError:
+            with suppress(StorageError):
+                self.delete(key)
+            raise
+        self.delete(key)
+        if found != token.encode():
+            raise StorageUnavailable(
+                "The storage gave back other bytes than it was given.", {"action": "get", "reason": "corrupt"}
+            )
+
+    def _place(self, key: str) -> dict[str, str]:
+        """The bucket and the key, which must lie under the prefix."""
+        own = key.removeprefix(f"{self._prefix}/") if self._prefix else key
+        outside = bool(self._prefix) and own == key
+        if outside or not all(_PART.fullmatch(part) for part in own.split("/")):
+            raise StorageDenied("The key lies outside the prefix that this worker keeps to.", {"reason": "bad_key"})
+        return {"Bucket": self._bucket, "Key": key}
+
+    def _unless_absent(self, action: str, ask: Callable[[Any], Any]) -> Any:
+        try:
+            return self._call(action, ask)
+        except StorageDenied as error:
+            if error.details.get("reason") in ("absent", "no_permission"):
+                return None
+            raise
+
+    def _call(self, action: str, ask: Callable[[Any], Any]) -> Any:
+        """Ask boto3, which retries by itself; only a body that breaks off half way is asked for anew here."""
+        from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError, ResponseStreamingError
+
+        for left in reversed(range(self._attempts)):
+            try:
+                return ask(self._client)
+            except (BotoCoreError, ClientError, ValueError) as error:
+                if left and isinstance(error, (IncompleteReadError, ResponseStreamingError)):
+                    continue
+                # The cause may quote keys, signatures and addresses: it ends here.
+                raise storage_error(error, action) from None
+        raise AssertionError("the last attempt returns or raises")
+
+    @cached_property
+    def _client(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        connect, read = self._timeouts
+        config = Config(
+            # Without this boto3 presigns with SigV2 in us-east-1, which R2 and newer AWS regions refuse.
+            signature_version="s3v4",
+            # boto3 >= 1.36 adds a CRC32 trailer by default; R2 answers it with misleading 401s and 501s.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            retries={"mode": "standard", "total_max_attempts": self._attempts},
+            connect_timeout=connect,
+            read_timeout=read,
+            ignore_configured_endpoint_urls=True,
+            s3={"addressing_style": "path" if self._endpoint else "auto"},
+        )
+        access_key, secret_key = self._keys
+        return boto3.session.Session(access_key, secret_key, region_name=self._region).client(
+            "s3", endpoint_url=self._endpoint, config=config
+        )
+
+
+def _named(content_type: str, filename: str) -> dict[str, str]:
+    """How a browser takes the object. The name as RFC 6266 has it: plain for old clients, the true one encoded."""
+    how = "inline" if content_type.startswith("text/html") else "attachment"
+    name = filename.replace("\\", "/").rsplit("/", 1)[-1] or "download"
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+    true = quote(name, safe="", errors="replace")
+    return {"ContentType": content_type, "ContentDisposition": f"{how}; filename=\"{plain}\"; filename*=UTF-8''{true}"}

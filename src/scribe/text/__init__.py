@@ -1,0 +1,1 @@
+"""What a text says by itself, without sound or model. Pure."""
