@@ -114,6 +114,7 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
     from rp_handler import Handler
     from scribe.jobs.delivery import Outbox
     from scribe.jobs.intake import Intake
+    from scribe.jobs.runner import JobRunner
     from scribe.jobs.workspace import Workspaces
     from scribe.models.loader import Models, resolve_device
     from scribe.net.client import GuardedClient
@@ -121,9 +122,7 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
     from scribe.runtime import log as log_module
     from scribe.runtime.redact import Redactor
 
-    redactor = Redactor()
-    for secret in settings.secrets:
-        redactor.add(secret)
+    redactor = Redactor(settings.secrets)
     log_module.configure(settings.log_level, as_json=settings.runpod_endpoint_id is not None, clean=redactor.clean)
     if settings.print_mounts:
         print_mounts()
@@ -143,7 +142,7 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
     client = GuardedClient(frozenset(settings.fetch_allow_hosts))
     outbox = Outbox(storage_of(settings), client, settings.prefix_transcripts, settings.presign_ttl)
     intake = Intake(settings, client, workspaces, sources_of(settings))
-    return Handler(settings, intake, Predictor(models, settings.overlap), outbox, redactor)
+    return Handler(JobRunner(settings, intake, Predictor(models, settings.overlap), outbox, redactor))
 
 
 def storage_of(settings: Settings, bucket: str | None = None, **limits: Any):  # noqa: ANN201 (a Storage or None)
@@ -230,9 +229,7 @@ def check(arguments: list[str]) -> int:
     from scribe.runtime import log as log_module
     from scribe.runtime.redact import Redactor
 
-    redactor = Redactor()
-    for secret in settings.secrets:
-        redactor.add(secret)
+    redactor = Redactor(settings.secrets)
     log_module.configure(settings.log_level, as_json=False, clean=redactor.clean)
     if not settings.debug:
         logging.disable()  # the report says what is amiss; the libraries' own words only help whoever asks for them

@@ -155,6 +155,11 @@ def test_the_predictor_imports_without_runpod_and_boto3() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_core_of_every_door_imports_without_a_platform() -> None:
+    done = without(["runpod", "aiohttp", "fastapi", "boto3", "botocore", "torch", "whisperx"], "scribe.jobs.runner")
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_wall_of_these_tests_really_blocks() -> None:
     assert "blocked: json" in without(["json"], "rp_handler").stderr
 

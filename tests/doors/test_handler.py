@@ -21,10 +21,11 @@ from contract.files import FileServer
 from support.demo import SAMPLES, configured
 from support.shelf import Shelf
 
-from rp_handler import Handler, planned, totals
+from rp_handler import Handler
 from scribe.errors import GpuBroken, StageFailed, StorageUnavailable
 from scribe.jobs.delivery import Outbox
 from scribe.jobs.intake import Intake
+from scribe.jobs.runner import JobRunner, planned, totals
 from scribe.jobs.workspace import Workspaces
 from scribe.models.model_set import ModelSet
 from scribe.net.client import GuardedClient
@@ -98,14 +99,9 @@ def make(files: FileServer, root: Path) -> Callable[..., Handler]:
         client = GuardedClient(frozenset({files.host}))
         redactor = Redactor()
         redactor.add(SECRET)
-        return Handler(
-            settings,
-            Intake(settings, client, Workspaces(root, "w")),
-            predictor or StandIn(),  # type: ignore[arg-type]
-            Outbox(shelf, client, "transcripts", 3600),
-            redactor,
-            lambda job: sink,
-        )
+        intake, outbox = Intake(settings, client, Workspaces(root, "w")), Outbox(shelf, client, "transcripts", 3600)
+        runner = JobRunner(settings, intake, predictor or StandIn(), outbox, redactor)  # type: ignore[arg-type]
+        return Handler(runner, lambda job: sink)
 
     return made
 
@@ -163,7 +159,7 @@ def test_what_a_job_needs_is_imported_while_its_recording_is_fetched(
     assert (predictor.foreseen, predictor.runs) == ([f"{files.url}nothing.mp3"], [])
     # A transcript that is stored needs no detector; and what is at work imports for itself.
     failed(answered(handler, {"id": "2", "input": {"source": {"transcript_url": f"{files.url}nothing"}}}), "not_found")
-    handler._runs = dict.fromkeys(("a", "b"))  # type: ignore[arg-type]
+    handler.runner.running = 1
     assert answered(handler, job)["segments_total"] == 3
     assert len(predictor.foreseen) == 1
 
@@ -203,14 +199,9 @@ def test_a_server_that_is_not_there_is_a_fetch_failure_that_may_be_tried_again(f
     with FileServer(SAMPLES) as gone:
         host = gone.host
     client = GuardedClient(frozenset({host}))
-    handler = Handler(
-        settings,
-        Intake(settings, client, Workspaces(root, "w")),
-        StandIn(),  # type: ignore[arg-type]
-        Outbox(None, client, "t", 3600),
-        Redactor(),
-        lambda job: lambda event: None,
-    )
+    intake, outbox = Intake(settings, client, Workspaces(root, "w")), Outbox(None, client, "t", 3600)
+    runner = JobRunner(settings, intake, StandIn(), outbox, Redactor())  # type: ignore[arg-type]
+    handler = Handler(runner, lambda job: lambda event: None)
     answer = failed(
         answered(handler, {"id": "j", "input": {"audio_file": f"http://{host}/a.mp3?token=canary"}}), "fetch_failed"
     )

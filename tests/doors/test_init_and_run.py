@@ -205,7 +205,7 @@ def test_the_storage_is_the_one_that_the_settings_name() -> None:
 
 def test_a_worker_is_wired_together_without_loading_what_warmup_does_not_name(tmp_path: Path) -> None:
     handler = init_and_run.build(configured(jobs_dir=tmp_path / "jobs", warmup=()))
-    assert handler._predictor.models._shelf.names() == []
+    assert handler.models._shelf.names() == []
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 

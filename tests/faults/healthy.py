@@ -28,6 +28,7 @@ from rp_handler import Handler
 from scribe.audio.decode import SAMPLE_RATE, Audio
 from scribe.jobs.delivery import Outbox
 from scribe.jobs.intake import Intake
+from scribe.jobs.runner import JobRunner
 from scribe.jobs.workspace import Workspaces
 from scribe.models.model_set import ModelSet
 from scribe.net.client import GuardedClient
@@ -88,14 +89,12 @@ class Worker:
         self.events: list[Mapping[str, Any]] = []
         settings = configured(**values)
         client = GuardedClient(frozenset(hosts), 2.0, 5.0, resolver, trusts or authorities())
-        self.handler = Handler(
-            settings,
+        intake, outbox = (
             Intake(settings, client, Workspaces(jobs, "worker")),
-            self.predictor,
             Outbox(storage, client, "transcripts", 3600),
-            self.redactor,
-            lambda job: self.events.append,
         )
+        runner = JobRunner(settings, intake, self.predictor, outbox, self.redactor)
+        self.handler = Handler(runner, lambda job: self.events.append)
 
     def ask(self, **options: Any) -> dict[str, Any]:
         """The answer to a job with this input."""

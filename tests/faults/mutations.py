@@ -81,7 +81,7 @@ MUTATIONS = (
     ),
     Mutation(
         "commit mark",
-        "src/rp_handler.py",
+        "src/scribe/jobs/runner.py",
         "            delivery.commit(answer)\n",
         "            pass\n",
         ("tests/faults/test_h_again.py", "-k", "h1 or h4"),
@@ -172,8 +172,8 @@ MUTATIONS = (
     ),
     Mutation(
         "refusal after a broken GPU",
-        "src/rp_handler.py",
-        "        if self._broken:\n            raise ShuttingDown",
+        "src/scribe/jobs/runner.py",
+        "        if self.broken:\n            raise ShuttingDown",
         "        if False:\n            raise ShuttingDown",
         ("tests/faults/test_f_models.py", "-k", "f5"),
     ),
@@ -270,8 +270,8 @@ MUTATIONS = (
     ),
     Mutation(
         "an answer that got lost is given again",
-        "src/rp_handler.py",
-        "if (known := self._recent.find(key)) is not None:",
+        "src/scribe/jobs/runner.py",
+        "if (known := self.recent.find(key)) is not None:",
         "if (known := None) is not None:",
         ("tests/faults/test_h_again.py", "-k", "h6"),
     ),
@@ -285,7 +285,7 @@ MUTATIONS = (
     Mutation(
         "private answers leave an idle worker's memory",
         "src/rp_handler.py",
-        "            asyncio.get_running_loop().call_later(recent.SECONDS, self._recent.sweep)\n",
+        "            asyncio.get_running_loop().call_later(recent_answers.SECONDS, self.runner.recent.sweep)\n",
         "",
         ("tests/jobs/test_recent_answers.py", "-k", "idle"),
     ),

@@ -23,6 +23,7 @@ from scribe.audio.decode import Audio
 from scribe.doors.runpod_sdk import serve
 from scribe.jobs.delivery import Outbox
 from scribe.jobs.intake import Intake
+from scribe.jobs.runner import JobRunner
 from scribe.jobs.workspace import Workspaces
 from scribe.models.model_set import ModelSet
 from scribe.net.client import GuardedClient
@@ -80,7 +81,8 @@ def main() -> None:
     predictor = PredictorStandIn(Path(os.environ["STATIONS"]), ModelSet(settings))
     outbox = Outbox(init_and_run.storage_of(settings), client, settings.prefix_transcripts, settings.presign_ttl)
     intake = Intake(settings, client, workspaces)
-    serve(Handler(settings, intake, predictor, outbox, redactor), settings.concurrency)  # type: ignore[arg-type]
+    runner = JobRunner(settings, intake, predictor, outbox, redactor)  # type: ignore[arg-type]
+    serve(Handler(runner), settings.concurrency)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ sys.path.insert(0, sys.argv[1])
 endpoint, bucket, access_key, secret_key, count = *sys.argv[2:6], int(sys.argv[6])
 
 from scribe.pipeline.predictor import Prediction
+from scribe.jobs.runner import JobRunner
 from rp_handler import Handler
 from scribe import settings as settings_module
 from scribe.jobs.delivery import Outbox
@@ -99,7 +100,8 @@ def deliver(endpoint, formats):
     job = {"id": "long", "input": options}
     storage = Storage(endpoint, bucket, access_key, secret_key, "transcripts", attempts=1, connect_timeout=2.0)
     outbox = Outbox(storage, GuardedClient(), "transcripts", 3600)
-    handler = Handler(settings, NothingToFetch(), predictor, outbox, Redactor(), lambda job: lambda event: None)
+    runner = JobRunner(settings, NothingToFetch(), predictor, outbox, Redactor())
+    handler = Handler(runner, lambda job: lambda event: None)
     began = time.perf_counter()
     answer = asyncio.run(handler(job))
     size = len(json.dumps(answer, ensure_ascii=False, allow_nan=False).encode())

@@ -118,10 +118,10 @@ def test_an_idle_worker_forgets_too(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
     async def one_job_and_then_nothing() -> None:
         worker = Worker(tmp_path)
-        worker.handler._recent = Watched()
+        worker.handler.runner.recent = Watched()
         await worker.handler({"id": "job-1", "input": {"audio_base64": base64_of(wav(0.3))}})
         await asyncio.wait_for(swept.wait(), 60)
-        assert not worker.handler._recent._held
+        assert not worker.handler.runner.recent._held
 
     monkeypatch.setattr(recent, "SECONDS", 0.01)
     asyncio.run(one_job_and_then_nothing())

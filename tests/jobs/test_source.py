@@ -223,7 +223,7 @@ def test_a_link_that_has_expired_is_not_found(desk: Desk, worker: Handler, serve
     url = link_to(desk, to_dict(spoken(1)))
     server.ahead = 4000
     try:
-        answer = answered(desk.handler(predictor(), None, worker._intake), from_source(url, "late"))
+        answer = answered(desk.handler(predictor(), None, worker.runner._intake), from_source(url, "late"))
     finally:
         server.ahead = 0
     assert answer["code"] == "not_found"

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from rp_handler import Handler
 from scribe.jobs.delivery import Outbox
 from scribe.jobs.intake import JobFiles
+from scribe.jobs.runner import JobRunner
 from scribe.models.model_set import ModelSet
 from scribe.net.client import GuardedClient
 from scribe.net.connections import default_context
@@ -151,7 +152,8 @@ class Desk:
         client = client or guarded(self.allowed)
         outbox = Outbox(storage, client, PREFIX, 3600)
         intake = intake or NothingToFetch()
-        return Handler(self.settings, intake, predictor, outbox, self.redactor, lambda job: lambda event: None)
+        runner = JobRunner(self.settings, intake, predictor, outbox, self.redactor)
+        return Handler(runner, lambda job: lambda event: None)
 
 
 def answered(handler: Handler, job: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import json
 import re
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus, urlsplit
 from xml.sax.saxutils import escape
@@ -42,10 +43,12 @@ def safe_url(url: str) -> str:
 class Redactor:
     """A set of secrets, and the text without them. Safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
         self._secrets: Counter[str] = Counter()
         self._pattern: re.Pattern[str] | None = None
+        for secret in secrets:
+            self.add(secret)
 
     def add(self, secret: str) -> None:
         """Registers a secret. Ignored under MIN_SECRET_LENGTH characters, or when the mark itself would contain it."""
