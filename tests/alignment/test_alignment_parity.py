@@ -105,6 +105,12 @@ def test_every_text_is_cut_timed_and_scored_as_by_whisperx(language: str, data: 
     assert_equal(ours, theirs)
 
 
+def test_numpys_half_is_rounded_as_pythons() -> None:
+    audio = sound("parity", np.zeros(16000 * 12, np.float32))
+    ours, theirs = both(prepared("zh", ALIGNERS["zh"]), [Segment(0.0, 0.5, "a|b")], audio, "linear", False)
+    assert_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("characters", [False, True])
 @pytest.mark.parametrize("stem", ["conversation", "call"])
 def test_real_speech_is_aligned_as_by_whisperx(stem: str, characters: bool) -> None:

@@ -232,8 +232,8 @@ def _segment(found: dict[str, Any], characters: bool, longest: float | None = No
         tuple(
             Word(
                 w["word"],
-                round(w["start"], 3),
-                round(w["end"], 3),
+                round(float(w["start"]), 3),
+                round(float(w["end"]), 3),
                 _score(w.get("score")),
                 interpolated=w.get("interpolated", False) or (longest is not None and w.get("score") is None),
                 chars=c,
@@ -251,5 +251,7 @@ def _score(value: Any) -> float | None:
 
 def _letters(words: Sequence[dict[str, Any]], chars: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], ...]]:
     """Deal the segment's characters out to its words, in order; the blanks between words belong to none."""
-    inked = iter([{k: v if k == "char" else round(v, 3) for k, v in c.items()} for c in chars if c["char"].strip()])
+    inked = iter(
+        [{k: v if k == "char" else round(float(v), 3) for k, v in c.items()} for c in chars if c["char"].strip()]
+    )
     return [tuple(c for _, c in zip("".join(w["word"].split()), inked, strict=False)) for w in words]
