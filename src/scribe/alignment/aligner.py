@@ -138,9 +138,7 @@ class Aligner:
                 yield from self._cut(segment, one, next(spans) if one else None, method, characters)
 
     def _each(self, run: Callable[[Segment], _Spelled | None], group: Sequence[Segment]) -> Iterator[_Spelled | None]:
-        if self._device != "cpu" or self._parity:
-            return map(run, group)
-        return on_all_cores(run, group, MOST_AT_ONCE)
+        return map(run, group) if self._parity else on_all_cores(run, group, MOST_AT_ONCE, self._device)
 
     def _cut(
         self, segment: Segment, spelled: _Spelled | None, spans: list[LetterSpan] | None, method: str, characters: bool
@@ -232,8 +230,8 @@ def _segment(found: dict[str, Any], characters: bool, longest: float | None = No
         tuple(
             Word(
                 w["word"],
-                round(float(w["start"]), 3),
-                round(float(w["end"]), 3),
+                _thousandths(w["start"]),
+                _thousandths(w["end"]),
                 _score(w.get("score")),
                 interpolated=w.get("interpolated", False) or (longest is not None and w.get("score") is None),
                 chars=c,
@@ -245,13 +243,16 @@ def _segment(found: dict[str, Any], characters: bool, longest: float | None = No
     )
 
 
+def _thousandths(value: Any) -> float:
+    """To three decimals, as Python rounds: NumPy's numbers round a half another way."""
+    return round(float(value), 3)
+
+
 def _score(value: Any) -> float | None:
-    return round(float(value), 3) if value is not None and math.isfinite(value) else None
+    return _thousandths(value) if value is not None and math.isfinite(value) else None
 
 
 def _letters(words: Sequence[dict[str, Any]], chars: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], ...]]:
     """Deal the segment's characters out to its words, in order; the blanks between words belong to none."""
-    inked = iter(
-        [{k: v if k == "char" else round(float(v), 3) for k, v in c.items()} for c in chars if c["char"].strip()]
-    )
+    inked = iter([{k: v if k == "char" else _thousandths(v) for k, v in c.items()} for c in chars if c["char"].strip()])
     return [tuple(c for _, c in zip("".join(w["word"].split()), inked, strict=False)) for w in words]

@@ -80,8 +80,7 @@ class Diarizer:
             )
             self._pipeline.clustering.filter_embeddings = bounded_training(self._pipeline.clustering)
             limit_to_voices(self._pipeline.clustering)
-            if device == "cpu":
-                shared_among_cores(self._pipeline)
+            shared_among_cores(self._pipeline, device)
             if half:
                 in_half(self._pipeline, device)
 

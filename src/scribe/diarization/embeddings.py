@@ -42,13 +42,13 @@ def stacked_embeddings(
     return get_embeddings
 
 
-def shared_among_cores(pipeline: Any) -> None:
-    """Let each core of the CPU compute some of a batch's windows."""
+def shared_among_cores(pipeline: Any, device: str) -> None:
+    """Let each core compute some of a batch's windows, where the device is a CPU."""
     import torch
 
     network = getattr(pipeline._embedding, "model_", None)
     if isinstance(network, torch.nn.Module):
-        network.forward = by_core(network.forward)
+        network.forward = by_core(network.forward, device)
 
 
 def in_half(pipeline: Any, device: str) -> None:

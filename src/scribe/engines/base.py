@@ -1,4 +1,4 @@
-"""Speech engines behind one door. An engine is whoever has these two methods; the registry names them."""
+"""The interface that every speech engine has, and the options that a job may set on it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Stage(Enum):
 
 
 def stage_of(name: str) -> Stage:
-    """The stage of a model by its name on the shelf."""
+    """The stage of a model by its name in the cache."""
     return Stage(name.partition(":")[0])
 
 

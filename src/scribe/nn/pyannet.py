@@ -51,7 +51,7 @@ def load(path: Path, device: str) -> Network | None:
         log.info("%s is left to pyannote (%s: %s)", path.name, type(error).__name__, error)
         return None
     network = PyanNet({name: tensor.to(device) for name, tensor in weights.items()}, lstm.to(device), dense)
-    infer = by_core(network.infer) if device == "cpu" else network.infer
+    infer = by_core(network.infer, device)
     return Network(infer, duration, 0.1 * duration, FIELD / SAMPLE_RATE, HOP / SAMPLE_RATE)
 
 

@@ -96,8 +96,14 @@ def network_of(inference: Any) -> Network:
             # pyannote hides CUDA's "out of memory", which halves the batch, behind an error that says nothing of the GPU.
             raise error.__context__ or error from None
 
-    shared = by_core(infer) if inference.device.type == "cpu" else infer
-    return Network(shared, inference.duration, inference.step, field.duration, field.step, inference.batch_size)
+    return Network(
+        by_core(infer, inference.device.type),
+        inference.duration,
+        inference.step,
+        field.duration,
+        field.step,
+        inference.batch_size,
+    )
 
 
 def window_scores(

@@ -162,7 +162,7 @@ class _Pass:
         )
 
     def _aligned(self, segments: list[Segment], audio: Audio, language: str | None) -> list[Segment]:
-        """The segments with words, or as they are when alignment is not to be had."""
+        """The segments with words, or unchanged when they cannot be aligned."""
         job, stages = self._job, self._stages
         if not segments or language is None:
             return segments

@@ -22,15 +22,18 @@ Result = TypeVar("Result")
 _creation = threading.Lock()
 
 
-def on_all_cores(run: Callable[[Item], Result], items: Sequence[Item], most: int | None = None) -> Iterator[Result]:
+def on_all_cores(
+    run: Callable[[Item], Result], items: Sequence[Item], most: int | None = None, device: str = "cpu"
+) -> Iterator[Result]:
     """What `run` gives for each item, in their order, on as many cores as the calling thread may use.
 
-    At most `most` items at once, for what memory they take; the cores are then dealt out to those. Raises what an item
-    raised when its turn comes. An iterator that is closed early begins no further item, and waits for those that run.
+    At most `most` items at once, for what memory they take; the cores are then dealt out to those. On another `device` the
+    items run one after the other. Raises what an item raised when its turn comes. An iterator that is closed early begins no
+    further item, and waits for those that run.
     """
     import torch
 
-    threads = torch.get_num_threads()
+    threads = torch.get_num_threads() if device == "cpu" else 1
     workers = min(threads, most or threads)
     if workers < 2 or len(items) < 2:
         yield from map(run, items)
@@ -56,8 +59,13 @@ def on_all_cores(run: Callable[[Item], Result], items: Sequence[Item], most: int
         futures.clear()
 
 
-def by_core(infer: Callable[..., Any]) -> Callable[..., Any]:
-    """A network that takes tensors with the batch first, and gives a tensor or an array: each core computes a part of it."""
+def by_core(infer: Callable[..., Any], device: str = "cpu") -> Callable[..., Any]:
+    """Share a network's batches among the cores; on another `device` the network as it is.
+
+    `infer` takes tensors with the batch first, and gives a tensor or an array.
+    """
+    if device != "cpu":
+        return infer
 
     @functools.wraps(infer)
     def shared(batch: Any, **others: Any) -> Any:

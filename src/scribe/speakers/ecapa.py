@@ -1,8 +1,8 @@
 """Naming speakers: SpeechBrain's ECAPA-TDNN turns clean speech into embeddings; enrolled voices are matched to speakers.
 
 An embedding is a unit vector; the score of a pair is their cosine, -1 to 1. One name goes to one speaker, the pairing
-with the greatest sum of scores wins, and nobody is named below the threshold or too close to a second name:
-`unknown` is an answer. Loaded on first use, never at import.
+with the greatest sum of scores wins, and a speaker stays unknown below the threshold, or when a second name
+scores almost as high. Loaded on first use, never at import.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class SpeakerEncoder:
             return self._embed(audio.window(*piece))
 
         vectors = []
-        for vector in (on_all_cores if self._device == "cpu" else map)(embedded, pieces):
+        for vector in on_all_cores(embedded, pieces, device=self._device):
             check()
             vectors.append(vector)
         return Voice(centroid(vectors, [end - start for start, end in pieces]), total)
