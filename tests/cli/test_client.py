@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from support.s3server import S3Server, s3_server  # noqa: F401 (the fixture)
 
 import client
+from scribe.cli.answer import place_beside
 from scribe.cli.order import order_of
 from scribe.cli.recording import Place, gather
 from scribe.cli.state import STATE_FILE, opened
@@ -768,3 +769,18 @@ def test_two_recordings_of_one_name_have_each_their_own_beside_their_page(desk: 
         assert name
         (entry,) = [e for e in desk.state["recordings"].items() if page.name in e[1]["files"]]
         assert (page.parent / name[1]).read_bytes() == Path(entry[0]).read_bytes()
+
+
+@pytest.mark.parametrize("first", ["talk", "talk.mp3"])
+def test_the_page_that_is_written_second_plays_its_own_recording_too(tmp_path: Path, first: str) -> None:
+    recordings = {"talk": tmp_path / "monday" / "talk.mp3", "talk.mp3": tmp_path / "tuesday" / "talk.mp3"}
+    out = tmp_path / "out"
+    out.mkdir()
+    for name, recording in recordings.items():
+        recording.parent.mkdir()
+        recording.write_text(f"ID3 {name}")
+    for _ in "twice":
+        for name in sorted(recordings, key=lambda name: name != first):
+            beside = place_beside(out / f"{name}.html", recordings[name])
+            assert (out / beside).read_bytes() == recordings[name].read_bytes()
+    assert len(list(out.iterdir())) == 2, "what lies there already is not copied again"

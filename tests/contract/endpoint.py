@@ -10,6 +10,9 @@ from typing import Any
 
 from .record import Record
 
+# A poll may be dropped while it is answered, and a stop that went with it would never arrive; a stop is harmless twice.
+STOPS_HANDED_OUT = 3
+
 
 class Endpoint:
     """The queue and the records. `takes` counts polls for jobs, `pings` holds the query of every heartbeat."""
@@ -20,7 +23,7 @@ class Endpoint:
         self.pings: deque[dict[str, str]] = deque(maxlen=10_000)
         self._poll_seconds = poll_seconds
         self._queue: deque[Record] = deque()
-        self._stops: list[str] = []
+        self._stops: dict[str, int] = {}
         self._changed = asyncio.Condition()
 
     async def announce(self) -> None:
@@ -54,7 +57,7 @@ class Endpoint:
     async def cancel(self, record: Record) -> None:
         """Take a job back: out of the queue, and from the worker that has it by a stop signal."""
         if record.status == "IN_PROGRESS":
-            self._stops.append(record.id)
+            self._stops[record.id] = STOPS_HANDED_OUT
         self._queue = deque(waiting for waiting in self._queue if waiting is not record)
         if not record.final:
             record.status = "CANCELLED"
@@ -73,7 +76,8 @@ class Endpoint:
         return [record.delivery for record in handed]
 
     async def stops(self) -> list[str]:
-        """The ids that the worker has to stop; [] when the poll's time is over."""
+        """The ids that the worker has to stop, each named in several polls; [] when the poll's time is over."""
         await self.until(lambda: bool(self._stops), self._poll_seconds)
-        taken, self._stops = self._stops, []
-        return taken
+        named = list(self._stops)
+        self._stops = {job_id: left - 1 for job_id, left in self._stops.items() if left > 1}
+        return named

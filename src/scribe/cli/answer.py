@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
+import itertools
 import json
 import os
 import random
@@ -141,11 +142,13 @@ def render(
 def place_beside(page: Path, recording: Path) -> str:
     """Put the recording into the page's folder, which then plays it; the name that it has there.
 
-    Where another file has its name, it gets the page's.
+    Where another file has its name, it gets the page's; where that is taken too, the page's with a number.
     """
-    beside = page.with_name(recording.name)
-    if beside.exists() and not _same(beside, recording):
-        beside = page.with_name(page.stem + recording.suffix)
+    numbered = (f"{page.stem}-{number}{recording.suffix}" for number in itertools.count(2))
+    for name in itertools.chain((recording.name, page.stem + recording.suffix), numbered):
+        beside = page.with_name(name)
+        if not beside.exists() or _same(beside, recording):
+            break
     if not beside.exists():
         try:
             os.link(recording, beside)
