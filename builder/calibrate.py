@@ -53,7 +53,7 @@ def measured(folder: Path, models: Models, talk_s: float = TALK_S) -> dict[str, 
         raise Unusable(f"{folder} holds {len(people)} people with two talks of speech; at least two are needed")
     talks = Talks.of(trials(people))
     threshold, margin = recommended(talks)
-    speaker = models.places.speaker
+    speaker = models.model_set.speaker
     return {
         "model": speaker.location.identity,
         "people": len(people),

@@ -108,8 +108,8 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
     """Wire the rooms together and load what WARMUP names. Raises InvalidSettings and ModelError."""
     from scribe.models.model_set import ModelSet
 
-    places = ModelSet(settings)
-    prepare_offline(places.is_local)
+    model_set = ModelSet(settings)
+    prepare_offline(model_set.is_local)
 
     from rp_handler import Handler
     from scribe.jobs.delivery import Outbox
@@ -131,7 +131,7 @@ def build(settings: Settings):  # noqa: ANN201 (a Handler, imported after the en
     half = settings.diarization_precision == "half"
     if settings.expects_gpu and resolve_device(device) == "cpu":
         compute_type = None  # what a GPU computes in is no setting to blame where the fitness check finds none
-    models = Models(places, device, compute_type, token, settings.vad_model_path, parity=settings.parity, half=half)
+    models = Models(model_set, device, compute_type, token, settings.vad_model_path, parity=settings.parity, half=half)
     if settings.expects_gpu and models.device == "cpu":
         log.error("no GPU can be used: nothing is loaded, and the fitness check will end this worker")
     else:
@@ -200,7 +200,7 @@ def sources_of(settings: Settings):  # noqa: ANN201 (an S3Sources, or None where
     return S3Sources(lambda bucket: storage_of(settings, bucket), client, settings.storage_source_prefixes, forbidden)
 
 
-def doctor_of(settings: Settings, places: Any):  # noqa: ANN201 (a Doctor, imported after the environment is set)
+def doctor_of(settings: Settings, model_set: Any):  # noqa: ANN201 (a Doctor, imported after the environment is set)
     """The doctor for this configuration; the models that it loads are its own."""
     from scribe.doctor.checks import Doctor
     from scribe.models.loader import Models
@@ -208,7 +208,7 @@ def doctor_of(settings: Settings, places: Any):  # noqa: ANN201 (a Doctor, impor
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     device, compute_type = settings.whisperx_device, settings.whisperx_compute_type
     storage = storage_of(settings, connect_timeout=3.0, read_timeout=5.0, attempts=1)
-    return Doctor(settings, lambda: Models(places, device, compute_type, token, settings.vad_model_path), storage)
+    return Doctor(settings, lambda: Models(model_set, device, compute_type, token, settings.vad_model_path), storage)
 
 
 def check(arguments: list[str]) -> int:
@@ -233,10 +233,10 @@ def check(arguments: list[str]) -> int:
     log_module.configure(settings.log_level, as_json=False, clean=redactor.clean)
     if not settings.debug:
         logging.disable()  # the report says what is amiss; the libraries' own words only help whoever asks for them
-    places = ModelSet(settings)
-    prepare_offline(places.is_local)
+    model_set = ModelSet(settings)
+    prepare_offline(model_set.is_local)
     with contextlib.redirect_stdout(sys.stderr):
-        report = doctor_of(settings, places).examine()
+        report = doctor_of(settings, model_set).examine()
     if as_json:
         print(json.dumps(redactor.clean_value(report.to_dict()), indent=2))
     else:
@@ -286,7 +286,7 @@ def main() -> int:
     serve(
         handler,
         settings.concurrency,
-        lambda: doctor_of(settings, models.places).fit(models),
+        lambda: doctor_of(settings, models.model_set).fit(models),
         lambda: probe_storage(settings),
     )
     return 0

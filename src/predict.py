@@ -1,5 +1,5 @@
 """WhisperX, lazily loaded diarization and ECAPA over one recording: the public face of scribe.pipeline.predictor."""
 
-from scribe.pipeline.predictor import Prediction, Predictor
+from scribe.pipeline.predictor import Predictor
 
-__all__ = ["Prediction", "Predictor"]
+__all__ = ["Predictor"]

@@ -43,7 +43,7 @@ def said(stem: str = "conversation", before: float = 30.0) -> list[Segment]:
 def aligned(
     aligner: Aligner, segments: list[Segment], method: str = "nearest", characters: bool = False
 ) -> list[Segment]:
-    return aligner.align(segments, recording("conversation.mp3")[0], method, characters, lambda fraction: None)
+    return aligner.align(segments, recording("conversation.mp3")[0], method, characters)
 
 
 def as_stock(aligner: Aligner) -> Aligner:

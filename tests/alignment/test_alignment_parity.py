@@ -65,7 +65,7 @@ def both(
     """(our segments without our rules, those of whisperX's own function over the whole recording)."""
     aligner = copy.copy(aligner)
     aligner._rules, aligner.sentences = False, Sentences(aligner._metadata["language"], stock_punkt.folder(), True)
-    ours = aligner.align(segments, audio, method, characters, lambda fraction: None)
+    ours = aligner.align(segments, audio, method, characters)
     told = [{"start": s.start, "end": s.end, "text": s.text, "avg_logprob": s.avg_logprob} for s in segments]
     found = stock.align(
         told, aligner._model, aligner._metadata, audio[:], "cpu", method, return_char_alignments=characters

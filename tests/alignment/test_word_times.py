@@ -44,7 +44,7 @@ def without_rules(aligner: Aligner) -> Aligner:
 
 
 def words_of(aligner: Aligner, segments: list[Segment], audio: Audio) -> list[Word]:
-    found = aligner.align(segments, audio, "nearest", False, lambda fraction: None)
+    found = aligner.align(segments, audio, "nearest", False)
     return [w for s in found for w in s.words]
 
 
@@ -145,7 +145,7 @@ def test_every_word_of_every_text_has_a_time_of_its_own_in_order(language: str, 
         if data.draw(st.booleans())
     ]
     method, characters = data.draw(st.sampled_from(["nearest", "linear", "ignore"])), data.draw(st.booleans())
-    found = aligner.align(segments, audio, method, characters, lambda fraction: None)
+    found = aligner.align(segments, audio, method, characters)
     words = [w for s in found for w in s.words]
     times = [t for w in words for t in (w.start, w.end)]
     assert times == sorted(times)
@@ -169,7 +169,7 @@ def test_a_letters_time_is_no_earlier_than_its_words_by_the_last_digit_of_a_floa
     dice = np.random.default_rng(5)
     bursts = np.repeat(dice.choice([0.0, 0.3], 24), SAMPLE_RATE // 2)
     audio = sound("bursts-5", dice.standard_normal(len(bursts)) * bursts)
-    found = aligner.align([Segment(1.001, 1.541, "a|b")], audio, "nearest", True, lambda fraction: None)
+    found = aligner.align([Segment(1.001, 1.541, "a|b")], audio, "nearest", True)
     letters = [(w, c) for s in found for w in s.words for c in w.chars if "start" in c]
     assert letters
     assert all(w.start <= c["start"] <= c["end"] <= w.end for w, c in letters)
@@ -313,7 +313,7 @@ def test_without_spaces_a_word_is_a_character_with_what_clings_to_it(text: str, 
 def test_every_script_comes_through_aligner_turns_and_formats_as_it_was_written(language: str, text: str) -> None:
     audio = sound("scripts", np.random.default_rng(0).standard_normal(12 * SAMPLE_RATE) * 0.1)
     words = prepared(language, ALIGNERS[language]).align(
-        [Segment(0.0, 12.0, f" {text}")], audio, "nearest", False, lambda fraction: None
+        [Segment(0.0, 12.0, f" {text}")], audio, "nearest", False
     )
     said = assign_speakers(words, [Turn(0, 5, "A"), Turn(5, 12, "B")])
     assert {s.label for s in said} == {"A", "B"}

@@ -62,7 +62,7 @@ def stock() -> Callable[[], Stages]:
     from whisperx.diarize import DiarizationPipeline
 
     stock_punkt.folder()  # whisperX would download it
-    places = models().places
+    places = models().model_set
     aligner = places.aligner("en")
     assert aligner is not None
     samples = recording("conversation.mp3")[0][:]

@@ -22,6 +22,7 @@ from scribe.errors import Cancelled
 from scribe.models.loader import Models
 from scribe.models.model_set import ModelSet
 from scribe.nn.sliding_window import network_of, window_count
+from scribe.runtime.monitor import Monitor
 
 pytestmark = pytest.mark.xdist_group("models")
 
@@ -38,7 +39,7 @@ def ticks() -> list[float | None]:
 
 @pytest.fixture(scope="module")
 def found(clip: Audio, ticks: list[float | None]) -> Diarization:
-    return models().diarizer().diarize(clip, ticks.append)
+    return models().diarizer().diarize(clip, Monitor(report=ticks.append))
 
 
 def test_two_who_talk_are_two_labels(found: Diarization) -> None:
@@ -73,7 +74,7 @@ def test_progress_grows_from_0_to_1(found: Diarization, ticks: list[float | None
 
 
 def test_one_speaker_when_one_is_asked_for(clip: Audio) -> None:
-    found = models().diarizer().diarize(clip, lambda fraction: None, num_speakers=1)
+    found = models().diarizer().diarize(clip, num_speakers=1)
     assert len({t.label for t in found.turns}) == 1
 
 
@@ -82,7 +83,7 @@ def test_more_speakers_than_there_are_pieces_of_voice_are_as_many_as_can_be_told
     clip: Audio, limits: dict[str, int]
 ) -> None:
     few = excerpt("diarizer-few", clip, 0.0, 12.0)
-    found = models().diarizer().diarize(few, lambda fraction: None, **limits)
+    found = models().diarizer().diarize(few, **limits)
     assert 2 <= len({t.label for t in found.turns}) < 50
 
 
@@ -107,7 +108,7 @@ def test_silence_has_no_turns() -> None:
     silence = recording("silence.flac")[0]
     heard = models().detector("silero").chunks(silence, onset=0.5, offset=0.35, chunk_size=30)
     speech = [span for chunk in heard for span in chunk.speech]
-    found = models().diarizer().diarize(silence, lambda fraction: None, speech=speech)
+    found = models().diarizer().diarize(silence, speech=speech)
     assert (found.turns, found.exclusive) == ((), ())
 
 
@@ -118,7 +119,7 @@ def test_a_stop_comes_through_and_leaves_the_diarizer_usable(found: Diarization,
 
     with pytest.raises(Cancelled):
         models().diarizer().diarize(clip, stop)
-    assert models().diarizer().diarize(clip, lambda fraction: None).turns == found.turns
+    assert models().diarizer().diarize(clip).turns == found.turns
 
 
 def error_rate(found: Diarization) -> float:
@@ -139,7 +140,7 @@ def test_half_precision_changes_the_voices_and_not_who_they_are() -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(one._pipeline, "get_embeddings", remembered)
-            assert error_rate(one.diarize(audio, lambda fraction: None)) < 0.06
+            assert error_rate(one.diarize(audio)) < 0.06
     full, rough = heard
     assert full.dtype == rough.dtype
     alike = (full * rough).sum(-1) / np.linalg.norm(full, axis=-1) / np.linalg.norm(rough, axis=-1)
@@ -175,7 +176,7 @@ def test_on_a_gpu_the_batches_fit_its_memory_halve_when_they_do_not_and_are_the_
     monkeypatch.setattr(one, "_device", "cuda")
     monkeypatch.setattr(one._pipeline, "get_segmentations", crowded)
     monkeypatch.setattr(diarizer, "spare_gpu_memory", lambda: 6_000_000_000)
-    turns = one.diarize(clip, lambda fraction: None).turns
+    turns = one.diarize(clip).turns
     assert used == [[128, 32], [128, 32], [64, 16]]
     assert [getattr(one._pipeline, name) for name in BATCHES] == own
     assert [t.label for t in turns] == [t.label for t in found.turns]
@@ -213,7 +214,7 @@ def test_a_batch_that_does_not_fit_is_done_again_and_no_finished_one_with_it(
         monkeypatch.setattr(one._pipeline, name, 2)
     monkeypatch.setattr(inference, "infer", Full("segmentation", inference.infer))
     monkeypatch.setattr(one._pipeline, "_embedding", Full("embedding", embedding))
-    turns = one.diarize(clip, lambda fraction: None, clear=clear).turns
+    turns = one.diarize(clip, clear=clear).turns
     assert steps == ["segmentation", "embedding"]
     assert [t.label for t in turns] == [t.label for t in found.turns]
     # The first batch once; the second as it was, after the caches, and after `clear`.

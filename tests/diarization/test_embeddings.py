@@ -25,7 +25,7 @@ def pipeline() -> Any:
     import torch
 
     torch.manual_seed(0)
-    found = Diarizer(models().places.diarization.source, "cpu", None, parity=True)._pipeline
+    found = Diarizer(models().model_set.diarization.source, "cpu", None, parity=True)._pipeline
     found._embedding.model_ = embedding("cpu")
     return found
 
@@ -122,9 +122,9 @@ def bounded(monkeypatch: pytest.MonkeyPatch) -> Diarizer:
 
 def test_clustering_a_part_of_them_finds_the_same_speakers(bounded: Diarizer, monkeypatch: pytest.MonkeyPatch) -> None:
     (talk,) = recording("conversation.mp3")
-    few = bounded.diarize(talk, lambda fraction: None)
+    few = bounded.diarize(talk)
     monkeypatch.undo()
-    all_of_them = models().diarizer().diarize(talk, lambda fraction: None)
+    all_of_them = models().diarizer().diarize(talk)
     assert by_appearance(few) == by_appearance(all_of_them)
 
 
@@ -135,11 +135,11 @@ def by_appearance(found: Diarization) -> list[tuple[float, float, int]]:
 
 
 def test_parity_leaves_the_pipeline_as_it_comes_and_finds_the_same_turns() -> None:
-    place = models().places.diarization
+    place = models().model_set.diarization
     stock = Diarizer(place.source, "cpu", None, parity=True)
     assert not {"get_embeddings", "filter_embeddings"} & {*vars(stock._pipeline), *vars(stock._pipeline.clustering)}
     clip = excerpt("parity-turns", recording("conversation.mp3")[0], 0.0, 25.0)
-    assert stock.diarize(clip, lambda f: None) == models().diarizer().diarize(clip, lambda f: None)
+    assert stock.diarize(clip) == models().diarizer().diarize(clip)
 
 
 def test_more_speakers_than_a_byte_counts_are_never_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,5 +154,5 @@ def test_more_speakers_than_a_byte_counts_are_never_asked_for(monkeypatch: pytes
     diarizer._pipeline = Pipeline(segmentation_batch_size=1, embedding_batch_size=1)
     clip = excerpt("byte", recording("conversation.mp3")[0], 0.0, 1.0)
     for options in ({}, {"max_speakers": 3}, {"num_speakers": 2}):
-        diarizer.diarize(clip, lambda f: None, **options)
+        diarizer.diarize(clip, **options)
     assert asked == [(None, 127), (None, 3), (2, None)]

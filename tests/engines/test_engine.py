@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from support.demo import before_decoding, models, recording, stock_models
 
-from scribe.engines import faster_whisper as room
-from scribe.engines.base import SpeechOptions
+from scribe.engines import base
+from scribe.engines.base import Abilities, Engine, SpeechOptions, TranscriptionRequest
 from scribe.engines.faster_whisper import WhisperEngine, vote
 from scribe.engines.whisperx import WhisperXEngine
 from scribe.errors import Cancelled, GpuOutOfMemory
+from scribe.runtime.monitor import UNWATCHED, Monitor
 from scribe.transcript import Chunk, Segment
 
 pytestmark = pytest.mark.xdist_group("models")
@@ -36,7 +37,7 @@ QUICK = SpeechOptions(batch_size=2, beam_size=1)
 @pytest.fixture(params=["own", "whisperX's"])
 def engine(request: pytest.FixtureRequest) -> WhisperEngine:
     own = models() if request.param == "own" else stock_models()
-    return own.engine(own.places.speech())
+    return own.engine(own.model_set.speech())
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def chunks() -> list[Chunk]:
 @pytest.fixture(scope="module")
 def words(chunks: list[Chunk]) -> list[Segment]:
     """What is heard in them with the options of `QUICK`."""
-    return heard(models().engine(models().places.speech()), chunks)[0]
+    return heard(models().engine(models().model_set.speech()), chunks)[0]
 
 
 @pytest.fixture
@@ -62,12 +63,15 @@ def heard(
     engine: WhisperEngine,
     chunks: Sequence[Chunk],
     options: SpeechOptions | None = None,
-    tick: Callable[[float | None], None] = lambda fraction: None,
+    monitor: Monitor = UNWATCHED,
     language: str = "en",
 ) -> tuple[list[Segment], int]:
     found: list[Segment] = []
-    batch = engine.transcribe(recording("conversation.mp3")[0], chunks, language, options or QUICK, found.append, tick)
-    return found, batch
+    return found, engine.transcribe(asked(chunks, options or QUICK, language), found.append, monitor)
+
+
+def asked(chunks: Sequence[Chunk], options: SpeechOptions, language: str = "en") -> TranscriptionRequest:
+    return TranscriptionRequest(recording("conversation.mp3")[0], chunks, language, options)
 
 
 def texts(segments: Sequence[Segment]) -> list[tuple[float, float, str]]:
@@ -129,14 +133,14 @@ def test_a_job_that_dies_half_way_leaves_nothing_to_the_next(
 ) -> None:
     before = state(engine)
 
-    def stop_at_the_second_batch(fraction: float | None) -> None:
-        if fraction and fraction > 0.5:
+    def stop_at_the_second_batch(fraction: float) -> None:
+        if fraction > 0.5:
             raise error
 
     with pytest.raises(type(error)):
-        heard(engine, chunks, PECULIAR, stop_at_the_second_batch, language="fr")
+        heard(engine, chunks, PECULIAR, Monitor(report=stop_at_the_second_batch), language="fr")
     assert state(engine) == before
-    assert engine.detect_language(recording("conversation.mp3")[0], chunks, 2, 0.0, lambda f: None)[0] == "en"
+    assert engine.detect_language(recording("conversation.mp3")[0], chunks, 2, 0.0)[0] == "en"
     assert texts(heard(engine, chunks)[0]) == texts(words)
 
 
@@ -192,10 +196,9 @@ def test_a_batch_that_fits_once_idle_models_left_stays_as_large_as_it_was(
 
     inner(full_beside_others)
     found: list[Segment] = []
-    (audio,) = recording("conversation.mp3")
-    options = SpeechOptions(batch_size=4, beam_size=1)
+    request = asked(chunks, SpeechOptions(batch_size=4, beam_size=1))
     clear = lambda: bool(idle and idle.pop())  # noqa: E731
-    assert engine.transcribe(audio, chunks, "en", options, found.append, lambda fraction: None, clear) == 4
+    assert engine.transcribe(request, found.append, clear=clear) == 4
     assert (sizes[:4], len(found)) == ([3] * 4, 3)
 
 
@@ -212,10 +215,10 @@ def test_a_batch_that_fits_once_idle_models_left_stays_as_large_as_it_was(
 def test_a_jobs_batch_goes_by_the_memory_that_is_free_when_it_begins(
     at_first: int, free: float | None, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = models().engine(models().places.speech())
+    engine = models().engine(models().model_set.speech())
     monkeypatch.setattr(engine, "_device", "cuda")
-    monkeypatch.setattr(engine, "_at_first", at_first)
-    monkeypatch.setattr(room, "free_gpu_memory", lambda: None if free is None else int(free * 1e9))
+    monkeypatch.setattr(engine, "_batch_at_load", at_first)
+    monkeypatch.setattr(base, "free_gpu_memory", lambda: None if free is None else int(free * 1e9))
     assert engine.batch_size == batch
 
 
@@ -253,31 +256,25 @@ def test_another_fault_is_not_taken_for_missing_memory(
 def test_a_stop_keeps_the_groups_that_are_done(
     engine: WhisperEngine, chunks: list[Chunk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "GROUP_CHUNKS", 2)
+    monkeypatch.setattr(base, "GROUP_CHUNKS", 2)
     found: list[Segment] = []
 
-    def stop_late(fraction: float | None) -> None:
-        if fraction and fraction > 0.9:
+    def stop_late(fraction: float) -> None:
+        if fraction > 0.9:
             raise Cancelled("x")
 
+    request = asked(chunks, SpeechOptions(batch_size=1, beam_size=1))
     with pytest.raises(Cancelled):
-        engine.transcribe(
-            recording("conversation.mp3")[0],
-            chunks,
-            "en",
-            SpeechOptions(batch_size=1, beam_size=1),
-            found.append,
-            stop_late,
-        )
+        engine.transcribe(request, found.append, Monitor(report=stop_late))
     assert [s.start for s in found] == [round(c.start, 3) for c in chunks[:2]]  # the third chunk's group was stopped
 
 
 def test_groups_give_the_same_words_and_a_fraction_that_only_grows(
     engine: WhisperEngine, chunks: list[Chunk], words: list[Segment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "GROUP_CHUNKS", 2)
+    monkeypatch.setattr(base, "GROUP_CHUNKS", 2)
     ticks: list[float] = []
-    assert texts(heard(engine, chunks, tick=lambda f: ticks.append(f or 0.0))[0]) == texts(words)
+    assert texts(heard(engine, chunks, monitor=Monitor(report=ticks.append))[0]) == texts(words)
     assert ticks == sorted(ticks)
     assert ticks[-1] == pytest.approx(1.0)
 
@@ -288,15 +285,16 @@ def test_without_chunks_there_is_nothing_to_hear(engine: WhisperEngine) -> None:
 
 def test_the_language_is_heard_on_speech_and_stops_when_it_is_sure(engine: WhisperEngine, chunks: list[Chunk]) -> None:
     (audio,) = recording("conversation.mp3")
-    ticks: list[object] = []
-    language, probability = engine.detect_language(audio, chunks, 3, 0.0, ticks.append)
+    looks: list[int] = []
+    monitor = Monitor(lambda: looks.append(1))
+    language, probability = engine.detect_language(audio, chunks, 3, 0.0, monitor)
     assert language == "en"
     assert probability is None or 0 < probability <= 1
     if probability is not None:
-        assert len(ticks) == 3
-        ticks.clear()
-        engine.detect_language(audio, chunks, 5, 1e-9, ticks.append)
-        assert len(ticks) == 1
+        assert len(looks) == 3
+        looks.clear()
+        engine.detect_language(audio, chunks, 5, 1e-9, monitor)
+        assert len(looks) == 1
 
 
 def test_the_language_is_the_one_of_the_highest_mean_probability() -> None:
@@ -305,6 +303,37 @@ def test_the_language_is_the_one_of_the_highest_mean_probability() -> None:
 
 
 def test_nothing_is_printed_while_a_model_loads(capfd: pytest.CaptureFixture[str]) -> None:
-    place = models().places.speech()
+    place = models().model_set.speech()
     WhisperXEngine(place.source, "cpu", "int8", 1, local_only=True)
     assert "vad" not in capfd.readouterr().out.lower()
+
+
+def test_a_model_declares_what_it_can_do(engine: WhisperEngine) -> None:
+    can = engine.abilities
+    assert can.languages >= {"en", "de"} or can.languages == {"en"}
+    assert can.tells_language == can.translates == (len(can.languages) > 1)
+    parity = isinstance(engine, WhisperXEngine)
+    assert ("temperature" in can.options) == can.doubts == (not parity)
+
+
+def test_an_engine_brings_its_decoding_and_nothing_of_batches_groups_or_memory() -> None:
+    class Loud(Engine):
+        chunk_bytes = 1_000_000_000
+        abilities = Abilities("loud", frozenset(("en",)))
+
+        def detect_language(self, *_: Any) -> tuple[str, float | None]:
+            return "en", None
+
+        def _recognized(self, request: TranscriptionRequest, batch: int, monitor: Monitor) -> list[Segment]:
+            if batch > 2:
+                raise RuntimeError("CUDA failed with error out of memory")
+            monitor.progress(1.0)
+            return [Segment(chunk.start, chunk.end, "LOUD") for chunk in request.chunks]
+
+    found: list[Segment] = []
+    shares: list[float] = []
+    chunks = [Chunk(n, n + 1.0, ((n, n + 1.0),)) for n in range(40)]
+    request = TranscriptionRequest(recording("conversation.mp3")[0], chunks, "en", SpeechOptions(batch_size=8))
+    assert Loud("cpu").transcribe(request, found.append, Monitor(report=shares.append)) == 2
+    assert [segment.start for segment in found] == list(range(40))
+    assert shares == [0.8, 1.0]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scribe.audio.decode import SAMPLE_RATE
-from scribe.engines.base import SpeechOptions
+from scribe.engines.base import SpeechOptions, TranscriptionRequest
 from scribe.engines.batched import BatchedEngine
 from scribe.engines.decoding_passes import halves
 from scribe.engines.faster_whisper import WhisperEngine
@@ -82,7 +82,8 @@ def heard(rate: float, *chunks: Chunk, **options: Any) -> tuple[list[Segment], W
     engine._tokenizer = lambda language, task: Tokenizer()  # type: ignore[method-assign, assignment, return-value]
     # As dense as this text is, it compresses and is fast: other gates' matter.
     chosen = SpeechOptions(compression_ratio_threshold=10, **options)
-    engine.transcribe(Talk(), chunks, "ka", chosen, segments.append, lambda done: None)  # type: ignore[arg-type]
+    request = TranscriptionRequest(Talk(), chunks, "ka", chosen)  # type: ignore[arg-type]
+    engine.transcribe(request, segments.append)
     return segments, model
 
 

@@ -32,7 +32,7 @@ def clip() -> Audio:
 
 @pytest.fixture
 def decoder(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
-    engine = models().engine(models().places.speech())
+    engine = models().engine(models().model_set.speech())
     return lambda stand_in: before_decoding(monkeypatch, engine, stand_in)
 
 
@@ -65,7 +65,7 @@ def test_text_that_nothing_speaks_against_is_decoded_once(clip: Audio, calls: li
     found = predicted([clip], PLAIN)
     assert [call["beam_size"] for call in calls] == [1]
     assert all(s.suspect == () for s in found.transcript.segments)
-    assert found.notices == ()
+    assert found.warnings == []
 
 
 def test_doubtful_text_is_decoded_again_with_a_beam_then_sampled_and_marked(
@@ -77,8 +77,8 @@ def test_doubtful_text_is_decoded_again_with_a_beam_then_sampled_and_marked(
     assert all(call["num_hypotheses"] == 5 for call in calls[2:])
     assert len(calls[0]["prompt"]) > len(calls[1]["prompt"])  # some chunks echo the prompt
     assert [s.suspect for s in found.transcript.segments] == [("unlikely",)]
-    assert [n.code for n in found.notices] == ["suspect_text"]
-    assert "0:00:00" in found.notices[0].message
+    assert [n.code for n in found.warnings] == ["suspect_text"]
+    assert "0:00:00" in found.warnings[0].message
 
 
 def test_of_many_doubtful_chunks_only_a_part_is_sampled(
@@ -97,7 +97,7 @@ def test_the_same_sentence_in_one_chunk_after_the_other_is_marked_unless_a_secon
 ) -> None:
     tokens = (
         models()
-        .engine(models().places.speech())
+        .engine(models().model_set.speech())
         ._model.hf_tokenizer.encode(" Please order the ticket.", add_special_tokens=False)
     )
 
@@ -156,7 +156,7 @@ def test_speech_that_cannot_be_listened_to_again_is_told_and_fails_nothing(
         return [Nothing] * len(prompts)
 
     decoder(deaf)
-    assert [n.code for n in predicted([clip], PLAIN).notices] == ["speech_without_text"]
+    assert [n.code for n in predicted([clip], PLAIN).warnings] == ["speech_without_text"]
 
 
 def test_an_empty_second_look_does_not_take_a_doubtful_sentence_away(clip: Audio, decoder: Callable[..., None]) -> None:
@@ -177,7 +177,7 @@ def test_a_better_text_takes_the_doubtful_ones_place(clip: Audio, decoder: Calla
     """The first decoding is a stand-in's: it says one sentence over and over, as Whisper does when it is lost."""
     tokens = (
         models()
-        .engine(models().places.speech())
+        .engine(models().model_set.speech())
         ._model.hf_tokenizer.encode(" Thank you for the ticket." * 8, add_special_tokens=False)
     )
 
@@ -215,7 +215,7 @@ def test_a_text_that_its_token_limit_cut_is_decoded_again_without_it(
 
 
 def test_a_lone_full_stop_is_no_text_and_its_speech_is_heard_again(clip: Audio, decoder: Callable[..., None]) -> None:
-    dots = models().engine(models().places.speech())._model.hf_tokenizer.encode(".", add_special_tokens=False)
+    dots = models().engine(models().model_set.speech())._model.hf_tokenizer.encode(".", add_special_tokens=False)
 
     class Stop:
         sequences_ids = (dots.ids,)
@@ -236,7 +236,7 @@ def test_a_lone_full_stop_is_no_text_and_its_speech_is_heard_again(clip: Audio, 
     assert text_of(predicted([clip], PLAIN)) == expected
     seen.clear()
     decoder(dotted(9))
-    assert [n.code for n in predicted([clip], PLAIN).notices] == ["speech_without_text"]
+    assert [n.code for n in predicted([clip], PLAIN).warnings] == ["speech_without_text"]
 
 
 def test_looks_go_from_the_jobs_search_to_a_temperature_of_one() -> None:
@@ -264,12 +264,12 @@ def test_speech_without_text_is_listened_to_once_more_and_told(clip: Audio, deco
     expected = text_of(predicted([clip], PLAIN))
     decoder(deaf(1))
     found = predicted([clip], PLAIN)
-    assert (text_of(found), found.notices, len(calls)) == (expected, (), 2)
+    assert (text_of(found), found.warnings, len(calls)) == (expected, (), 2)
     calls.clear()
     decoder(deaf(9))
     found = predicted([clip], PLAIN)
     assert found.transcript.segments == ()
-    assert [n.code for n in found.notices] == ["speech_without_text"]
+    assert [n.code for n in found.warnings] == ["speech_without_text"]
 
 
 @pytest.mark.parametrize("method", ["silero", "pyannote"])
@@ -282,7 +282,7 @@ def test_silence_hum_and_noise_give_no_words(method: str) -> None:
         [sound("nobody", np.concatenate([*parts, 0.1 * noise * (1 + np.sin(t))]))], PLAIN | {"vad_method": method}
     )
     assert found.transcript.segments == ()
-    assert [n.code for n in found.notices] == ["no_speech"]
+    assert [n.code for n in found.warnings] == ["no_speech"]
 
 
 def test_what_was_said_after_a_long_pause_is_not_dropped(clip: Audio) -> None:

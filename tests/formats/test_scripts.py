@@ -36,8 +36,8 @@ NEVER_FIRST, NEVER_LAST = set("、。，！？」）っょーะาำ่้์�
 @functools.cache
 def predictor() -> Predictor:
     """The demo models with their aligner for every language: letters that it does not know take the wildcard."""
-    found = Models(ModelSet(configured(align_model=models().places.aligner("en").source)), "cpu")
-    found._shelf = models()._shelf
+    found = Models(ModelSet(configured(align_model=models().model_set.aligner("en").source)), "cpu")
+    found._cache = models()._cache
     return Predictor(found)
 
 

@@ -29,10 +29,10 @@ class Stock:
         from whisperx.diarize import DiarizationPipeline
 
         stock_punkt.folder()  # whisperX would download it
-        self._places, self._encoder = models.places, models.encoder()
+        self._places, self._encoder = models.model_set, models.encoder()
         self._whispers: dict[str, Any] = {}
-        self._aligner = whisperx.load_align_model("en", "cpu", model_name=models.places.aligner("en").source)
-        self._diarizer = functools.cache(lambda: DiarizationPipeline(models.places.diarization.source))
+        self._aligner = whisperx.load_align_model("en", "cpu", model_name=models.model_set.aligner("en").source)
+        self._diarizer = functools.cache(lambda: DiarizationPipeline(models.model_set.diarization.source))
 
     def recognized(self, audio: np.ndarray, vad: str | None = None) -> list[dict[str, Any]]:
         """float32 mono at 16 kHz -> segments with words. `vad`: silero or pyannote, the set's own by default."""

@@ -65,7 +65,7 @@ class Worker:
             "turns": [{"start": t.start, "end": t.end, "speaker": t.label} for t in self._turns],
             "speakers": told["speakers"],
             "names": {s["label"]: s["name"] for s in told["speakers"]},
-            "warnings": [notice.code for notice in found.notices],
+            "warnings": [warning.code for warning in found.warnings],
         }
 
     def _said_by(self, *arguments: Any) -> tuple[list[Segment], list[Turn]]:
@@ -77,7 +77,7 @@ class Worker:
     def aligned(self, segments: Sequence[Mapping[str, Any]], audio: Audio) -> list[dict[str, Any]]:
         """The aligner alone, over given segments: {start, end, text} -> segments with words."""
         given = [Segment(s["start"], s["end"], s["text"]) for s in segments]
-        found = self._models.aligner("en").align(given, audio, "nearest", False, lambda fraction: None)
+        found = self._models.aligner("en").align(given, audio, "nearest", False)
         return whisperx_json.to_dict(Transcript("en", audio.seconds, tuple(found)))["segments"]
 
 

@@ -400,7 +400,7 @@ if places.is_local:
 models = Models(places, "cpu")
 models.engine(places.speech()), models.aligner("en"), models.diarizer(), models.encoder()
 models.engine(places.speech())
-print(json.dumps({{**places.identities(), "align": places.aligner("en").identity, "kept": models._shelf.names()}}))
+print(json.dumps({{**places.identities(), "align": places.aligner("en").identity, "kept": models._cache.names()}}))
 """
 
 

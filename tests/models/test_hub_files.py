@@ -16,7 +16,7 @@ from support.demo import predicted, variables
 from scribe import settings as settings_module
 from scribe.audio.decode import decode
 from scribe.models.model_set import ModelSet
-from scribe.schema.job import JobInput
+from scribe.schema.parsing import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("hub", "tests")
@@ -112,7 +112,7 @@ def test_the_smoke_test_needs_no_token_and_no_network() -> None:
     assert env["MODEL_SET"] == "demo"
     assert "HF_TOKEN" not in env
     for case in TESTS["tests"]:
-        assert JobInput.parse(case["input"]).audio_base64
+        assert parse(case["input"]).options.audio_base64
     assert len(json.dumps(TESTS)) < 200_000
 
 

@@ -118,7 +118,7 @@ def test_the_path_of_a_configured_folder_is_not_shown() -> None:
 
 
 LOADERS: dict[str, Callable[[Models], Any]] = {
-    "whisperx_model": lambda models: models.engine(models.places.speech()),
+    "whisperx_model": lambda models: models.engine(models.model_set.speech()),
     "align_model": lambda models: models.aligner("en"),
     "diarization_model": lambda models: models.diarizer(),
     "speaker_model": lambda models: models.encoder(),
@@ -172,7 +172,7 @@ class TestWithTheRealLoaders:
         (folder / "tokenizer.json").unlink()
         models = Models(ModelSet(configured(whisperx_model=str(folder))), "cpu", parity=parity)
         with pytest.raises(ModelNotFound, match=r"converted has no tokenizer\.json"):
-            models.engine(models.places.speech())
+            models.engine(models.model_set.speech())
 
     @pytest.mark.parametrize("parity", [False, True])
     def test_the_mel_bins_are_the_models_whatever_its_description_says(self, parity: bool, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ class TestWithTheRealLoaders:
         shutil.copytree(ROOT / "models" / "demo" / "whisper", folder)
         (folder / "preprocessor_config.json").write_text('{"feature_size": 128}')
         models = Models(ModelSet(configured(whisperx_model=str(folder))), "cpu", parity=parity)
-        model = models.engine(models.places.speech())._model
+        model = models.engine(models.model_set.speech())._model
         assert len(model.feature_extractor.mel_filters) == model.model.n_mels == model.feat_kwargs["feature_size"] == 80
 
     def test_a_repository_that_is_not_here_and_a_hub_that_is_off_are_told_apart_from_a_fault(self) -> None:
@@ -192,18 +192,18 @@ class TestWithTheRealLoaders:
     def test_another_speech_model_makes_the_first_leave(self, tmp_path: Path) -> None:
         shutil.copytree(ROOT / "models" / "demo" / "whisper", tmp_path / "other")
         models = self.models("allowed_models", (str(tmp_path / "other"),))  # type: ignore[arg-type]
-        first, second = models.places.speech(), models.places.speech(str(tmp_path / "other"))
+        first, second = models.model_set.speech(), models.model_set.speech(str(tmp_path / "other"))
         models.engine(first)
         models.detector("silero")
         models.engine(second)
-        assert models._shelf.names() == ["vad:silero", f"asr:{second.source}"]
+        assert models._cache.names() == ["vad:silero", f"asr:{second.source}"]
 
     def test_warming_loads_what_is_named_and_nothing_else(self) -> None:
         models = self.models("whisperx_model", "whisper")
         models.warm(("align",))
-        assert models._shelf.names() == ["align:en"]
+        assert models._cache.names() == ["align:en"]
         models.warm(())
-        assert models._shelf.names() == ["align:en"]
+        assert models._cache.names() == ["align:en"]
 
     @pytest.mark.parametrize(
         ("free", "left"), [(None, ["de", "fr", "en"]), (7, ["de", "fr", "en"]), (4, ["fr", "en"]), (0, ["en"])]
@@ -214,16 +214,16 @@ class TestWithTheRealLoaders:
         models = self.models("whisperx_model", "whisper")
         models.device = "cuda"
         for language in ("de", "fr"):
-            models._shelf.get(f"align:{language}", lambda: "an aligner of 2 GB")
+            models._cache.get(f"align:{language}", lambda: "an aligner of 2 GB")
 
         def free_memory() -> int | None:
-            gone = 2 - sum(name in ("align:de", "align:fr") for name in models._shelf.names())
+            gone = 2 - sum(name in ("align:de", "align:fr") for name in models._cache.names())
             return None if free is None else (free + 2 * gone) * 10**9
 
         monkeypatch.setattr(models_room, "free_gpu_memory", free_memory)
         monkeypatch.setattr(models_room, "Aligner", lambda *_: "the new one")
         models.aligner("en")
-        assert [name.removeprefix("align:") for name in models._shelf.names()] == left
+        assert [name.removeprefix("align:") for name in models._cache.names()] == left
 
     def test_a_gpu_that_is_not_there_is_a_wrong_setting(self) -> None:
         import ctranslate2

@@ -79,9 +79,9 @@ def test_a_whole_run_accounts_for_its_models_and_its_seconds(conversation: Predi
     }
     assert {"vad", "transcribe", "align", "diarize", "name"} <= set(conversation.timings)
     assert all(seconds >= 0 for seconds in conversation.timings.values())
-    assert conversation.notices == ()
+    assert conversation.warnings == []
     assert not conversation.partial
-    assert conversation.effective["vad_method"] == "silero"
+    assert conversation.options_used["vad_method"] == "silero"
 
 
 def test_progress_goes_through_the_stages_in_order(conversation: Prediction, events: list[Event]) -> None:
@@ -141,7 +141,7 @@ def test_in_parity_mode_words_times_and_speakers_are_those_of_whisperx() -> None
     told = [{"start": s.start, "end": s.end, "text": s.text, "avg_logprob": s.avg_logprob} for s in heard]
     one = stock.aligner("en")
     expected = align(told, one._model, one._metadata, clip[:], "cpu")
-    turns = stock.diarizer().diarize(clip, lambda fraction: None).turns
+    turns = stock.diarizer().diarize(clip).turns
     frame = pd.DataFrame([{"start": t.start, "end": t.end, "speaker": t.label} for t in turns])
     theirs = assign_word_speakers(frame, expected)["segments"]
     assert len(turns) > 2
@@ -160,7 +160,7 @@ def test_one_speaker_is_a_valid_answer() -> None:
     found = predicted([clip], QUICK | {"diarization": True})
     assert [s.label for s in found.transcript.speakers] == ["SPEAKER_00"]
     assert {s.label for s in found.transcript.segments} == {"SPEAKER_00"}
-    assert not found.notices
+    assert not found.warnings
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def test_each_channel_of_the_call_is_named_by_its_voice(call: Prediction) -> Non
 def test_silence_is_an_empty_transcript_with_a_warning(options: dict[str, Any]) -> None:
     found = predicted(recording("silence.flac"), options)
     assert (found.transcript.segments, found.transcript.speakers) == ((), ())
-    assert [n.code for n in found.notices] == ["no_speech"]
+    assert [n.code for n in found.warnings] == ["no_speech"]
     assert found.transcript.language == options.get("language")
     shape = json.loads(json.dumps(to_dict(found.transcript), allow_nan=False))
     assert (shape["segments"], shape["word_segments"], shape["duration"]) == ([], [], truth("silence")["duration"])

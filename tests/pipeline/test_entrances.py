@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,16 @@ from support.demo import ADDRESS, before_decoding, models, predicted, recording,
 
 from scribe.audio.decode import Audio
 from scribe.diarization.diarizer import MOST_SPEAKERS
+from scribe.engines.base import GROUP_BATCHES, TranscriptionRequest
 from scribe.engines.batched import BatchedEngine
-from scribe.engines.faster_whisper import GROUP_BATCHES, WhisperEngine
+from scribe.engines.faster_whisper import WhisperEngine
 from scribe.errors import DeadlineReached, InvalidInput, StageFailed
 from scribe.models.loader import Models
 from scribe.pipeline.predictor import Predictor
 from scribe.pipeline.recognition import listening, speech_options
-from scribe.schema.job import JobInput
+from scribe.schema.parsing import parse
 from scribe.speakers.ecapa import VoiceSample
-from scribe.transcript import Chunk, Segment
+from scribe.transcript import Segment
 
 pytestmark = pytest.mark.xdist_group("models")
 PLAIN = {"language": "en", "quality": "fast", "chunk_size": 4}
@@ -74,7 +75,7 @@ class RecordingPipeline:
 
 
 def engine() -> WhisperEngine:
-    return models().engine(models().places.speech())
+    return models().engine(models().model_set.speech())
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +129,14 @@ def test_every_chunk_is_decoded_with_the_jobs_own_search(clip: Audio, whisper: R
         assert {name: options[name] for name in search} == search
         assert len(prompts) <= 2
         assert options["suppress_tokens"] == [-1]
-    assert {name: found.effective[name] for name in search} == search
-    assert found.effective["batch_size"] == max(len(prompts) for prompts, _ in whisper.generated) == 2
+    assert {name: found.options_used[name] for name in search} == search
+    assert found.options_used["batch_size"] == max(len(prompts) for prompts, _ in whisper.generated) == 2
 
 
 @pytest.mark.parametrize(("quality", "beam"), [("fast", 1), ("balanced", 5)])
 def test_quality_is_a_beam_at_the_door(clip: Audio, whisper: RecordingWhisper, quality: str, beam: int) -> None:
     found = predicted([clip], {"language": "en", "quality": quality})
-    assert {options["beam_size"] for _, options in whisper.generated} == {beam} == {found.effective["beam_size"]}
+    assert {options["beam_size"] for _, options in whisper.generated} == {beam} == {found.options_used["beam_size"]}
 
 
 def test_prompt_and_hotwords_precede_every_chunk_and_not_only_the_first(clip: Audio, whisper: RecordingWhisper) -> None:
@@ -147,8 +148,8 @@ def test_prompt_and_hotwords_precede_every_chunk_and_not_only_the_first(clip: Au
     first = [prompt[: len(before)] == before for prompt in prompts]
     assert first == sorted(first, reverse=True), "only what got no text is heard again, without them"
     assert sum(first) > 2
-    assert {name: found.effective[name] for name in texts} == texts
-    assert found.notices == ()
+    assert {name: found.options_used[name] for name in texts} == texts
+    assert found.warnings == []
 
 
 def test_without_a_prompt_nothing_of_an_earlier_job_precedes_a_chunk(clip: Audio, whisper: RecordingWhisper) -> None:
@@ -165,7 +166,7 @@ def test_language_and_task_are_tokens_of_every_prompt(
     found = predicted([clip], {**PLAIN, "language": language, "task": task})
     start = [token("startoftranscript"), token(language), token(task), token("notimestamps")]
     assert {tuple(prompt) for several, _ in whisper.generated for prompt in several} == {tuple(start)}
-    assert (found.effective["language"], found.effective["task"]) == (language, task)
+    assert (found.options_used["language"], found.options_used["task"]) == (language, task)
 
 
 def test_numerals_are_suppressed_by_their_tokens(clip: Audio, whisper: RecordingWhisper) -> None:
@@ -177,7 +178,7 @@ def test_numerals_are_suppressed_by_their_tokens(clip: Audio, whisper: Recording
     assert numerals
     for _, options in whisper.generated:
         assert set(options["suppress_tokens"]) == numerals | {-1}
-    assert found.effective["suppress_numerals"] is True
+    assert found.options_used["suppress_numerals"] is True
 
 
 @pytest.mark.parametrize(
@@ -195,10 +196,10 @@ def test_a_prompt_too_long_for_the_window_is_cut_and_told_and_leaves_half_of_it_
     found = predicted([clip], {**PLAIN, **texts})
     assert whisper.generated
     assert all(len(prompt) <= ROOM // 2 + 8 for several, _ in whisper.generated for prompt in several)
-    cut = {name for name, text in texts.items() if found.effective[name] != text}
-    assert {n.message.split()[0] for n in found.notices if n.code == "option_reduced"} == cut
+    cut = {name for name, text in texts.items() if found.options_used[name] != text}
+    assert {n.message.split()[0] for n in found.warnings if n.code == "option_reduced"} == cut
     assert "initial_prompt" in cut or "initial_prompt" not in texts
-    assert all(found.effective[name] for name in texts), "of each something is left"
+    assert all(found.options_used[name] for name in texts), "of each something is left"
 
 
 def test_an_english_only_model_says_that_it_takes_neither_language_nor_translation(
@@ -208,12 +209,12 @@ def test_an_english_only_model_says_that_it_takes_neither_language_nor_translati
     door = RecordingWhisper(model.model, multilingual=False)
     monkeypatch.setattr(model, "model", door)
     found = predicted([clip], {**PLAIN, "language": "de", "task": "translate"})
-    told = [n.message.split()[0] for n in found.notices if n.code == "option_ignored"]
+    told = [n.message.split()[0] for n in found.warnings if n.code == "option_ignored"]
     assert told == ["language", "task"]
-    assert (found.transcript.language, found.effective["task"]) == ("en", "transcribe")
+    assert (found.transcript.language, found.options_used["task"]) == ("en", "transcribe")
     prompts = {tuple(p) for several, _ in door.generated for p in several}
     assert all(token("de") not in p and token("translate") not in p for p in prompts)
-    assert predicted([clip], PLAIN).notices == ()
+    assert predicted([clip], PLAIN).warnings == []
 
 
 class OlderTokenizer:
@@ -249,7 +250,7 @@ def test_the_detector_gets_the_jobs_values_and_every_chunk_keeps_to_its_size(
     found = predicted([clip], {"language": "en", "quality": "fast", **asked})
     (given,) = door.given
     assert (given["onset"], given["offset"], given["chunk_size"]) == (0.6, 0.3, 6)
-    assert {name: found.effective[name] for name in asked} == asked
+    assert {name: found.options_used[name] for name in asked} == asked
     assert len(found.transcript.segments) > 1
     assert all(s.end - s.start <= 6.1 for s in found.transcript.segments)
 
@@ -259,10 +260,10 @@ def test_speech_cannot_end_above_the_probability_at_which_it_begins(
 ) -> None:
     door = detector_door(monkeypatch, "silero")
     found = predicted([clip], {**PLAIN, "vad_onset": 0.4, "vad_offset": 0.8})
-    assert door.given[0]["offset"] == found.effective["vad_offset"] == 0.4
-    assert [n.code for n in found.notices] == ["option_reduced"]
+    assert door.given[0]["offset"] == found.options_used["vad_offset"] == 0.4
+    assert [n.code for n in found.warnings] == ["option_reduced"]
     quiet = predicted([clip], {**PLAIN, "vad_onset": 0.2})
-    assert (quiet.effective["vad_offset"], quiet.notices) == (0.2, ())
+    assert (quiet.options_used["vad_offset"], quiet.warnings) == (0.2, [])
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,7 @@ def test_pyannote_gets_the_jobs_number_of_speakers(
     names = ("num_speakers", "min_speakers", "max_speakers")
     (given,) = pyannote.given
     asked = {name: counts.get(name) for name in names}
-    assert {name: found.effective[name] for name in names} == asked
+    assert {name: found.options_used[name] for name in names} == asked
     # A job that names no number is bounded where pyannote's own numbering ends.
     bounded = asked if counts.get("num_speakers") else asked | {"max_speakers": asked["max_speakers"] or MOST_SPEAKERS}
     assert {name: given[name] for name in names} == bounded
@@ -296,7 +297,7 @@ def test_more_speakers_than_can_be_told_apart_are_a_warning_and_no_failure(
     found = predicted([clip], {**PLAIN, "diarization": True, **limits})
     count = len(found.transcript.speakers)
     assert 1 <= count < 49
-    told = [n.message for n in found.notices if n.stage == "diarize"]
+    told = [n.message for n in found.warnings if n.stage == "diarize"]
     assert told == [f"{wanted} were asked for and {count} could be told apart"]
 
 
@@ -322,7 +323,7 @@ def test_the_language_is_heard_on_the_first_chunks_of_speech_and_the_model_is_lo
         assert np.allclose(features.squeeze(), wanted, atol=1e-3)
     assert found.transcript.language == "en"
     assert 0 < (found.transcript.language_probability or 0) <= 1
-    assert found.effective["language_detection_max_tries"] == 2
+    assert found.options_used["language_detection_max_tries"] == 2
 
 
 @pytest.mark.parametrize(
@@ -341,21 +342,21 @@ def test_a_language_that_is_given_is_not_listened_for(clip: Audio, whisper: Reco
     found = predicted([clip], PLAIN)
     assert whisper.heard == []
     assert found.transcript.language_probability is None
-    assert "language_detection_max_tries" not in found.effective
+    assert "language_detection_max_tries" not in found.options_used
 
 
 def test_debug_tells_the_effective_options_and_no_others(clip: Audio) -> None:
     asked = {**PLAIN, **NAMING, "speaker_threshold": 0.3, "speaker_margin": 0.2, "num_speakers": 1}
     found = predicted([clip], asked, [voice("Anna"), voice("Mark")])
-    job = JobInput.parse({"audio_file": ADDRESS, **asked})
+    job = parse({"audio_file": ADDRESS, **asked}).options
     recognition = {
         field: getattr(thing, field)
-        for thing in (listening(job, models()), speech_options(job, models().places, engine().batch_size))
+        for thing in (listening(job, models()), speech_options(job, models().model_set, engine().batch_size))
         for field in thing.__slots__
     }
-    scores = found.effective["speaker_scores"]
-    assert found.effective == recognition | {
-        "model": models().places.speech().name,
+    scores = found.options_used["speaker_scores"]
+    assert found.options_used == recognition | {
+        "model": models().model_set.speech().name,
         "device": "cpu",
         "compute_type": "int8",
         "language": "en",
@@ -388,7 +389,7 @@ def test_without_one_usable_sample_that_is_the_reason(clip: Audio) -> None:
     found = predicted([clip], {**PLAIN, **NAMING, "num_speakers": 1}, [silent])
     (speaker,) = found.transcript.speakers
     assert (speaker.name, speaker.score, speaker.reason) == (None, None, "there is no usable voice sample")
-    assert "sample_without_speech" in [n.code for n in found.notices]
+    assert "sample_without_speech" in [n.code for n in found.warnings]
 
 
 @pytest.mark.parametrize(
@@ -401,7 +402,7 @@ def test_one_embedding_that_cannot_be_compared_costs_no_other_name(
     options = {**PLAIN, **NAMING, "num_speakers": 1}
     found = predicted([clip], options, [old, voice("Anna")])
     assert [s.name for s in found.transcript.speakers] == ["Anna"]
-    ((code, message),) = [(n.code, n.message) for n in found.notices if n.stage == "name"]
+    ((code, message),) = [(n.code, n.message) for n in found.warnings if n.stage == "name"]
     assert code == "sample_unusable"
     assert why in message
     with pytest.raises(StageFailed, match="Nina"):
@@ -416,20 +417,20 @@ def test_channels_are_labelled_named_cleaned_and_merged_in_time_order() -> None:
     starts = [s.start for s in found.transcript.segments]
     assert starts == sorted(starts)
     assert {s.label for s in found.transcript.segments} == {"CHANNEL_1", "CHANNEL_2"}
-    assert [n.code for n in found.notices] == ["option_ignored"]
-    assert "3 names, and 2 is the recording's number of channels" in found.notices[0].message
+    assert [n.code for n in found.warnings] == ["option_ignored"]
+    assert "3 names, and 2 is the recording's number of channels" in found.warnings[0].message
 
 
 def test_with_a_deadline_every_batch_counts(clip: Audio, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without one a group of batches is sorted by its chunks' length, and a stop loses all of the group."""
     groups: list[int] = []
-    real = BatchedEngine._heard
+    real = BatchedEngine._recognized
 
-    def counted(self: BatchedEngine, audio: Audio, chunks: Sequence[Chunk], *more: Any) -> list[Segment]:
-        groups.append(len(chunks))
-        return real(self, audio, chunks, *more)
+    def counted(self: BatchedEngine, request: TranscriptionRequest, *more: Any) -> list[Segment]:
+        groups.append(len(request.chunks))
+        return real(self, request, *more)
 
-    monkeypatch.setattr(BatchedEngine, "_heard", counted)
+    monkeypatch.setattr(BatchedEngine, "_recognized", counted)
     options = {"language": "en", "quality": "fast", "chunk_size": 2, "batch_size": 2, "log_prob_threshold": -10}
     whole = [s.text for s in predicted([clip], options).transcript.segments]
     assert max(groups) > 2
@@ -463,14 +464,14 @@ def test_a_deadline_in_the_middle_of_recognition_keeps_the_batches_before_it(cli
     assert 0 < kept < len(whole)
     assert kept % GROUP_BATCHES == 0
     assert [s.text for s in found.transcript.segments] == whole[:kept]
-    assert [(n.code, n.stage) for n in found.notices] == [("deadline_reached", "transcribe")]
+    assert [(n.code, n.stage) for n in found.warnings] == [("deadline_reached", "transcribe")]
 
 
 def test_a_batch_that_did_not_fit_is_not_tried_again_by_the_next_job(
     clip: Audio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = Models(models().places, "cpu")
-    own._shelf = models()._shelf
+    own = Models(models().model_set, "cpu")
+    own._cache = models()._cache
     sizes: list[int] = []
 
     def above_one(real: Callable[..., Any], features: Any, prompts: Any, **more: Any) -> Any:
@@ -479,13 +480,13 @@ def test_a_batch_that_did_not_fit_is_not_tried_again_by_the_next_job(
             raise RuntimeError("CUDA failed with error out of memory")
         return real(features, prompts, **more)
 
-    monkeypatch.setattr(own._shelf, "drop_idle", lambda idle: False)
+    monkeypatch.setattr(own._cache, "drop_idle", lambda idle: False)
     before_decoding(monkeypatch, engine(), above_one)
     options = {"language": "en", "quality": "fast", "chunk_size": 2, "batch_size": 2, "log_prob_threshold": -10}
     for largest in (2, 1):
         sizes.clear()
         found = predicted([clip], options, by=Predictor(own))
         assert max(sizes) == largest
-        assert [n.message for n in found.notices if n.code == "batch_reduced"] == [
+        assert [n.message for n in found.warnings if n.code == "batch_reduced"] == [
             "batches of 2 did not fit into memory; 1 did"
         ]

@@ -18,6 +18,7 @@ from scribe.diarization.linking import layout
 from scribe.errors import GpuOutOfMemory
 from scribe.nn.sliding_window import network_of, window_scores
 from scribe.runtime.gpu_errors import gpu_failure
+from scribe.runtime.monitor import Monitor
 from scribe.transcript import Turn
 
 pytestmark = pytest.mark.xdist_group("models")
@@ -94,18 +95,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Diarizer:
 def test_blocks_give_ten_minutes_the_labels_of_one_piece(
     ten_minutes: Audio, quick: Diarizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = quick.diarize(ten_minutes, lambda done: None)
+    whole = quick.diarize(ten_minutes)
     monkeypatch.setattr("scribe.diarization.diarizer.LONG_S", 300.0)
     monkeypatch.setattr("scribe.diarization.diarizer.layout", functools.partial(layout, block_s=200.0, overlap_s=40.0))
     ticks: list[float] = []
-    blocks = quick.diarize(ten_minutes, lambda done: ticks.append(done or 0.0))
+    blocks = quick.diarize(ten_minutes, Monitor(report=ticks.append))
     assert len({t.label for t in whole.turns}) == len({t.label for t in blocks.turns}) == 4
     assert difference(whole.turns, blocks.turns) < 0.005
     assert difference(whole.exclusive, blocks.exclusive) < 0.005
     done = [t for t in ticks if t]
     assert done == sorted(done)
     assert done[-1] == pytest.approx(1.0)
-    two = quick.diarize(ten_minutes, lambda done: None, num_speakers=2)
+    two = quick.diarize(ten_minutes, num_speakers=2)
     assert len({t.label for t in two.turns}) == 2
 
 

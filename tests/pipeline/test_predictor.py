@@ -8,19 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.demo import configured, excerpt, models, predicted, predictor, recording, voice
+from support.demo import asked, configured, excerpt, models, predicted, predictor, recording, renamed, voice
 
 from scribe.audio.decode import Audio
+from scribe.engines.base import TranscriptionRequest
 from scribe.engines.batched import BatchedEngine
 from scribe.errors import Cancelled, DeadlineReached, GatedModel, GpuBroken, ModelNotFound, StageFailed
 from scribe.models.loader import Models
 from scribe.models.model_set import ModelSet
-from scribe.pipeline.naming import Namer
 from scribe.pipeline.predictor import Predictor
-from scribe.pipeline.progress import Progress
 from scribe.pipeline.recognition import listening, speech_options
-from scribe.pipeline.stages import Stages
-from scribe.schema.job import JobInput
 from scribe.speakers.ecapa import VoiceSample
 from scribe.transcript import Segment, Speaker, Transcript, Voiceprint
 
@@ -83,7 +80,7 @@ def test_a_deadline_after_recognition_keeps_the_words_and_says_partial(
     clip: Audio, plain: list[Segment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     over = threading.Event()
-    real = models().engine(models().places.speech()).transcribe
+    real = models().engine(models().model_set.speech()).transcribe
 
     def transcribe(*args: Any) -> int:
         batch = real(*args)
@@ -94,11 +91,11 @@ def test_a_deadline_after_recognition_keeps_the_words_and_says_partial(
         if over.is_set():
             raise DeadlineReached("deadline_s: 1 seconds have passed")
 
-    monkeypatch.setattr(models().engine(models().places.speech()), "transcribe", transcribe)
+    monkeypatch.setattr(models().engine(models().model_set.speech()), "transcribe", transcribe)
     found = predicted([clip], {**QUICK, "align_output": True, "diarization": True}, check=check)
     assert found.partial
     assert [s.text for s in found.transcript.segments] == [s.text for s in plain]
-    assert {(n.code, n.stage) for n in found.notices} == {
+    assert {(n.code, n.stage) for n in found.warnings} == {
         ("deadline_reached", "align"),
         ("deadline_reached", "diarize"),
     }
@@ -116,16 +113,13 @@ class Gated(Models):
 
 @pytest.fixture(scope="module")
 def gated() -> Predictor:
-    without = Gated(models().places, "cpu")
-    without._shelf = models()._shelf
+    without = Gated(models().model_set, "cpu")
+    without._cache = models()._cache
     return Predictor(without)
 
 
 def run(this: Predictor, clip: Audio, options: dict[str, Any], voices: list[VoiceSample] | None = None) -> Any:
-    with Progress(lambda event: None, []) as progress:
-        return this.run(
-            [clip], JobInput.parse({"audio_file": "http://h/a", **options}), voices or [], progress, lambda: None
-        )
+    return predicted([clip], options, voices or [], by=this)
 
 
 def test_without_aligner_and_diarizer_the_transcript_comes_with_warnings(
@@ -133,8 +127,8 @@ def test_without_aligner_and_diarizer_the_transcript_comes_with_warnings(
 ) -> None:
     found = run(gated, clip, {**QUICK, **NAMING, "align_output": True}, [voice("Anna")])
     assert list(found.transcript.segments) == plain
-    assert [(n.stage, n.code) for n in found.notices] == [("align", "model_not_found"), ("diarize", "gated_model")]
-    assert "pyannote/x" in found.notices[1].message
+    assert [(n.stage, n.code) for n in found.warnings] == [("align", "model_not_found"), ("diarize", "gated_model")]
+    assert "pyannote/x" in found.warnings[1].message
     assert set(found.models) == {"transcribe"}
 
 
@@ -169,14 +163,12 @@ def test_two_jobs_never_use_the_models_at_once(clip: Audio, monkeypatch: pytest.
     inside: list[int] = []
     most: list[int] = []
 
-    def transcribe(
-        self: BatchedEngine, audio: Audio, chunks: Any, language: str, options: Any, emit: Any, *_: Any
-    ) -> int:
+    def transcribe(self: BatchedEngine, request: TranscriptionRequest, emit: Callable[[Segment], None], *_: Any) -> int:
         inside.append(1)
         most.append(len(inside))
         time.sleep(0.05)
         inside.pop()
-        for chunk in chunks:
+        for chunk in request.chunks:
             emit(Segment(chunk.start, chunk.end, "said"))
         return 1
 
@@ -191,17 +183,17 @@ def test_two_jobs_never_use_the_models_at_once(clip: Audio, monkeypatch: pytest.
 
 def test_a_language_without_an_aligner_keeps_its_segments(clip: Audio) -> None:
     found = predicted([clip], {"language": "de", "quality": "fast", "align_output": True})
-    assert [(n.stage, n.code) for n in found.notices] == [("align", "model_not_found")]
+    assert [(n.stage, n.code) for n in found.warnings] == [("align", "model_not_found")]
     assert found.transcript.segments
     assert found.transcript.language == "de"
 
 
 def test_a_language_of_which_only_the_aligner_is_there_has_words(clip: Audio) -> None:
     """No sentence tables of it come with the set (whisperX's German ones are downloaded): they never cost the words."""
-    given_one = Models(ModelSet(configured(align_model=models().places.aligner("en").source)), "cpu")
-    asked = {"language": "de", "quality": "fast", "align_output": True, "strict": True}
-    found = predicted([clip], asked, by=Predictor(given_one))
-    assert found.notices == ()
+    given_one = Models(ModelSet(configured(align_model=models().model_set.aligner("en").source)), "cpu")
+    german = {"language": "de", "quality": "fast", "align_output": True, "strict": True}
+    found = predicted([clip], german, by=Predictor(given_one))
+    assert found.warnings == []
     assert found.transcript.segments
     assert all(s.words for s in found.transcript.segments)
 
@@ -211,17 +203,17 @@ def test_a_set_that_is_meant_to_have_sentence_tables_and_has_none_says_so_once(
     clip: Audio, monkeypatch: pytest.MonkeyPatch, meant: bool, told: list[str]
 ) -> None:
     monkeypatch.setattr(ModelSet, "is_local", property(lambda self: not meant))
-    monkeypatch.setattr(models().places, "punkt", lambda tables: None)
+    monkeypatch.setattr(models().model_set, "punkt", lambda tables: None)
     found = predicted([clip, clip], {**QUICK, "align_output": True, "channels": "split"})
-    assert [n.code for n in found.notices] == told
+    assert [n.code for n in found.warnings] == told
 
 
 def test_a_translation_is_not_aligned_to_the_words_of_another_language(clip: Audio) -> None:
     options = {"quality": "fast", "align_output": True, "task": "translate"}
     found = predicted([clip], {**options, "language": "de"})
-    assert [(n.stage, n.code) for n in found.notices] == [("align", "invalid_input")]
+    assert [(n.stage, n.code) for n in found.warnings] == [("align", "invalid_input")]
     assert all(s.words == () for s in found.transcript.segments)
-    assert predicted([clip], {**options, "language": "en"}).notices == ()
+    assert predicted([clip], {**options, "language": "en"}).warnings == []
 
 
 def test_embeddings_come_back_and_name_the_same_voice_in_the_next_job(clip: Audio) -> None:
@@ -238,7 +230,7 @@ def test_embeddings_come_back_and_name_the_same_voice_in_the_next_job(clip: Audi
 def test_an_embedding_of_another_model_is_a_warning(clip: Audio) -> None:
     known = VoiceSample("Anna", None, (1.0,) * 192, "another@1")
     found = predicted([clip], {**QUICK, **NAMING, "num_speakers": 1}, [known])
-    assert [(n.stage, n.code) for n in found.notices] == [("name", "sample_unusable")]
+    assert [(n.stage, n.code) for n in found.warnings] == [("name", "sample_unusable")]
     assert [s.name for s in found.transcript.speakers] == [None]
 
 
@@ -249,7 +241,7 @@ def test_samples_of_one_name_are_pooled_and_one_without_speech_is_told(clip: Aud
     ]
     found = predicted([clip], {**QUICK, **NAMING, "num_speakers": 1}, [*halves, silent, voice("Mark")])
     assert [s.name for s in found.transcript.speakers] == ["Anna"]
-    assert [(n.code, "Ghost" in n.message) for n in found.notices] == [("sample_without_speech", True)]
+    assert [(n.code, "Ghost" in n.message) for n in found.warnings] == [("sample_without_speech", True)]
 
 
 def test_the_job_s_threshold_wins_over_the_models(clip: Audio) -> None:
@@ -263,21 +255,18 @@ def test_the_job_s_threshold_wins_over_the_models(clip: Audio) -> None:
 def test_whoever_is_named_by_an_uncalibrated_threshold_is_warned(
     calibrated: bool, told: list[str], clip: Audio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(models().places._set["speaker"], "calibrated", calibrated)
+    monkeypatch.setitem(models().model_set._set["speaker"], "calibrated", calibrated)
     encoder = models().encoder()
     heard = encoder.enrolled(recording("voices/anna.flac")[0], lambda: [(0.0, 9.0)])
     assert heard
     known = Speaker("SPEAKER_00", embedding=Voiceprint(encoder.identity, 9.0, heard.vector))
-    job = JobInput.parse({"source": {"transcript_url": "http://h/t.json"}, **NAMING})
-    with Progress(lambda event: None, []) as progress:
-        stored = Transcript("en", 20.0, (), (known,))
-        renamed = predictor().rename(stored, job, [voice("Anna")], progress, lambda: None)
+    anew = renamed(Transcript("en", 20.0, (), (known,)), [voice("Anna")])
     named = predicted([clip], {**QUICK, **NAMING, "num_speakers": 1}, [voice("Anna")])
     unnamed = predicted([clip], {**QUICK, "diarization": True, "num_speakers": 1})
-    for found in (renamed, named):
-        assert [n.code for n in found.notices] == told
-        assert all("SPEAKER_THRESHOLD" in n.message for n in found.notices)
-    assert not unnamed.notices
+    for found in (anew, named):
+        assert [n.code for n in found.warnings] == told
+        assert all("SPEAKER_THRESHOLD" in n.message for n in found.warnings)
+    assert not unnamed.warnings
 
 
 def test_a_stored_transcript_is_named_anew_without_its_audio() -> None:
@@ -289,39 +278,34 @@ def test_a_stored_transcript_is_named_anew_without_its_audio() -> None:
         if v
     )
     stored = Transcript("en", 20.0, (Segment(0, 1, "Hello", label="SPEAKER_01"),), speakers)
-    job = JobInput.parse({"source": {"transcript_url": "http://h/t.json"}, **NAMING})
-    with Progress(lambda event: None, []) as progress:
-        found = predictor().rename(stored, job, [voice("Mark"), voice("Anna")], progress, lambda: None)
+    found = renamed(stored, [voice("Mark"), voice("Anna")])
     assert [s.name for s in found.transcript.speakers] == ["Anna", "Mark"]
     assert found.transcript.display("SPEAKER_01") == "Mark"
 
 
 def test_a_stored_transcript_without_embeddings_keeps_its_names_and_says_why() -> None:
     stored = Transcript("en", 20.0, (), (Speaker("SPEAKER_00", "Anna"),))
-    job = JobInput.parse({"source": {"transcript_url": "http://h/t.json"}, **NAMING})
-    stages = Stages(Progress(lambda event: None, []), lambda: None, strict=False)
-    assert Namer(models(), job, [], stages).renamed(stored) is stored
-    assert "return_speaker_embeddings" in stages.notices[0].message
+    found = renamed(stored, [])
+    assert found.transcript is stored
+    assert "return_speaker_embeddings" in found.warnings[0].message
 
 
 def test_the_batch_suits_the_device_unless_the_job_names_one() -> None:
-    job = {"audio_file": "http://h/a"}
-    assert speech_options(JobInput.parse(job), models().places, 16).batch_size == 16
-    assert speech_options(JobInput.parse({**job, "batch_size": 7}), models().places, 16).batch_size == 7
+    assert speech_options(asked().options, models().model_set, 16).batch_size == 16
+    assert speech_options(asked(batch_size=7).options, models().model_set, 16).batch_size == 7
 
 
 def test_voice_activity_is_the_sets_unless_the_job_says_otherwise() -> None:
-    job = {"audio_file": "http://h/a"}
-    how = listening(JobInput.parse(job), models())
+    how = listening(asked().options, models())
     assert (how.vad_method, how.vad_onset, how.vad_offset, how.chunk_size) == ("silero", 0.5, 0.35, 15)
     own = {"vad_method": "pyannote", "vad_onset": 0.6, "vad_offset": 0.2, "chunk_size": 9}
-    asked = listening(JobInput.parse({**job, **own}), models())
-    assert {name: getattr(asked, name) for name in own} == own
+    wanted = listening(asked(**own).options, models())
+    assert {name: getattr(wanted, name) for name in own} == own
 
 
 def test_the_default_set_listens_as_whisperx_does() -> None:
     class Real:
-        places = ModelSet(configured(model_set="default"))
+        model_set = ModelSet(configured(model_set="default"))
 
-    how = listening(JobInput.parse({"audio_file": "http://h/a"}), Real())  # type: ignore[arg-type]
+    how = listening(asked().options, Real())  # type: ignore[arg-type]
     assert (how.vad_method, how.vad_onset, how.vad_offset, how.chunk_size) == ("pyannote", 0.5, 0.363, 30)

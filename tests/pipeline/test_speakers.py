@@ -125,7 +125,7 @@ def test_a_label_without_words_is_no_speaker(
     assert set(listed) == {"SPEAKER_00", "SPEAKER_01"} == with_text(found.transcript.segments)
     assert sum(listed.values()) == pytest.approx(sum(t.end - t.start for t in turns[1:]), abs=0.01)
     assert len(heard) == 2
-    assert [n.message for n in found.notices if n.code == "speaker_count"] == [
+    assert [n.message for n in found.warnings if n.code == "speaker_count"] == [
         "3 speakers were asked for and 2 could be told apart"
     ]
 

@@ -8,7 +8,7 @@ import pytest
 
 from scribe.formats import TextOptions, inline_text
 from scribe.schema.aliases import ALIASES, TEXTS, WITHOUT_EFFECT, translate
-from scribe.schema.job import JobInput
+from scribe.schema.parsing import parse
 from scribe.transcript import Segment, Transcript
 
 URL = "https://example.com/a.mp3"
@@ -27,21 +27,21 @@ def test_a_key_beside_its_alias_stays_so_that_the_alias_is_refused() -> None:
 @pytest.mark.parametrize("key", WITHOUT_EFFECT)
 def test_a_key_without_effect_is_accepted_with_any_value_and_named_in_a_warning(key: str) -> None:
     for value in (None, True, 0.5, "text", [1], {"a": 1}):
-        job = JobInput.parse({"audio": URL, key: value})
-        assert [n.code for n in job.notices] == ["option_ignored"]
-        assert key in job.notices[0].message
+        job = parse({"audio": URL, key: value})
+        assert [n.code for n in job.warnings] == ["option_ignored"]
+        assert key in job.warnings[0].message
 
 
 def test_a_token_in_the_job_is_neither_kept_nor_shown() -> None:
     secret = "hf_AbCdEfGhIjKlMnOpQrSt"
-    job = JobInput.parse({"audio": URL, "huggingface_access_token": secret})
-    assert secret not in repr(job) + job.model_dump_json() + str([n.to_dict() for n in job.notices])
-    assert "HF_TOKEN" in job.notices[0].message
+    job = parse({"audio": URL, "huggingface_access_token": secret})
+    assert secret not in repr(job) + job.options.model_dump_json() + str([n.to_dict() for n in job.warnings])
+    assert "HF_TOKEN" in job.warnings[0].message
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_transcription_asks_for_one_more_inline_text(name: str) -> None:
-    assert JobInput.parse({"audio": URL, "transcription": name}).inline_text == name
+    assert parse({"audio": URL, "transcription": name}).inline_text == name
 
 
 def test_plain_text_is_its_sentences_in_a_row_and_formatted_text_one_a_line() -> None:
@@ -51,18 +51,18 @@ def test_plain_text_is_its_sentences_in_a_row_and_formatted_text_one_a_line() ->
 
 @pytest.mark.parametrize("keys", [{"translate": True}, {"task": "translate"}, {"translate": True, "task": "translate"}])
 def test_translate_acts_as_the_task(keys: dict[str, Any]) -> None:
-    assert JobInput.parse({"audio": URL, **keys}).task == "translate"
+    assert parse({"audio": URL, **keys}).options.task == "translate"
 
 
 def test_our_own_key_wins_over_theirs_in_any_order() -> None:
     for raw in ({"task": "transcribe", "translate": True}, {"translate": True, "task": "transcribe"}):
-        job = JobInput.parse({"audio": URL, **raw})
-        assert job.task == "transcribe"
-        assert [n.message for n in job.notices] == ["translate does nothing beside task"]
+        job = parse({"audio": URL, **raw})
+        assert job.options.task == "transcribe"
+        assert [n.message for n in job.warnings] == ["translate does nothing beside task"]
     for raw in ({"align_output": False, "word_timestamps": True}, {"word_timestamps": True, "align_output": False}):
-        job = JobInput.parse({"audio": URL, **raw})
-        assert job.align_output is False
-        assert [n.message for n in job.notices] == ["word_timestamps does nothing beside align_output"]
+        job = parse({"audio": URL, **raw})
+        assert job.options.align_output is False
+        assert [n.message for n in job.warnings] == ["word_timestamps does nothing beside align_output"]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_value_that_their_worker_would_not_take_is_refused(key: str, value: ob
     from scribe.errors import InvalidInput
 
     with pytest.raises(InvalidInput) as refused:
-        JobInput.parse({"audio": URL, key: value})
+        parse({"audio": URL, key: value})
     assert [p["key"] for p in refused.value.details["problems"]] == [key]
 
 

@@ -9,17 +9,18 @@ import pytest
 from scribe.errors import InvalidInput
 from scribe.schema.job import JobInput
 from scribe.schema.languages import LANGUAGES, language_code
+from scribe.schema.parsing import parse
 
 URL = "https://example.com/a.mp3"
 
 
 def taken(key: str, value: Any) -> Any:
-    return getattr(JobInput.parse({"audio_file": URL, key: value}), key)
+    return getattr(parse({"audio_file": URL, key: value}).options, key)
 
 
 def problems(**raw: Any) -> dict[str, str]:
     with pytest.raises(InvalidInput) as refused:
-        JobInput.parse({"audio_file": URL, **raw})
+        parse({"audio_file": URL, **raw})
     return {p["key"]: p["problem"] for p in refused.value.details["problems"]}
 
 
@@ -50,7 +51,7 @@ def test_a_text_that_can_mean_one_thing_is_taken_for_it(key: str, text: Any, mea
 
 
 def test_an_empty_address_beside_another_source_is_absent_and_alone_it_is_missing() -> None:
-    assert JobInput.parse({"audio_file": "", "audio_base64": "UklGRg=="}).audio_file is None
+    assert parse({"audio_file": "", "audio_base64": "UklGRg=="}).options.audio_file is None
     assert "required" in problems(audio_file="")["audio_file"]
 
 
@@ -77,10 +78,10 @@ def test_combinations_are_checked_by_what_the_texts_mean() -> None:
     ],
 )
 def test_a_language_is_known_by_its_name_and_its_region_is_told_as_lost(text: str, code: str, lost: str) -> None:
-    job = JobInput.parse({"audio_file": URL, "language": text})
-    assert job.language == code
-    assert [n.code for n in job.notices] == (["option_reduced"] if lost else [])
-    assert all(lost in n.message for n in job.notices)
+    job = parse({"audio_file": URL, "language": text})
+    assert job.options.language == code
+    assert [n.code for n in job.warnings] == (["option_reduced"] if lost else [])
+    assert all(lost in n.message for n in job.warnings)
 
 
 @pytest.mark.parametrize("text", ["no-preference", "in_english", "de-and-en", "it-does-not-matter"])

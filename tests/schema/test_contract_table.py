@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scribe.errors import InvalidInput
 from scribe.schema.aliases import ALIASES, TEXTS, WITHOUT_EFFECT
 from scribe.schema.job import JobInput, Source
+from scribe.schema.parsing import JobRequest, parse
 from scribe.schema.result import strict
 from scribe.schema.s3_config import S3Config
 from scribe.schema.speaker_sample import Embedding, SpeakerSample
@@ -102,10 +103,10 @@ def test_a_key_takes_what_is_inside_its_range_and_names_itself_when_it_is_outsid
     _, inside, outside = TABLE[key]
     base = {} if key in ("audio_file", "audio_base64", "source") else {"audio_file": URL}
     for value in inside:
-        JobInput.parse({**base, key: value})
+        parse({**base, key: value})
     for value in outside:
         with pytest.raises(InvalidInput) as refused:
-            JobInput.parse({**base, key: value})
+            parse({**base, key: value})
         assert key in {p["key"].split(".")[0] for p in refused.value.details["problems"]}, value
 
 
@@ -119,7 +120,7 @@ def test_the_job_files_show_every_key_every_alias_and_every_key_of_other_workers
 @pytest.mark.parametrize("name", FILES)
 def test_a_job_file_is_accepted_as_it_is_and_listed_in_the_folders_readme(name: str) -> None:
     job = FILES[name]
-    JobInput.parse(job["input"], s3_config=job.get("s3Config"))
+    parse(job["input"], s3_config=job.get("s3Config"))
     assert f"| `{name}` |" in (FOLDER / "README.md").read_text("utf-8")
 
 
@@ -149,7 +150,7 @@ def test_the_stored_transcript_beside_the_job_files_is_one() -> None:
     ],
 )
 def test_an_option_that_another_one_overrides_is_answered_by_one_warning(options: dict[str, Any]) -> None:
-    (notice,) = JobInput.parse({"audio_file": URL, **options}).notices
+    (notice,) = parse({"audio_file": URL, **options}).warnings
     assert notice.code == "option_ignored"
     assert notice.message.split()[0] in options
 
@@ -170,22 +171,22 @@ def test_an_option_that_another_one_overrides_is_answered_by_one_warning(options
     ],
 )
 def test_an_option_that_acts_or_asks_for_the_default_is_not_warned_of(options: dict[str, Any]) -> None:
-    assert JobInput.parse({"audio_file": URL, **options}).notices == ()
+    assert parse({"audio_file": URL, **options}).warnings == ()
 
 
 def test_with_a_stored_transcript_every_option_of_recognition_is_answered_once() -> None:
-    from scribe.schema.warnings import OF_RECOGNITION
+    from scribe.schema.ignored_options import OF_RECOGNITION
 
     given_ = {name: TABLE[name][1][-1] for name in sorted(OF_RECOGNITION - {"num_speakers"}) if TABLE[name][1]}
-    job = JobInput.parse({"source": {"transcript_url": URL}, **given_})
-    told = [n.message.split()[0] for n in job.notices]
+    job = parse({"source": {"transcript_url": URL}, **given_})
+    told = [n.message.split()[0] for n in job.warnings]
     changed = {name for name, value in given_.items() if value != TABLE[name][0]}
     assert sorted(told) == sorted(changed)
 
 
 def test_a_million_unknown_keys_cost_no_more_than_twenty() -> None:
     with pytest.raises(InvalidInput) as refused:
-        JobInput.parse({f"key{n}": n for n in range(1_000_000)})
+        parse({f"key{n}": n for n in range(1_000_000)})
     assert len(refused.value.details["problems"]) <= 50
     assert "audio_file" in {p["key"] for p in refused.value.details["problems"]}
 
@@ -222,10 +223,10 @@ configs = st.one_of(anything, shaped(S3Config))
 urls = st.dictionaries(st.one_of(st.sampled_from([*TEXTS, "json"]), st.text(max_size=5)), leaves, max_size=4)
 
 
-def answered(raw: object, **more: Any) -> JobInput | None:
+def answered(raw: object, **more: Any) -> JobRequest | None:
     """The job, or None after a refusal that lists its problems in strict JSON; anything else fails the test."""
     try:
-        return JobInput.parse(raw, **more)
+        return parse(raw, **more)
     except InvalidInput as refused:
         listed = refused.details["problems"]
         assert listed
@@ -238,7 +239,7 @@ def answered(raw: object, **more: Any) -> JobInput | None:
 @often
 def test_any_voice_samples_are_taken_or_refused(voices: list[Any]) -> None:
     job = answered({"audio_file": URL, "speaker_verification": True, "speaker_samples": voices})
-    for sample in job.speaker_samples if job else ():
+    for sample in job.options.speaker_samples if job else ():
         assert sample.display_name
         assert sample.embedding is None or all(map(math.isfinite, sample.embedding.vector))
 
@@ -247,7 +248,7 @@ def test_any_voice_samples_are_taken_or_refused(voices: list[Any]) -> None:
 @often
 def test_any_source_is_taken_or_refused(source: Any) -> None:
     job = answered({"source": source})
-    assert job is None or job.source is not None
+    assert job is None or job.options.source is not None
 
 
 @given(urls, st.one_of(anything, st.lists(st.one_of(st.sampled_from(["json", "srt"]), leaves), max_size=7)))

@@ -14,6 +14,7 @@ from scribe.errors import InvalidInput
 from scribe.schema.aliases import ALIASES, WITHOUT_EFFECT
 from scribe.schema.job import BEAM_OF_QUALITY, JobInput, fingerprint
 from scribe.schema.languages import LANGUAGES
+from scribe.schema.parsing import parse
 from scribe.schema.result import strict
 
 URL = "https://example.com/a.mp3"
@@ -59,7 +60,7 @@ def check_refusal(refused: InvalidInput, under: str = "") -> None:
 
 def problems(raw: object, **more: Any) -> dict[str, str]:
     with pytest.raises(InvalidInput) as refused:
-        JobInput.parse(raw, **more)
+        parse(raw, **more)
     return {p["key"]: p["problem"] for p in refused.value.details["problems"]}
 
 
@@ -67,12 +68,12 @@ def problems(raw: object, **more: Any) -> dict[str, str]:
 @often
 def test_any_input_is_a_job_or_a_list_of_problems(raw: object) -> None:
     try:
-        job = JobInput.parse(raw)
+        job = parse(raw)
     except InvalidInput as refused:
         check_refusal(refused)
     else:
-        assert 1 <= job.beam <= 10
-        assert all(n.message for n in job.notices)
+        assert 1 <= job.options.beam <= 10
+        assert all(n.message for n in job.warnings)
         assert len(fingerprint(raw, {})) == 16
 
 
@@ -80,10 +81,10 @@ def test_any_input_is_a_job_or_a_list_of_problems(raw: object) -> None:
 @often
 def test_any_values_of_the_known_keys_are_taken_or_refused(raw: dict[str, Any]) -> None:
     try:
-        job = JobInput.parse({"audio_file": URL, **raw})
+        job = parse({"audio_file": URL, **raw})
     except InvalidInput:
         return
-    for key, value in job.model_dump().items():
+    for key, value in job.options.model_dump().items():
         if isinstance(value, float):
             assert math.isfinite(value), key
 
@@ -92,7 +93,7 @@ def test_any_values_of_the_known_keys_are_taken_or_refused(raw: dict[str, Any]) 
 @often
 def test_any_s3config_is_taken_or_refused(config: object) -> None:
     try:
-        JobInput.parse({"audio_file": URL}, s3_config=config)
+        parse({"audio_file": URL}, s3_config=config)
     except InvalidInput as refused:
         check_refusal(refused, "s3Config")
 
@@ -103,8 +104,10 @@ def test_an_input_that_is_no_object_is_told_what_is_missing(raw: object) -> None
 
 
 def test_the_least_job_is_an_address() -> None:
-    job = JobInput.parse({"audio_file": URL})
-    assert (job.task, job.beam, job.align_output, job.diarization, job.formats, job.notices) == (
+    job = parse({"audio_file": URL})
+    assert job.plan.stages == ("fetch", "decode", "transcribe", "publish")
+    options = job.options
+    assert (options.task, options.beam, options.align_output, options.diarization, options.formats, job.warnings) == (
         "transcribe",
         5,
         False,
@@ -205,7 +208,7 @@ def test_only_a_boolean_is_a_boolean(key: str, value: object) -> None:
 )
 def test_ranges_are_as_the_contract_says(key: str, inside: list[Any], outside: list[Any]) -> None:
     for value in inside:
-        assert getattr(JobInput.parse({"audio_file": URL, key: value}), key) == value
+        assert getattr(parse({"audio_file": URL, key: value}).options, key) == value
     for value in outside:
         assert set(problems({"audio_file": URL, key: value})) == {key}
 
@@ -229,8 +232,8 @@ def test_a_language_that_is_refused_comes_with_a_way_out_and_without_json_words(
 
 def test_subtitles_that_mark_words_without_alignment_are_told_whose_times_those_are() -> None:
     told = {"audio_file": URL, "formats": ["srt"], "highlight_words": True}
-    assert [n.code for n in JobInput.parse(told).notices] == ["option_reduced"]
-    assert JobInput.parse(told | {"align_output": True}).notices == ()
+    assert [n.code for n in parse(told).warnings] == ["option_reduced"]
+    assert parse(told | {"align_output": True}).warnings == ()
 
 
 def test_a_refusal_beyond_the_parser_lists_its_problem_too() -> None:
@@ -263,14 +266,14 @@ def test_more_than_twenty_samples_are_refused() -> None:
 
 @pytest.mark.parametrize("quality", BEAM_OF_QUALITY)
 def test_quality_is_a_beam_that_an_own_beam_overrides(quality: str) -> None:
-    assert JobInput.parse({"audio_file": URL, "quality": quality}).beam == BEAM_OF_QUALITY[quality]
-    assert JobInput.parse({"audio_file": URL, "quality": quality, "beam_size": 3}).beam == 3
+    assert parse({"audio_file": URL, "quality": quality}).options.beam == BEAM_OF_QUALITY[quality]
+    assert parse({"audio_file": URL, "quality": quality, "beam_size": 3}).options.beam == 3
 
 
 def test_naming_speakers_separates_them_and_says_so() -> None:
-    job = JobInput.parse({"audio_file": URL, "speaker_verification": True, "speaker_samples": [SAMPLE]})
-    assert job.wants_diarization
-    assert [n.code for n in job.notices] == ["diarization_implied"]
+    job = parse({"audio_file": URL, "speaker_verification": True, "speaker_samples": [SAMPLE]})
+    assert job.plan.diarize
+    assert [n.code for n in job.warnings] == ["diarization_implied"]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +293,7 @@ def test_naming_speakers_separates_them_and_says_so() -> None:
     ],
 )
 def test_an_option_that_cannot_act_is_answered_by_a_warning(options: dict[str, Any]) -> None:
-    notices = JobInput.parse({"audio_file": URL, **options}).notices
+    notices = parse({"audio_file": URL, **options}).warnings
     assert {n.code for n in notices} == {"option_ignored"}
     assert any(key in n.message for n in notices for key in options)
 
@@ -314,7 +317,7 @@ def test_an_option_that_cannot_act_is_answered_by_a_warning(options: dict[str, A
     ],
 )
 def test_an_option_that_acts_is_not_warned_of(options: dict[str, Any]) -> None:
-    assert JobInput.parse({"audio_file": URL, **options}).notices == ()
+    assert parse({"audio_file": URL, **options}).warnings == ()
 
 
 def test_a_fingerprint_does_not_depend_on_the_order_of_keys() -> None:

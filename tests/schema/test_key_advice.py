@@ -8,6 +8,7 @@ from scribe.errors import InvalidInput
 from scribe.schema import key_advice as meaning
 from scribe.schema.aliases import ALIASES, WITHOUT_EFFECT
 from scribe.schema.job import JobInput
+from scribe.schema.parsing import parse
 
 URL = "https://example.com/a.mp3"
 KNOWN = set(JobInput.model_fields)
@@ -15,7 +16,7 @@ KNOWN = set(JobInput.model_fields)
 
 def problem(key: str) -> str:
     with pytest.raises(InvalidInput) as refused:
-        JobInput.parse({"audio_file": URL, key: 1})
+        parse({"audio_file": URL, key: 1})
     (told,) = refused.value.details["problems"]
     assert told["key"] == key
     return told["problem"]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scribe.schema.job import JobWarning
 from scribe.schema.result import PREVIEW_SEGMENTS, JobResult, preview, size_of, strict
+from scribe.schema.warnings import JobWarning
 
 KEYS = {
     "schema_version",
@@ -174,11 +174,11 @@ def test_many_embeddings_and_warnings_give_way_and_the_truncation_is_still_told(
         {"label": f"SPEAKER_{n:02}", "name": f"N{n}", "score": 0.5, "seconds": 9.0, "embedding": print_}
         for n in range(20)
     ]
-    notices = [
+    warnings = [
         JobWarning("sample_unusable", "name", f"the sample of 'person {n}' cannot be used: " + "x" * 60)
         for n in range(20)
     ]
-    answer = result(500, inline="full", speakers=speakers, notices=notices).to_dict(10_000)
+    answer = result(500, inline="full", speakers=speakers, warnings=warnings).to_dict(10_000)
     assert size_of(answer) <= 10_000
     assert [s["label"] for s in answer["speakers"]] == [s["label"] for s in speakers]
     assert "result_truncated" in [w["code"] for w in answer["warnings"]]

@@ -104,7 +104,7 @@ def test_voices_of_ones_own_give_a_threshold_a_margin_and_a_curve(
     assert "left out" in told.err
     assert "broken.wav" in told.err
     found = json.loads((tmp_path / "out" / "calibration.json").read_text("utf-8"))
-    assert (found["people"], found["model"]) == (4, models().places.speaker.location.identity)
+    assert (found["people"], found["model"]) == (4, models().model_set.speaker.location.identity)
     assert found["talks"] >= 8
     assert 0.4 < found["threshold"] < 0.95
     assert found["at_recommended"]["misnamed"] == found["at_recommended"]["stranger_named"] == 0
@@ -130,14 +130,14 @@ def test_a_folder_without_two_people_is_refused_with_what_is_missing(
 
 def test_the_demo_sets_threshold_and_margin_are_those_of_its_calibration() -> None:
     found = json.loads((ROOT / "models" / "demo" / "calibration.json").read_text("utf-8"))
-    speaker = models().places.speaker
+    speaker = models().model_set.speaker
     assert (speaker.threshold, speaker.margin, speaker.calibrated) == (found["threshold"], found["margin"], True)
     assert found["model"] == speaker.location.identity
 
 
 def test_a_stranger_stays_a_stranger_where_the_nearest_voice_would_name_him() -> None:
     """Four are enrolled by the first half of their samples; what people do without a threshold names everybody."""
-    encoder, speaker = models().encoder(), models().places.speaker
+    encoder, speaker = models().encoder(), models().model_set.speaker
 
     def half(name: str, start: float, end: float) -> Voice:
         audio = recording(f"voices/{name.lower()}.flac")[0]

@@ -199,7 +199,7 @@ class TestWithTheModel:
         }
         assert set(scores) == set(NAMES)
         assert max(scores, key=scores.__getitem__) == speaker
-        place = models().places.speaker
+        place = models().model_set.speaker
         assert (
             match(
                 {"S": voice},

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +20,14 @@ from scribe.audio.decode import SAMPLE_RATE, Audio, decode
 from scribe.engines.faster_whisper import WhisperEngine
 from scribe.models.loader import Models
 from scribe.models.model_set import ModelSet
-from scribe.pipeline.predictor import Prediction, Predictor, VoiceSample
+from scribe.pipeline.context import JobContext
+from scribe.pipeline.predictor import Predictor
 from scribe.pipeline.progress import Event, Progress
-from scribe.schema.job import JobInput
+from scribe.schema.parsing import JobRequest, parse
+from scribe.schema.record import JobRecord
 from scribe.settings import Settings
+from scribe.speakers.ecapa import VoiceSample
+from scribe.transcript import Transcript
 
 if TYPE_CHECKING:
     import pytest
@@ -53,9 +59,9 @@ def stock_models() -> Models:
     """The same in parity with whisperX, with NLTK's tables."""
     from support.stock_punkt import folder
 
-    places = ModelSet(configured())
-    places.punkt = lambda tables: folder()  # type: ignore[method-assign]
-    return Models(places, "cpu", parity=True)
+    model_set = ModelSet(configured())
+    model_set.punkt = lambda tables: folder()  # type: ignore[method-assign]
+    return Models(model_set, "cpu", parity=True)
 
 
 @functools.cache
@@ -104,8 +110,30 @@ def voice(name: str) -> VoiceSample:
     return VoiceSample(name, recording(f"voices/{name.lower()}.flac")[0])
 
 
-def asked(**options: Any) -> JobInput:
-    return JobInput.parse({"audio_file": ADDRESS, **options})
+def asked(**options: Any) -> JobRequest:
+    return parse({"audio_file": ADDRESS, **options})
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A transcript, and what the job's record holds of it."""
+
+    transcript: Transcript
+    record: JobRecord
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.record, name)
+
+
+@contextlib.contextmanager
+def job_context(
+    request: JobRequest,
+    stopped: Callable[[], None] = lambda: None,
+    sink: Callable[[Event], None] = lambda event: None,
+) -> Iterator[JobContext]:
+    """The context of one job, its progress delivered at once."""
+    with Progress(sink, ["transcribe", "align", "diarize", "name"], interval_s=0.0) as progress:
+        yield JobContext(progress, JobRecord(), stopped, request.options.strict)
 
 
 def predicted(
@@ -115,10 +143,20 @@ def predicted(
     check: Callable[[], None] = lambda: None,
     sink: Callable[[Event], None] = lambda event: None,
     by: Predictor | None = None,
-) -> Prediction:
+) -> Predicted:
     """One pass of the demo models over a recording."""
-    with Progress(sink, ["transcribe", "align", "diarize", "name"], interval_s=0.0) as progress:
-        return (by or predictor()).run(channels, asked(**options), voices, progress, check)
+    request = asked(**options)
+    with job_context(request, check, sink) as context:
+        return Predicted((by or predictor()).run(channels, request, voices, context), context.record)
+
+
+def renamed(stored: Transcript, voices: Sequence[VoiceSample], **options: Any) -> Predicted:
+    """A stored transcript whose speakers are named anew."""
+    samples = [{"url": ADDRESS, "name": sample.name} for sample in voices] or [{"url": ADDRESS}]
+    naming = {"speaker_verification": True, "speaker_samples": samples}
+    request = parse({"source": {"transcript_url": ADDRESS}, **naming, **options})
+    with job_context(request) as context:
+        return Predicted(predictor().rename(stored, request, voices, context), context.record)
 
 
 class _Door:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.demo import configured, excerpt, models, recording, truth
 
 from scribe.audio.decode import SAMPLE_RATE, Audio
+from scribe.runtime.monitor import UNWATCHED
 from scribe.errors import Cancelled
 from scribe.models.loader import Models
 from scribe.models.model_set import ModelSet
@@ -171,7 +172,7 @@ def test_pyannotes_scores_are_its_own_to_the_last_bit(samples: int) -> None:
     assert isinstance(own, PyannoteDetector)
     assert detector._network is not None
     audio = Audio(recording("conversation.mp3")[0].path, samples)
-    ours = detector._scores(detector._network, audio, lambda f: None)
+    ours = detector._scores(detector._network, audio, UNWATCHED)
     theirs = own._pipeline({"waveform": torch.from_numpy(audio[:]).unsqueeze(0), "sample_rate": SAMPLE_RATE})
     assert ours.tobytes() == theirs.data[:, 0].tobytes()
 

@@ -32,6 +32,7 @@ from scribe.alignment.word_times import LETTER_S, in_order, pauses, settled
 from scribe.audio.decode import SAMPLE_RATE, Audio
 from scribe.runtime.cores import on_all_cores
 from scribe.runtime.log import quiet_prints
+from scribe.runtime.monitor import UNWATCHED, Monitor
 from scribe.transcript import Segment, Span, Word, words_with_times
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ class Aligner:
         audio: Audio,
         interpolate_method: str,
         characters: bool,
-        tick: Callable[[float | None], None],
+        monitor: Monitor = UNWATCHED,
     ) -> list[Segment]:
         """Segments by sentence, in order of time, each with words that all have a start and an end and never overlap.
 
@@ -109,10 +110,10 @@ class Aligner:
         # Without Punkt's data whisperX would download it in the middle of a job.
         if self._parity and self.sentences.by == "punkt":
             found = stock_align(
-                segments, self._model, self._metadata, audio, self._device, interpolate_method, characters, tick
+                segments, self._model, self._metadata, audio, self._device, interpolate_method, characters, monitor
             )
         else:
-            found = self._aligned(segments, audio, interpolate_method, characters, tick)
+            found = self._aligned(segments, audio, interpolate_method, characters, monitor)
         if self._rules:
             return in_order([_segment(s, characters, LETTER_S) for s in found])
         return [_segment(s, characters) for s in found]
@@ -123,14 +124,14 @@ class Aligner:
         audio: Audio,
         method: str,
         characters: bool,
-        tick: Callable[[float | None], None],
+        monitor: Monitor,
     ) -> Iterator[dict[str, Any]]:
         for first in range(0, len(segments), GROUP_SEGMENTS):
             group = segments[first : first + GROUP_SEGMENTS]
             spelled = []
             for one in self._each(lambda segment: self._spelled(segment, audio), group):
                 spelled.append(one)
-                tick((first + len(spelled)) / len(segments))
+                monitor.progress((first + len(spelled)) / len(segments))
             heard = [s for s in spelled if s is not None]
             paths = [(s.emission, s.tokens) for s in heard]
             spans = iter(letter_spans(paths, self._blank, [s.lasting for s in heard]) if heard else ())

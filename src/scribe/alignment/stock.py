@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scribe.audio.decode import SAMPLE_RATE, Audio
+from scribe.runtime.monitor import Monitor
 from scribe.transcript import Segment
 
 # Audio handed to whisperX in one piece: only a window of the recording should be float32 at once.
@@ -21,7 +22,7 @@ def stock_align(
     device: str,
     method: str,
     characters: bool,
-    tick: Callable[[float | None], None],
+    monitor: Monitor,
 ) -> Iterator[dict[str, Any]]:
     """whisperX's aligned segments, as dicts on the recording's clock."""
     from whisperx.alignment import align
@@ -43,13 +44,13 @@ def stock_align(
             device,
             interpolate_method=method,
             return_char_alignments=characters,
-            progress_callback=lambda percent: tick(None),
+            progress_callback=lambda percent: monitor.raise_if_stopped(),
         )
         for segment in found["segments"]:
             moved = {"start": segment["start"] + start, "end": segment["end"] + start}
             words = [_shifted(w, start) for w in segment["words"]]
             yield segment | moved | {"words": words, "chars": [_shifted(c, start) for c in segment.get("chars") or ()]}
-        tick(min(1.0, block[-1].end / max(segments[-1].end, 1e-9)))
+        monitor.progress(min(1.0, block[-1].end / max(segments[-1].end, 1e-9)))
 
 
 def _blocks(segments: Sequence[Segment]) -> Iterator[tuple[list[Segment], int, float]]:

@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ import numpy as np
 
 from scribe.audio.filetype import HEAD_BYTES, foreign_kind, looks_recorded
 from scribe.errors import AudioError, DecodeFailed, DiskFull, EmptyAudio, InvalidInput, NoAudioStream, NotAudio, TooLong
+from scribe.runtime.monitor import UNWATCHED, Monitor
 
 log = logging.getLogger(__name__)
 
@@ -103,13 +104,12 @@ def decode(
     max_seconds: float,
     split: bool = False,
     timeout_s: float = 600,
-    check: Callable[[], None] = nothing,
-    tick: Callable[[float | None], None] = nothing,
+    monitor: Monitor = UNWATCHED,
 ) -> Decoded:
     """Decodes the first audio stream of `source` into `folder`.
 
-    The limit counts decoded samples, because a header's duration may be a lie in both directions. `check` is called
-    four times a second; what it raises ends the child. `tick` gets the share of the file that was read.
+    The limit counts decoded samples, because a header's duration may be a lie in both directions. `monitor` is asked
+    four times a second whether to stop, which ends the child, and gets the share of the file that was read.
     Raises NotAudio, NoAudioStream, EmptyAudio, TooLong, DecodeFailed, DiskFull; InvalidInput for too many channels to
     split.
     """
@@ -123,7 +123,7 @@ def decode(
     prefix = folder / source.name
     max_samples = int(max_seconds * SAMPLE_RATE)
     try:
-        report = _run_child(source, prefix, max_samples, split, timeout_s, check, tick)
+        report = _run_child(source, prefix, max_samples, split, timeout_s, monitor)
         if report["outcome"] != "decoded":
             raise _error_of(report, head, max_seconds)
         paths = [Path(f"{prefix}.{channel}.pcm") for channel in range(report["channels"])]
@@ -153,8 +153,7 @@ def _run_child(
     max_samples: int,
     split: bool,
     timeout_s: float,
-    check: Callable[[], None],
-    tick: Callable[[float | None], None],
+    monitor: Monitor,
 ) -> dict[str, Any]:
     """Runs decoder.py to its end, or to its deadline, and returns its last line."""
     task = {
@@ -176,9 +175,9 @@ def _run_child(
     )
     report: dict[str, Any] = {}
     try:
-        for report in _reports(child, timeout_s, check):
+        for report in _reports(child, timeout_s, monitor):
             if "fraction" in report:
-                tick(float(report["fraction"]))
+                monitor.progress(float(report["fraction"]))
         code = child.wait(timeout=5)
     except subprocess.TimeoutExpired as error:
         raise DecodeFailed("the decoder closed its output and did not end") from error
@@ -193,7 +192,7 @@ def _run_child(
     return report
 
 
-def _reports(child: subprocess.Popen[bytes], timeout_s: float, check: Callable[[], None]) -> Iterator[dict[str, Any]]:
+def _reports(child: subprocess.Popen[bytes], timeout_s: float, monitor: Monitor) -> Iterator[dict[str, Any]]:
     """The child's lines, until it closes its output or its time is over."""
     assert child.stdout is not None
     deadline = time.monotonic() + timeout_s
@@ -201,7 +200,7 @@ def _reports(child: subprocess.Popen[bytes], timeout_s: float, check: Callable[[
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ)
         while True:
-            check()
+            monitor.raise_if_stopped()
             if time.monotonic() > deadline:
                 raise DecodeFailed(f"decoding took more than {timeout_s:g} seconds", {"timeout_s": timeout_s})
             if not selector.select(POLL_S):

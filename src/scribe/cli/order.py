@@ -12,7 +12,7 @@ from typing import Any
 from scribe.cli.recording import Place
 from scribe.errors import InvalidInput
 from scribe.formats import JOB_KEYS, TextOptions
-from scribe.schema.job import JobInput
+from scribe.schema.parsing import parse
 
 # Beside `input` in a job, not in it.
 BESIDE = ("s3Config",)
@@ -81,10 +81,11 @@ def order_of(arguments: argparse.Namespace) -> Order:
     options["formats"] = options.get("formats") or ["json"]
     samples = [*options.get("speaker_samples", []), *({"url": ANYWHERE, "name": voice.name} for voice in voices)]
     job = {"audio_file": ANYWHERE, **options, **({"speaker_samples": samples} if samples else {})}
-    checked = JobInput.parse(job, s3_config=beside.get("s3Config"))
+    request = parse(job, s3_config=beside.get("s3Config"))
+    checked = request.options
     text = {key: getattr(checked, key) for key in JOB_KEYS if key in options}
     options = {key: value for key, value in options.items() if key not in JOB_KEYS} | {"formats": ["json"]}
-    if checked.wants_diarization:
+    if request.plan.diarize:
         # The words are aligned for the speakers anyway, and every format is better for them.
         options.setdefault("align_output", True)
     return Order(options, beside, voices, tuple(dict.fromkeys(checked.formats or ["json"])), text)

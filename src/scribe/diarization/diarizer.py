@@ -24,6 +24,7 @@ from scribe.diarization.linking import Block, joined, layout, linked
 from scribe.diarization.reconstruction import hush, reconstruct
 from scribe.nn.sliding_window import Excerpt, Waveform, grid_seconds, network_of, suits, window_scores
 from scribe.runtime.machine import largest_batch, spare_gpu_memory
+from scribe.runtime.monitor import UNWATCHED, Monitor
 from scribe.runtime.out_of_memory import Clear, Parts, fitted, nothing
 from scribe.transcript import Span, Turn
 
@@ -87,14 +88,14 @@ class Diarizer:
     def diarize(
         self,
         audio: Audio,
-        tick: Callable[[float | None], None],
+        monitor: Monitor = UNWATCHED,
         num_speakers: int | None = None,
         min_speakers: int | None = None,
         max_speakers: int | None = None,
         speech: Sequence[Span] | None = None,
         clear: Clear = nothing,
     ) -> Diarization:
-        """Turns of the whole recording, in seconds. `tick` may raise to stop; it is called after every batch.
+        """Turns of the whole recording, in seconds. `monitor` may stop it after every batch.
 
         `speech`: where a voice activity detector heard any, in order; outside of it (and AROUND_S) nobody has a turn, and
         nothing counts as a voice. None, and parity: everywhere.
@@ -113,7 +114,7 @@ class Diarizer:
         blocks = []
         with self._fitting_batches():
             for number, (start, end) in enumerate(places):
-                blocks.append(self._block(audio, start, end, limits, speech, _share(tick, number, len(places)), clear))
+                blocks.append(self._block(audio, start, end, limits, speech, monitor.part(number, len(places)), clear))
         if len(blocks) == 1:
             return Diarization(blocks[0].turns, blocks[0].exclusive)
         names = linked(blocks, num_speakers or min_speakers or 1, num_speakers or max_speakers)
@@ -126,7 +127,7 @@ class Diarizer:
         end: float,
         limits: dict[str, int | None],
         speech: Sequence[Span] | None,
-        tick: Callable[[float | None], None],
+        monitor: Monitor,
         clear: Clear,
     ) -> Block:
         import torch
@@ -134,13 +135,11 @@ class Diarizer:
         def hook(
             step: str, artefact: object, file: object = None, total: int | None = None, completed: int | None = None
         ) -> None:
-            low, high = STEPS.get(step, (None, None))
-            done = (
-                low + (high - low) * min(1.0, (completed or 0) / total)
-                if total and low is not None and high is not None
-                else None
-            )
-            tick(done)
+            if total and step in STEPS:
+                low, high = STEPS[step]
+                monitor.progress(low + (high - low) * min(1.0, (completed or 0) / total))
+            else:
+                monitor.raise_if_stopped()
 
         excerpt = Excerpt(audio, round(start * SAMPLE_RATE), round(end * SAMPLE_RATE))
         waveform = torch.from_numpy(excerpt[:]).unsqueeze(0) if self._parity else Waveform(excerpt)
@@ -214,11 +213,6 @@ def comfortable_batches(free_bytes: int, before: Sequence[int]) -> list[int]:
     if not free_bytes:
         return list(before)
     return [largest_batch(free_bytes // 2, *of) for of in zip(WINDOW_BYTES, MOST_WINDOWS, strict=True)]
-
-
-def _share(tick: Callable[[float | None], None], number: int, count: int) -> Callable[[float | None], None]:
-    """A tick for block `number` of `count`."""
-    return lambda done: tick(None if done is None else (number + done) / count)
 
 
 def _turns(annotation: object, start: float, end: float) -> tuple[Turn, ...]:

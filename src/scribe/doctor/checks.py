@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from scribe.audio.decode import SAMPLE_RATE, Audio
 from scribe.doctor.gpus import Gpu, accelerators, counted, graphics, judged, missing_gpu
 from scribe.doctor.report import Finding, Report, State, told
-from scribe.engines.base import SpeechOptions
+from scribe.engines.base import SpeechOptions, TranscriptionRequest
 from scribe.errors import StorageDenied, WorkerError
 from scribe.models import hub, published
 from scribe.models.load_errors import loading
@@ -40,7 +40,7 @@ ENOUGH_MEMORY, LEAST_MEMORY = 4 * GIB, GIB
 class Loaders(Protocol):
     """The worker's models as the doctor uses them: each method loads and raises a WorkerError when it cannot."""
 
-    places: ModelSet
+    model_set: ModelSet
     device: str
     compute_type: str
 
@@ -163,20 +163,20 @@ class Doctor:
             yield Finding("models", "failed", f"not looked at: {error}", "Correct that variable, or unset it.")
             return
         yield self._compute_type(models)
-        places, warm = models.places, self._settings.warmup
-        speech = self._model("speech model", places.speech(), True, lambda: models.engine(places.speech()))
+        model_set, warm = models.model_set, self._settings.warmup
+        speech = self._model("speech model", model_set.speech(), True, lambda: models.engine(model_set.speech()))
         yield speech
-        method = places.vad_method
+        method = model_set.vad_method
         yield self._loaded(f"voice activity ({method})", "", True, lambda: models.detector(method))
         if speech.state == "ok":
             yield self._decodes(models)
         yield from self._aligners(models)
-        yield self._model("diarization model", places.diarization, "diarization" in warm, models.diarizer)
-        yield self._model("speaker model", places.speaker.location, "speakers" in warm, models.encoder)
+        yield self._model("diarization model", model_set.diarization, "diarization" in warm, models.diarizer)
+        yield self._model("speaker model", model_set.speaker.location, "speakers" in warm, models.encoder)
 
     def _aligners(self, models: Loaders) -> Iterator[Finding]:
         """English, which WARMUP loads, or the one for every language; how many of the others are on this machine."""
-        found = models.places.aligners()
+        found = models.model_set.aligners()
         first = next((language for language in ("any", "en", *found) if language in found), None)
         if first is not None:
             load = (lambda code: lambda: models.aligner(code))("en" if first == "any" else first)
@@ -225,7 +225,7 @@ class Doctor:
 
         began = time.monotonic()
         try:
-            with tempfile.TemporaryDirectory() as folder, loading("speech model", models.places.speech().name):
+            with tempfile.TemporaryDirectory() as folder, loading("speech model", models.model_set.speech().name):
                 noise = np.random.default_rng(0).normal(0, 30, SAMPLE_RATE).astype("<i2")
                 (Path(folder) / "noise.pcm").write_bytes(noise.tobytes())
                 audio, chunk = Audio(Path(folder) / "noise.pcm", SAMPLE_RATE), Chunk(0.0, 1.0, ((0.0, 1.0),))
@@ -233,9 +233,8 @@ class Doctor:
                 options = SpeechOptions(
                     batch_size=1, beam_size=1, compression_ratio_threshold=math.inf, log_prob_threshold=-math.inf
                 )
-                models.engine(models.places.speech()).transcribe(
-                    audio, [chunk], "en", options, lambda segment: None, lambda fraction: None
-                )
+                request = TranscriptionRequest(audio, [chunk], "en", options)
+                models.engine(models.model_set.speech()).transcribe(request, lambda segment: None)
         except (WorkerError, OSError) as error:
             remedy = error.remedy if isinstance(error, WorkerError) else "Give TMPDIR room."
             return Finding("decoding", "failed", str(error), remedy)

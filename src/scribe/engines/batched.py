@@ -1,5 +1,5 @@
 """Whisper by CTranslate2 alone, many chunks at once: WhisperX's decoding without torch, transformers or their import,
-with the gates of Whisper's own sequential decoding (gates.py) and a second look at what does not pass them.
+with the gates of Whisper's own sequential decoding (hallucination.py) and a second look at what does not pass them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from scribe.audio.decode import SAMPLE_RATE, Audio
-from scribe.engines.base import SpeechOptions
+from scribe.engines.base import SpeechOptions, TranscriptionRequest
 from scribe.engines.decoding_passes import BEST_OF, HALVINGS, DecodingPass, Judge, Text, halves, limit, looks, worth
 from scribe.engines.faster_whisper import WhisperEngine, require_tokenizer
 from scribe.engines.hallucination import Decoded, Limits
 from scribe.errors import DeadlineReached, GpuOutOfMemory
 from scribe.runtime.gpu_errors import gpu_failure
+from scribe.runtime.monitor import Monitor
 from scribe.transcript import Chunk, Segment
 
 log = logging.getLogger(__name__)
@@ -39,15 +40,8 @@ class BatchedEngine(WhisperEngine):
         )
         super().__init__(model, device)
 
-    def _heard(
-        self,
-        audio: Audio,
-        chunks: Sequence[Chunk],
-        language: str,
-        options: SpeechOptions,
-        batch: int,
-        tick: Callable[[float], None],
-    ) -> list[Segment]:
+    def _recognized(self, request: TranscriptionRequest, batch: int, monitor: Monitor) -> list[Segment]:
+        audio, chunks, language, options = request.audio, request.chunks, request.language, request.options
         limits = Limits(options.compression_ratio_threshold, options.log_prob_threshold, options.no_speech_threshold)
         judge, tokenizer = Judge(limits, language), self._tokenizer(language, options.task)
         first, *others = looks(options)
@@ -66,16 +60,16 @@ class BatchedEngine(WhisperEngine):
         order = sorted(range(len(chunks)), key=lambda n: chunks[n].start - chunks[n].end)
         for decoded in decode(chunks, order, first):
             found |= decoded
-            tick(len(found) / len(chunks))
+            monitor.progress(len(found) / len(chunks))
         texts = judge.first(chunks, found)
         try:
             for look in others:
                 again = worth(texts, look, first, len(chunks))
                 for decoded in decode([text.chunk for text in texts], again, look):
-                    tick(1.0)
+                    monitor.progress(1.0)
                     for number, one in decoded.items():
                         texts[number] = judge.better(texts[number], one)
-            texts = self._halved(audio, texts, judge, functools.partial(decode, look=others[1]), tick)
+            texts = self._halved(audio, texts, judge, functools.partial(decode, look=others[1]), monitor)
         except DeadlineReached:
             pass  # the first look's texts are the job's, marked as they are
         except (RuntimeError, MemoryError) as error:  # pybind11 makes a MemoryError of std::bad_alloc
@@ -93,7 +87,7 @@ class BatchedEngine(WhisperEngine):
         texts: list[Text],
         judge: Judge,
         decode: Callable[[Sequence[Chunk], Sequence[int]], Iterator[dict[int, Decoded]]],
-        tick: Callable[[float], None],
+        monitor: Monitor,
     ) -> list[Text]:
         """The texts, with two, or four, in place of one that would not fit into the model's tokens.
 
@@ -106,7 +100,7 @@ class BatchedEngine(WhisperEngine):
             found: dict[int, Decoded] = {}
             for decoded in decode(parts, range(len(parts))):
                 found |= decoded
-                tick(1.0)
+                monitor.progress(1.0)
             heard = [(part, found[n]) for n, part in enumerate(parts)]
             instead = {n: judge.halved(texts[n], heard[2 * i : 2 * i + 2]) for i, n in enumerate(outgrown)}
             texts = [text for n, whole in enumerate(texts) for text in instead.get(n, [whole])]
@@ -176,7 +170,7 @@ class BatchedEngine(WhisperEngine):
     def _tokenizer(self, language: str, task: str) -> Any:
         from faster_whisper.tokenizer import Tokenizer
 
-        return Tokenizer(self._model.hf_tokenizer, self.multilingual, task=task, language=language)
+        return Tokenizer(self._model.hf_tokenizer, self._model.model.is_multilingual, task=task, language=language)
 
     def _prompt(self, tokenizer: Any, options: SpeechOptions, look: DecodingPass) -> list[int]:
         before = tokenizer.encode(" " + options.initial_prompt) if look.prompted and options.initial_prompt else []

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from scribe.audio.decode import Audio
-from scribe.engines.base import SpeechOptions
+from scribe.engines.base import Abilities, SpeechOptions, TranscriptionRequest
 from scribe.engines.faster_whisper import WhisperEngine, require_tokenizer
 from scribe.runtime.log import quiet_prints
+from scribe.runtime.monitor import Monitor
 from scribe.transcript import Chunk, Segment
 
 
 class WhisperXEngine(WhisperEngine):
     """`source` is a folder or a name; `device` cpu or cuda; `compute_type` CTranslate2's."""
 
-    gated = False
+    @property
+    def abilities(self) -> Abilities:
+        """Those of the model, without what whisperX's batched decoding leaves out."""
+        acting = _TRANSCRIPTION_OPTIONS | {"task", "batch_size", "suppress_numerals"}
+        return dataclasses.replace(
+            super().abilities, engine="whisperX's batched decoding", options=acting, doubts=False
+        )
 
     def __init__(self, source: str, device: str, compute_type: str, threads: int, local_only: bool = False) -> None:
         from whisperx.asr import load_model
@@ -35,22 +41,14 @@ class WhisperXEngine(WhisperEngine):
         )
         super().__init__(self._pipeline.model, device)
 
-    def _heard(
-        self,
-        audio: Audio,
-        chunks: Sequence[Chunk],
-        language: str,
-        options: SpeechOptions,
-        batch: int,
-        tick: Callable[[float], None],
-    ) -> list[Segment]:
-        with self._configured(options, chunks):
+    def _recognized(self, request: TranscriptionRequest, batch: int, monitor: Monitor) -> list[Segment]:
+        with self._configured(request.options, request.chunks):
             result = self._pipeline.transcribe(
-                audio,  # type: ignore[arg-type]  # sliced by whisperX, so that only one chunk is in memory as float32
+                request.audio,  # type: ignore[arg-type]  # sliced by whisperX: only one chunk is in memory as float32
                 batch_size=batch,
-                language=language,
-                task=options.task,
-                progress_callback=lambda percent: tick(percent / 100),
+                language=request.language,
+                task=request.options.task,
+                progress_callback=lambda percent: monitor.progress(percent / 100),
             )
         return [
             Segment(s["start"], s["end"], s["text"].strip(), avg_logprob=s.get("avg_logprob"))

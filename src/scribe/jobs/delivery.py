@@ -16,7 +16,9 @@ from scribe.errors import UrlBlocked, WorkerError
 from scribe.formats import FORMATS
 from scribe.net.client import GuardedClient
 from scribe.runtime.redact import safe_url
-from scribe.schema.job import JobInput, JobWarning
+from scribe.schema.job import JobInput
+from scribe.schema.parsing import JobRequest
+from scribe.schema.record import JobRecord
 from scribe.storage.job_bucket import JobStorage, send
 from scribe.storage.s3 import artifact_key, commit_key
 
@@ -40,31 +42,33 @@ class Outbox:
         self._prefix = prefix
         self._ttl = presign_ttl
 
-    def delivery(self, task: JobInput, job_id: str, fingerprint: str) -> Delivery:
+    def delivery(self, request: JobRequest, job_id: str, fingerprint: str) -> Delivery:
         """Where this job's results go. Raises UrlBlocked for an address that a job may not name, before any work is done."""
         store = self._storage
-        if task.s3_config is not None:
-            self._client.check(task.s3_config.endpoint_url)
-            store = JobStorage(task.s3_config, self._client, self._prefix, self._ttl)
-        for url in task.result_urls.values():
+        if request.s3_config is not None:
+            self._client.check(request.s3_config.endpoint_url)
+            store = JobStorage(request.s3_config, self._client, self._prefix, self._ttl)
+        for url in request.options.result_urls.values():
             self._client.check(url)
-        return Delivery(store, self._client, task, (self._prefix, job_id, fingerprint))
+        return Delivery(store, self._client, request.options, (self._prefix, job_id, fingerprint))
 
 
 class Delivery:
     """One job's way out."""
 
-    def __init__(self, store: Store | None, client: GuardedClient, task: JobInput, place: tuple[str, str, str]) -> None:
+    def __init__(
+        self, store: Store | None, client: GuardedClient, options: JobInput, place: tuple[str, str, str]
+    ) -> None:
         self._store = store
         self._client = client
-        self._urls: Mapping[str, str] = task.result_urls
+        self._urls: Mapping[str, str] = options.result_urls
         self._place = place
-        asked = task.formats if task.formats is not None else list(task.result_urls) or ["json"]
-        wanted = dict.fromkeys([*asked, *task.result_urls])
+        asked = options.formats if options.formats is not None else list(options.result_urls) or ["json"]
+        wanted = dict.fromkeys([*asked, *options.result_urls])
         self.formats = [name for name in wanted if store is not None or name in self._urls]
         # A job whose results all go to the caller's own addresses leaves nothing behind in the worker's storage.
         self._marks = store if any(name not in self._urls for name in self.formats) else None
-        self.homeless = [name for name in dict.fromkeys(task.formats or ()) if name not in self.formats]
+        self.homeless = [name for name in dict.fromkeys(options.formats or ()) if name not in self.formats]
 
     @property
     def recalls(self) -> bool:
@@ -79,30 +83,29 @@ class Delivery:
             stored = self._marks.get(commit_key(*self._place))
             answer = json.loads(stored, parse_constant=_no_number) if stored is not None else None
         except UrlBlocked:
-            # The name in s3Config leads to a private address: told now, not after the work.
+            # The name in s3Config leads to a private address: reported now, not after the work.
             raise
         except (WorkerError, ValueError, RecursionError) as error:
             log.warning("the storage could not be asked for an earlier result (%s)", type(error).__name__)
             return None
         if not _is_answer(answer):
             return None
-        notices: list[JobWarning] = []
+        record = JobRecord()
         answer["artifacts"] = {
-            name: a | self._link(a["key"], notices) if a.get("key") else a for name, a in answer["artifacts"].items()
+            name: a | self._link(a["key"], record) if a.get("key") else a for name, a in answer["artifacts"].items()
         }
-        told = [w for w in answer["warnings"] if w.get("code") != "presign_failed"]
-        answer["warnings"] = told + [n.to_dict() for n in notices]
+        kept = [w for w in answer["warnings"] if w.get("code") != "presign_failed"]
+        answer["warnings"] = kept + [w.to_dict() for w in record.warnings]
         return answer
 
     def upload(
-        self, files: Mapping[str, bytes], stopped: Callable[[], None] = lambda: None
-    ) -> tuple[dict[str, dict[str, Any]], list[JobWarning]]:
-        """Store each format. ({format: {key, bytes, url, expires_at}}, what went wrong); a failed format is missing and noticed.
+        self, files: Mapping[str, bytes], record: JobRecord, stopped: Callable[[], None] = lambda: None
+    ) -> dict[str, dict[str, Any]]:
+        """Store each format. {format: {key, bytes, url, expires_at}}; one that could not be stored is missing, and a warning.
 
         `stopped` raises when the job was cancelled; it is asked before each format.
         """
         artifacts: dict[str, dict[str, Any]] = {}
-        notices: list[JobWarning] = []
         gone: dict[str, WorkerError] = {}
         for name, data in files.items():
             stopped()
@@ -110,16 +113,14 @@ class Delivery:
             try:
                 if host in gone:
                     raise gone[host]
-                artifacts[name] = self._put(name, data, notices)
+                artifacts[name] = self._put(name, data, record)
             except WorkerError as error:
                 # A storage that hangs takes its full time limit: once is enough while a finished transcript waits.
                 if error.details.get("reason") in ("timeout", "unreachable"):
                     gone[host] = error
                 again = "; send the job again to store it" if error.retryable else ""
-                notices.append(
-                    JobWarning(error.code, "publish", f"{name} is not stored: {error.message.rstrip('.')}{again}")
-                )
-        return artifacts, notices
+                record.warn(error.code, "publish", f"{name} is not stored: {error.message.rstrip('.')}{again}")
+        return artifacts
 
     def commit(self, answer: Mapping[str, Any]) -> None:
         """Write the commit mark. A failure is only logged: the answer is complete, and a redelivery computes it anew."""
@@ -134,7 +135,7 @@ class Delivery:
         except WorkerError as error:
             log.warning("the result could not be committed: %s", error.message)
 
-    def _put(self, name: str, data: bytes, notices: list[JobWarning]) -> dict[str, Any]:
+    def _put(self, name: str, data: bytes, record: JobRecord) -> dict[str, Any]:
         form = FORMATS[name]
         if name in self._urls:
             send(self._client, self._urls[name], data, {"Content-Type": form.content_type})
@@ -142,16 +143,15 @@ class Delivery:
         assert self._store is not None  # `formats` holds nothing without a place
         key = artifact_key(*self._place, form.extension)
         self._store.put(key, data, form.content_type, f"transcript.{form.extension}")
-        return {"key": key, "bytes": len(data)} | self._link(key, notices)
+        return {"key": key, "bytes": len(data)} | self._link(key, record)
 
-    def _link(self, key: str, notices: list[JobWarning]) -> dict[str, Any]:
+    def _link(self, key: str, record: JobRecord) -> dict[str, Any]:
         assert self._store is not None
         try:
             url, expires_at = self._store.presign(key)
         except WorkerError as error:
-            notices.append(
-                JobWarning("presign_failed", "publish", f"{key} is stored and could not be presigned: {error.message}")
-            )
+            message = f"{key} is stored and could not be presigned: {error.message}"
+            record.warn("presign_failed", "publish", message)
             return {"url": None, "expires_at": None}
         return {"url": url, "expires_at": expires_at}
 

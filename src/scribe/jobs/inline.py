@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scribe.schema.job import JobInput, JobWarning
+from scribe.schema.parsing import JobRequest
 from scribe.schema.result import PREVIEW_SEGMENTS
+from scribe.schema.warnings import JobWarning
 
 
-def inline_mode(task: JobInput, default: str | None, stored: bool, homeless: Sequence[str]) -> str:
+def inline_mode(asked: str | None, default: str | None, stored: bool, homeless: Sequence[str]) -> str:
     """`preview`, `full` or `none`: the job's word, else full for a json that has no storage, else the endpoint's default.
 
     `stored`: some format goes to a storage. `homeless`: formats that were asked for and have none.
     """
-    if task.inline is not None:
-        return task.inline
+    if asked is not None:
+        return asked
     return "full" if "json" in homeless else default or ("none" if stored else "preview")
 
 
-def inline_notices(
-    task: JobInput, mode: str, stored: bool, homeless: Sequence[str], segments: Sequence[Mapping[str, Any]]
+def inline_warnings(
+    request: JobRequest, mode: str, stored: bool, homeless: Sequence[str], segments: Sequence[Mapping[str, Any]]
 ) -> list[JobWarning]:
-    """Warnings about formats without a storage, and about a preview that nobody asked for by name."""
+    """Warn about formats without a storage, and about a preview that nobody asked for by name."""
     if stored and not homeless:
         return []
     reason = "this endpoint has no storage"
@@ -35,10 +36,10 @@ def inline_notices(
     if homeless:
         message = f"{', '.join(homeless)}: {reason}; {', '.join(places)}"
         found.append(JobWarning("storage_not_configured", "publish", message))
-    elif mode == "none" and not task.inline_text:
+    elif mode == "none" and not request.inline_text:
         message = f"inline: none: {reason}, so there is no transcript at all: ask for `inline: full`"
         found.append(JobWarning("storage_not_configured", "publish", message))
-    if mode == "preview" and task.inline is None and (missing := _missing(segments)):
+    if mode == "preview" and request.options.inline is None and (missing := _missing(segments)):
         message = f"{missing}, because {reason}: send `inline: full`, or set INLINE_DEFAULT=full on the endpoint"
         found.append(JobWarning("preview_only", "publish", message))
     return found

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +15,10 @@ from scribe.jobs.workspace import Workspaces
 from scribe.net.client import GuardedClient
 from scribe.net.download import decode_base64, fetch
 from scribe.net.share_links import share_advice
-from scribe.pipeline.progress import Progress
-from scribe.schema.job import JobInput, JobWarning
+from scribe.pipeline.context import JobContext
+from scribe.runtime.monitor import Monitor
+from scribe.schema.job import JobInput
+from scribe.schema.parsing import JobRequest
 from scribe.schema.speaker_sample import SpeakerSample
 from scribe.schema.warnings import CODES
 from scribe.settings import Settings
@@ -32,13 +33,11 @@ MAX_TRANSCRIPT_BYTES = 100_000_000
 
 @dataclass(slots=True)
 class JobFiles:
-    """The recording (its mix, or an Audio a channel) or the stored transcript, the voices, notices and seconds."""
+    """The recording (its mix, or an Audio a channel) or the stored transcript, and the voices to compare with."""
 
     channels: tuple[Audio, ...] = ()
     stored: Transcript | None = None
     voices: list[VoiceSample] = field(default_factory=list)
-    notices: list[JobWarning] = field(default_factory=list)
-    timings: dict[str, float] = field(default_factory=dict)
 
 
 class Intake:
@@ -53,81 +52,60 @@ class Intake:
         self._sources = sources
 
     @contextlib.contextmanager
-    def open(self, task: JobInput, progress: Progress, check: Callable[[], None]) -> Iterator[JobFiles]:
-        """The job's audio, valid inside the block. Raises FetchError, AudioError, DiskFull, or what `check` raises.
+    def open(self, request: JobRequest, context: JobContext) -> Iterator[JobFiles]:
+        """The job's files, valid inside the block. Raises FetchError, AudioError, DiskFull, or what stops the job.
 
-        A voice sample that cannot be had is a notice (StageFailed when the job is `strict`): the transcript needs none.
+        A voice sample that cannot be used is a warning (StageFailed when the job is `strict`): the transcript needs none.
         """
-        gathered = JobFiles()
-
-        def tick(fraction: float | None) -> None:
-            check()
-            progress.tick(fraction)
-
         with self._workspaces.open() as folder:
-            began = time.monotonic()
-            progress.stage("fetch")
-            if task.source is not None:
-                file = self._bring(
-                    task.source.transcript_url, None, folder / "transcript", gathered, check, tick, MAX_TRANSCRIPT_BYTES
-                )
-                gathered.stored = _stored(file)
-            else:
-                with advised(task.audio_file or ""):
-                    file = self._bring(
-                        task.audio_file,
-                        task.audio_base64,
-                        folder / "audio",
-                        gathered,
-                        check,
-                        tick,
-                        self._settings.max_audio_bytes,
-                    )
-            samples = self._samples(task, folder, gathered, check) if task.speaker_verification else []
-            gathered.timings["fetch"], began = time.monotonic() - began, time.monotonic()
-            progress.stage("decode")
-            if task.source is None:
-                with advised(task.audio_file or ""):
-                    self._decode(task, file, folder, gathered, check, tick)
-            for sample, file in samples:
-                self._decode_sample(task, sample, file, folder, gathered, check)
-            gathered.timings["decode"] = time.monotonic() - began
-            yield gathered
+            gathering = _Gathering(self._settings, self._client, self._sources, request.options, context, folder)
+            yield gathering.files()
 
-    def _decode(
+
+class _Gathering:
+    """One job's files on their way into `folder`."""
+
+    def __init__(
         self,
-        task: JobInput,
-        file: Path,
+        settings: Settings,
+        client: GuardedClient,
+        sources: S3Sources | None,
+        options: JobInput,
+        context: JobContext,
         folder: Path,
-        gathered: JobFiles,
-        check: Callable[[], None],
-        tick: Callable[[float | None], None],
     ) -> None:
-        decoded = decode(
-            file,
-            folder,
-            max_seconds=self._settings.max_audio_seconds,
-            split=task.channels == "split",
-            check=check,
-            tick=tick,
-        )
-        gathered.channels = decoded.channels
-        gathered.notices += [JobWarning(code, "decode", CODES[code]) for code in decoded.warnings]
-        if task.channels == "split" and len(decoded.channels) == 1:
-            gathered.notices.append(
-                JobWarning("one_channel", "decode", "channels: split was asked for and the recording has one channel")
-            )
+        self._settings = settings
+        self._client = client
+        self._sources = sources
+        self._options = options
+        self._context = context
+        self._folder = folder
+        self._files = JobFiles()
 
-    def _bring(
-        self,
-        url: str | None,
-        text: str | None,
-        target: Path,
-        gathered: JobFiles,
-        check: Callable[[], None],
-        tick: Callable[[float | None], None],
-        max_bytes: int,
-    ) -> Path:
+    def files(self) -> JobFiles:
+        """Fetch everything, then decode it."""
+        options, max_bytes = self._options, self._settings.max_audio_bytes
+        recording: Path | None = None
+        with self._context.stage("fetch") as monitor:
+            if options.source is not None:
+                target = self._folder / "transcript"
+                url = options.source.transcript_url
+                self._files.stored = _stored(self._bring(url, None, target, MAX_TRANSCRIPT_BYTES, monitor))
+            else:
+                with advised(options.audio_file or ""):
+                    target = self._folder / "audio"
+                    recording = self._bring(options.audio_file, options.audio_base64, target, max_bytes, monitor)
+            samples = self._samples() if options.speaker_verification else []
+        with self._context.stage("decode") as monitor:
+            if recording is not None:
+                with advised(options.audio_file or ""):
+                    self._decode(recording, monitor)
+            for sample, file in samples:
+                self._decode_sample(sample, file)
+        return self._files
+
+    def _bring(self, url: str | None, text: str | None, target: Path, max_bytes: int, monitor: Monitor) -> Path:
+        """Fetch an address, or decode base64, into `target`."""
         if text is not None:
             return decode_base64(text, target, self._settings.max_base64_bytes).path
         client, address = self._client, url or ""
@@ -135,63 +113,56 @@ class Intake:
             if self._sources is None:
                 raise UrlBlocked("s3:// is off on this endpoint: presign the object and send its https address")
             client, address = self._sources.client, self._sources.signed(address)
-        fetched = fetch(
-            client,
-            address,
-            target,
-            max_bytes=max_bytes,
-            deadline_s=self._settings.fetch_deadline_s,
-            check=check,
-            tick=tick,
-        )
-        gathered.notices += [JobWarning(code, "fetch", CODES[code]) for code in fetched.warnings]
+        deadline_s = self._settings.fetch_deadline_s
+        fetched = fetch(client, address, target, max_bytes=max_bytes, deadline_s=deadline_s, monitor=monitor)
+        for code in fetched.warnings:
+            self._context.record.warn(code, "fetch", CODES[code])
         return fetched.path
 
-    def _samples(
-        self, task: JobInput, folder: Path, gathered: JobFiles, check: Callable[[], None]
-    ) -> list[tuple[SpeakerSample, Path]]:
-        found = []
-        for number, sample in enumerate(task.speaker_samples):
-            if sample.embedding is not None:
-                print_ = sample.embedding
-                gathered.voices.append(
-                    VoiceSample(sample.display_name, None, tuple(print_.vector), print_.model, print_.seconds or 1.0)
-                )
+    def _decode(self, recording: Path, monitor: Monitor) -> None:
+        warn, split = self._context.record.warn, self._options.channels == "split"
+        max_seconds = self._settings.max_audio_seconds
+        decoded = decode(recording, self._folder, max_seconds=max_seconds, split=split, monitor=monitor)
+        self._files.channels = decoded.channels
+        for code in decoded.warnings:
+            warn(code, "decode", CODES[code])
+        if split and len(decoded.channels) == 1:
+            warn("one_channel", "decode", "channels: split was asked for and the recording has one channel")
+
+    def _samples(self) -> list[tuple[SpeakerSample, Path]]:
+        """The samples that are recordings, fetched; those that are embeddings join the voices at once."""
+        found, monitor = [], self._context.monitor.silent()
+        for number, sample in enumerate(self._options.speaker_samples):
+            if (given := sample.embedding) is not None:
+                voice = VoiceSample(sample.display_name, None, tuple(given.vector), given.model, given.seconds or 1.0)
+                self._files.voices.append(voice)
                 continue
             try:
-                path = self._bring(
-                    sample.url,
-                    sample.audio_base64,
-                    folder / f"sample{number}",
-                    gathered,
-                    check,
-                    lambda fraction: check(),
-                    MAX_SAMPLE_BYTES,
-                )
-                found.append((sample, path))
+                target = self._folder / f"sample{number}"
+                found.append((sample, self._bring(sample.url, sample.audio_base64, target, MAX_SAMPLE_BYTES, monitor)))
             except (FetchError, InvalidInput) as error:
-                _lost(task, sample, gathered, error)
+                self._without(sample, error)
         return found
 
-    def _decode_sample(
-        self,
-        task: JobInput,
-        sample: SpeakerSample,
-        file: Path,
-        folder: Path,
-        gathered: JobFiles,
-        check: Callable[[], None],
-    ) -> None:
+    def _decode_sample(self, sample: SpeakerSample, file: Path) -> None:
         try:
-            decoded = decode(file, folder, max_seconds=MAX_SAMPLE_SECONDS, check=check)
-            gathered.voices.append(VoiceSample(sample.display_name, decoded.channels[0]))
+            monitor = self._context.monitor.silent()
+            decoded = decode(file, self._folder, max_seconds=MAX_SAMPLE_SECONDS, monitor=monitor)
+            self._files.voices.append(VoiceSample(sample.display_name, decoded.channels[0]))
         except AudioError as error:
-            _lost(task, sample, gathered, error)
+            self._without(sample, error)
+
+    def _without(self, sample: SpeakerSample, error: FetchError | AudioError | InvalidInput) -> None:
+        """Go on without a sample. Raises StageFailed when the job is `strict`."""
+        message = f"the sample of '{sample.display_name}' cannot be used: {error.message}"
+        if self._context.strict:
+            raise StageFailed(message, {"stage": "name", "code": error.code}, error.retryable) from error
+        self._context.record.warn("sample_unusable", "name", message)
 
 
 @contextlib.contextmanager
 def advised(url: str) -> Iterator[None]:
-    """Add to what is wrong with a recording what its address tells: a sharing service's page, or any page at all."""
+    """Add to what is wrong with a recording what its address shows: a sharing service's page, or any page at all."""
     try:
         yield
     except (FetchError, NotAudio) as error:
@@ -213,12 +184,3 @@ def _stored(file: Path) -> Transcript:
             "source.transcript_url does not hold a transcript.json", {"key": "source.transcript_url"}
         ) from None
     return from_dict(shape if isinstance(shape, dict) else {})
-
-
-def _lost(
-    task: JobInput, sample: SpeakerSample, gathered: JobFiles, error: FetchError | AudioError | InvalidInput
-) -> None:
-    message = f"the sample of '{sample.display_name}' cannot be used: {error.message}"
-    if task.strict:
-        raise StageFailed(message, {"stage": "name", "code": error.code}, error.retryable) from error
-    gathered.notices.append(JobWarning("sample_unusable", "name", message))

@@ -11,32 +11,32 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from scribe.errors import Cancelled, DeadlineReached, GpuBroken, Internal, InvalidInput, ShuttingDown, WorkerError
-from scribe.formats import JOB_KEYS, TextOptions, inline_text, render_all
-from scribe.formats import json as json_format
 from scribe.jobs.delivery import Delivery, Outbox
-from scribe.jobs.inline import inline_mode, inline_notices
+from scribe.jobs.inline import inline_mode, inline_warnings
 from scribe.jobs.intake import Intake
 from scribe.jobs.recent_answers import RecentAnswers, key_of
+from scribe.jobs.rendering import Rendering, rendered
 from scribe.models.loader import Models
-from scribe.pipeline.predictor import Prediction, Predictor
+from scribe.pipeline.context import JobContext
+from scribe.pipeline.predictor import Predictor
 from scribe.pipeline.progress import Event, Progress
 from scribe.runtime.log import job_id as current_job
 from scribe.runtime.machine import peak_memory_mb
 from scribe.runtime.redact import Redactor
-from scribe.schema.job import JobInput, JobWarning, fingerprint
+from scribe.schema.job import fingerprint
 from scribe.schema.metadata import echoed
+from scribe.schema.parsing import JobRequest, parse
+from scribe.schema.record import JobRecord
 from scribe.schema.result import JobResult, strict
 from scribe.settings import Settings
+from scribe.transcript import Transcript
 
 log = logging.getLogger(__name__)
-
-# Effective options that hold what is said or who speaks: for the answer, not for the log.
-SPOKEN = frozenset(("initial_prompt", "hotwords", "speaker_scores"))
 
 
 class JobRunner:
@@ -127,118 +127,102 @@ class JobRunner:
     ) -> dict[str, Any]:
         if self.broken:
             raise ShuttingDown("this worker's GPU is broken and it waits to be replaced")
-        task = JobInput.parse(job.get("input"), self._settings.max_base64_bytes, job.get("s3Config"))
-
-        def stopped() -> None:
-            if cancel.is_set():
-                raise Cancelled("the platform cancelled the job, or its execution timeout ran out")
-
-        def check() -> None:
-            stopped()
-            if task.deadline_s is not None and time.monotonic() - began > task.deadline_s:
-                raise DeadlineReached(f"deadline_s: {task.deadline_s:g} seconds have passed")
-
-        places = self._predictor.models.places
-        if task.model is not None and not places.allows(task.model):
-            allowed = ", ".join(places.allowed())
-            raise InvalidInput(
-                f"model is not allowed on this endpoint, which has {allowed} (its ALLOWED_MODELS and its own)",
-                {"problems": [{"key": "model", "problem": f"is not allowed on this endpoint, which has {allowed}"}]},
-            )
+        request = parse(job.get("input"), self._settings.max_base64_bytes, job.get("s3Config"))
+        options, plan, job_id = request.options, request.plan, str(job.get("id", "local"))
         delivery = self._outbox.delivery(
-            task, str(job.get("id", "local")), fingerprint(job.get("input"), places.identities(task.model))
+            request, job_id, fingerprint(job.get("input"), self._identities(options.model))
         )
         if (committed := delivery.recall()) is not None:
             log.info("delivered before: answered from the storage")
             return committed
-        if task.source is None and self.running <= 1:
-            # While the recording is on its way; with another job at work two threads could meet in a circle of imports.
-            self.models.foresee(task)
-        with (
-            Progress(report, planned(task)) as progress,
-            self._intake.open(task, progress, check) as gathered,
-        ):
-            if gathered.stored is not None:
-                prediction = self._predictor.rename(gathered.stored, task, gathered.voices, progress, check)
-            else:
-                prediction = self._predictor.run(gathered.channels, task, gathered.voices, progress, check)
-            progress.stage("publish")
-            result = self._published(delivery, task, prediction, gathered.notices, stopped)
-        result.job_id = str(job.get("id", "local"))
-        result.metadata = task.metadata
-        result.notices = [*task.notices, *gathered.notices, *result.notices]
-        result.timings = {**gathered.timings, **prediction.timings, **result.timings, **totals(began, result.duration)}
+
+        def cancelled() -> None:
+            if cancel.is_set():
+                raise Cancelled("the platform cancelled the job, or its execution timeout ran out")
+
+        def stopped() -> None:
+            cancelled()
+            if options.deadline_s is not None and time.monotonic() - began > options.deadline_s:
+                raise DeadlineReached(f"deadline_s: {options.deadline_s:g} seconds have passed")
+
+        if self.running <= 1:
+            # While the recording is fetched; with another job at work two threads could meet in a circle of imports.
+            self.models.import_ahead(plan, options.vad_method)
+        record = JobRecord(request.warnings)
+        with Progress(report, plan.stages) as progress:
+            context = JobContext(progress, record, stopped, options.strict)
+            with self._intake.open(request, context) as files:
+                if files.stored is not None:
+                    transcript = self._predictor.rename(files.stored, request, files.voices, context)
+                else:
+                    transcript = self._predictor.run(files.channels, request, files.voices, context)
+            # The deadline ends the work, not the delivery of what was finished until then.
+            with replace(context, stopped=cancelled).stage("publish"):
+                rendering = rendered(transcript, request, delivery.formats, delivery.homeless, record.warnings)
+                artifacts = delivery.upload(rendering.files, record, cancelled)
+        record.timings |= totals(began, transcript.duration)
+        result = self._result(job_id, request, transcript, rendering, record, delivery, artifacts)
         answer = result.to_dict(self._settings.result_max_bytes)
         # What could not be stored is computed again, so that it is stored then.
-        if len(answer["artifacts"]) == len(delivery.formats):
+        if len(artifacts) == len(delivery.formats):
             if not delivery.recalls:
                 self.recent.keep(key_of(job), answer)
-            elif not result.partial:
+            elif not record.partial:
                 delivery.commit(answer)
         return answer
 
-    def _published(
+    def _identities(self, model: str | None) -> Mapping[str, str]:
+        """The models that a job uses, by stage. Raises InvalidInput for a model that this endpoint does not allow."""
+        model_set = self.models.model_set
+        if model is not None and not model_set.allows(model):
+            problem = f"is not allowed on this endpoint, which has {', '.join(model_set.allowed())}"
+            raise InvalidInput(
+                f"model {problem} (its ALLOWED_MODELS and its own)",
+                {"problems": [{"key": "model", "problem": problem}]},
+            )
+        return model_set.identities(model)
+
+    def _result(
         self,
+        job_id: str,
+        request: JobRequest,
+        transcript: Transcript,
+        rendering: Rendering,
+        record: JobRecord,
         delivery: Delivery,
-        task: JobInput,
-        prediction: Prediction,
-        gathering: Sequence[JobWarning],
-        stopped: Callable[[], None],
+        artifacts: Mapping[str, Mapping[str, Any]],
     ) -> JobResult:
-        """Render, upload, and shape the answer. What could not be stored travels inline, as far as it fits."""
-        began = time.monotonic()
-        transcript = prediction.transcript
-        words = task.align_output or task.source is not None
-        shape = json_format.to_dict(transcript, words)
-        # The page marks doubtful text where it stands.
-        shown = (notice for notice in (*gathering, *prediction.notices) if notice.code != "suspect_text")
-        warnings = tuple(notice.message for notice in shown)
-        wanted = {key: getattr(task, key) for key in JOB_KEYS}
-        options = TextOptions(audio_name=task.audio_file or "", warnings=warnings, **wanted)
-        files = render_all(transcript, delivery.formats, options)
-        if "json" in files and not words:
-            # Subtitles and the page are better for the words that diarization aligned; the JSON keeps to what was asked.
-            bare = replace(transcript, segments=tuple(replace(s, words=()) for s in transcript.segments))
-            files |= render_all(bare, ["json"], options)
-        artifacts, notices = delivery.upload(files, stopped)
-        stored, homeless = bool(delivery.formats), delivery.homeless
-        inline = inline_mode(task, self._settings.inline_default, stored, homeless)
-        notices += inline_notices(task, inline, stored, homeless, shape["segments"])
-        texts = render_all(transcript, [name for name in homeless if name != "json"], options)
-        debug = task.debug if task.debug is not None else self._settings.debug
-        told = {"options": prediction.effective, "peak_memory_mb": peak_memory_mb()} if debug else None
-        if told is not None:
-            shown = {name: value for name, value in prediction.effective.items() if name not in SPOKEN}
-            log.info("effective options %s, peak memory %.1f MB", json.dumps(shown), told["peak_memory_mb"])
+        """Shape the answer. What could not be stored travels inline, as far as it fits."""
+        options, stored, homeless = request.options, bool(delivery.formats), delivery.homeless
         unstored = len(artifacts) < len(delivery.formats)
+        inline = inline_mode(options.inline, self._settings.inline_default, stored, homeless)
+        debug = None
+        if self._settings.debug if options.debug is None else options.debug:
+            debug = {"options": record.options_used, "peak_memory_mb": peak_memory_mb()}
+            shown = json.dumps(record.loggable)
+            log.info("effective options %s, peak memory %.1f MB", shown, debug["peak_memory_mb"])
         return JobResult(
             transcript.language,
             transcript.language_probability,
             transcript.duration,
-            shape["segments"],
-            shape["speakers"],
+            rendering.segments,
+            rendering.speakers,
+            job_id=job_id,
             inline="full" if unstored else inline,
             unstored=unstored,
-            text=inline_text(task.inline_text, transcript, options) if task.inline_text else None,
-            texts={name: data.decode() for name, data in texts.items()},
+            text=rendering.text,
+            texts=rendering.texts,
             artifacts=artifacts,
-            notices=[*prediction.notices, *notices],
-            timings={"publish": time.monotonic() - began},
-            models=prediction.models,
-            partial=prediction.partial,
-            debug=told,
+            warnings=[
+                *record.warnings,
+                *inline_warnings(request, inline, stored, homeless, rendering.segments),
+            ],
+            timings=record.timings,
+            models=record.models,
+            partial=record.partial,
+            metadata=options.metadata,
+            debug=debug,
         )
-
-
-def planned(task: JobInput) -> list[str]:
-    """The stages that this job will pass, in order: what its percentage is counted over."""
-    asked = {
-        "transcribe": task.source is None,
-        "align": task.source is None and (task.align_output or task.wants_diarization),
-        "diarize": task.wants_diarization,
-        "name": task.speaker_verification or (task.wants_diarization and task.return_speaker_embeddings),
-    }
-    return [s for s in ("fetch", "decode", "transcribe", "align", "diarize", "name", "publish") if asked.get(s, True)]
 
 
 def totals(began: float, duration: float) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""This worker's models: each loaded on first use through one door, kept, and told by name when it cannot be had."""
+"""Loads models on first use, caches them, raises ModelError naming the one that failed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from scribe.alignment.aligner import Aligner
 from scribe.alignment.sentences import punkt_tables
 from scribe.diarization.diarizer import Diarizer
+from scribe.engines.base import Engine
 from scribe.engines.batched import BatchedEngine
-from scribe.engines.faster_whisper import WhisperEngine
 from scribe.engines.whisperx import WhisperXEngine
 from scribe.errors import ModelNotFound
 from scribe.models import hub, published
@@ -22,7 +22,7 @@ from scribe.models.model_set import Location, ModelSet
 from scribe.runtime.gpu_memory import LEAST_FREE
 from scribe.runtime.machine import free_gpu_memory, usable_cores
 from scribe.runtime.out_of_memory import Ceiling
-from scribe.schema.job import JobInput
+from scribe.schema.plan import Plan
 from scribe.settings import InvalidSettings
 from scribe.speakers.ecapa import SpeakerEncoder
 from scribe.vad.detectors import PyannoteDetector, SileroDetector, SpeechDetector
@@ -35,7 +35,7 @@ class Models:
 
     def __init__(
         self,
-        places: ModelSet,
+        model_set: ModelSet,
         device: str = "auto",
         compute_type: str | None = None,
         token: str | None = None,
@@ -43,28 +43,28 @@ class Models:
         parity: bool = False,
         half: bool = False,
     ) -> None:
-        self.places = places
+        self.model_set = model_set
         self.parity = parity
         self._half = half
         self.device = resolve_device(device)
         self.compute_type = resolve_compute_type(compute_type, self.device)
         self._token = token
         self._vad_weights = vad_weights
-        self._shelf = ModelCache()
+        self._cache = ModelCache()
         self._ceilings: dict[str, Ceiling] = {}
-        self._foresight = ImportAhead()
+        self._imports = ImportAhead()
         self._threads = usable_cores()
-        places.admit_code()
-        speech = places.speech()
+        model_set.admit_code()
+        speech = model_set.speech()
         log.info("[Predict] device=%s compute_type=%s", self.device, self.compute_type)
         log.info("[Predict] whisper_arch=%s (%s)", speech.name, "path" if speech.path else "name")
 
     def warm(self, stages: Sequence[str]) -> None:
         """Load before the first job what the operator named: asr, align, diarization, speakers."""
-        self._begin([self.places.vad_method if s == "asr" else s for s in stages])
+        self._begin([self.model_set.vad_method if s == "asr" else s for s in stages])
         if "asr" in stages:
-            self.engine(self.places.speech())
-            self.detector(self.places.vad_method)
+            self.engine(self.model_set.speech())
+            self.detector(self.model_set.vad_method)
         if "align" in stages:
             self.aligner("en")
         if "diarization" in stages:
@@ -72,66 +72,61 @@ class Models:
         if "speakers" in stages:
             self.encoder()
 
-    def foresee(self, job: JobInput) -> None:
-        """Begin to import, beside whatever is done now, what the job's stages will need."""
-        diarized = job.wants_diarization and job.channels != "split"
-        needed = {
-            job.vad_method or self.places.vad_method: True,
-            "align": job.align_output or diarized,
-            "diarization": diarized,
-            "speakers": job.speaker_verification or job.return_speaker_embeddings,
-        }
+    def import_ahead(self, plan: Plan, vad_method: str | None) -> None:
+        """Begin to import, while something else is done, what the plan's stages will need."""
+        detector = vad_method or self.model_set.vad_method
+        needed = {detector: plan.recognize, "align": plan.align, "diarization": plan.diarize, "speakers": plan.name}
         self._begin([stage for stage, wanted in needed.items() if wanted])
 
     def _begin(self, stages: Sequence[str]) -> None:
         if not self.parity:
-            self._foresight.begin(stages)
+            self._imports.begin(stages)
 
-    def engine(self, place: Location) -> WhisperEngine:
+    def engine(self, place: Location) -> Engine:
         """The speech model; another one that is loaded leaves first, so that never two are in memory."""
         # Not by its folder: that of a repository is unknown before the first load and would load it a second time.
         key = f"asr:{place.repository}@{place.pin or 'main'}" if place.repository else f"asr:{place.source}"
-        for other in self._shelf.names():
+        for other in self._cache.names():
             if other.startswith("asr:") and other != key:
-                self._shelf.drop(other)
+                self._cache.drop(other)
         kind = WhisperXEngine if self.parity else BatchedEngine
         with loading("speech model", place.name):
-            return self._shelf.get(
+            return self._cache.get(
                 key, lambda: kind(self._here(place), self.device, self.compute_type, self._threads, True)
             )
 
     def detector(self, method: str) -> SpeechDetector:
         """The voice activity detector: silero or pyannote."""
-        pause_s = math.inf if self.parity else self.places.vad_pause
+        pause_s = math.inf if self.parity else self.model_set.vad_pause
         with loading("voice activity model", method):
             if method == "silero":
-                return self._shelf.get("vad:silero", lambda: SileroDetector(pause_s, self.parity))
+                return self._cache.get("vad:silero", lambda: SileroDetector(pause_s, self.parity))
             # Later stages' imports go on beside it.
-            wait = self._foresight.wait
+            wait = self._imports.wait
             wait("pyannote")
-            return self._shelf.get(
+            return self._cache.get(
                 "vad:pyannote", lambda: PyannoteDetector(self.device, self._vad_weights, pause_s, self.parity, wait)
             )
 
     def aligner(self, language: str) -> Aligner:
         """The aligner of one language. Others stay loaded as long as there is memory for the next job too."""
-        place = self.places.aligner(language)
+        place = self.model_set.aligner(language)
         if place is None:
             message = f"the model set has no alignment model for '{language}': set ALIGN_MODEL to one that knows it"
             raise ModelNotFound(message, {"language": language})
-        self._foresight.wait()
+        self._imports.wait()
         tables = punkt_tables(language, self.parity)
-        if self.device == "cuda" and f"align:{language}" not in self._shelf.names():
-            while _narrow(free_gpu_memory()) and self._shelf.drop_idle({Stage.ALIGNMENT}):
+        if self.device == "cuda" and f"align:{language}" not in self._cache.names():
+            while _narrow(free_gpu_memory()) and self._cache.drop_idle({Stage.ALIGNMENT}):
                 continue
         with loading("alignment model", place.name):
-            return self._shelf.get(
+            return self._cache.get(
                 f"align:{language}",
                 lambda: Aligner(
                     language,
                     self._here(place),
                     self.device,
-                    self.places.punkt(tables) if tables else None,
+                    self.model_set.punkt(tables) if tables else None,
                     self._checkpoints(place),
                     self.parity,
                 ),
@@ -139,25 +134,26 @@ class Models:
 
     def diarizer(self) -> Diarizer:
         """The diarization pipeline."""
-        place = self.places.diarization
-        self._foresight.wait()
+        place = self.model_set.diarization
+        self._imports.wait()
         with loading("diarization model", place.name):
-            return self._shelf.get(
+            return self._cache.get(
                 "diarize", lambda: Diarizer(self._here(place), self.device, self._token, self.parity, self._half)
             )
 
     def encoder(self) -> SpeakerEncoder:
         """The speaker encoder."""
-        place = self.places.speaker.location
-        self._foresight.wait()
+        place = self.model_set.speaker.location
+        self._imports.wait()
         with loading("speaker model", place.name):
-            return self._shelf.get(
-                "speaker", lambda: SpeakerEncoder(self._here(place), self.places.speaker.location.identity, self.device)
+            return self._cache.get(
+                "speaker",
+                lambda: SpeakerEncoder(self._here(place), self.model_set.speaker.location.identity, self.device),
             )
 
     def drop_idle(self, *in_use: Stage) -> bool:
         """Give the memory of one model back that is of no stage in use; whether there was one. It is loaded again on demand."""
-        return self._shelf.drop_idle(set(Stage) - set(in_use))
+        return self._cache.drop_idle(set(Stage) - set(in_use))
 
     def ceiling(self, place: Location) -> Ceiling:
         """What is known of the batches that fit beside this speech model, for as long as the process lives."""
@@ -167,13 +163,13 @@ class Models:
         """The model's folder, or its name where it is one file; what is not on this machine is brought first, whole and checked."""
         if place.file is not None or place.path is not None or place.repository is None:
             return place.source
-        return str(hub.bring(place.repository, place.pin, self.places.cache, self._token, place.kind))
+        return str(hub.bring(place.repository, place.pin, self.model_set.cache, self._token, place.kind))
 
     def _checkpoints(self, place: Location) -> Path | None:
         """The folder with the model's file, brought first and checked; None for a model that is a folder."""
         if place.file is None:
             return None
-        return published.bring(place.file, place.path.parent if place.path else self.places.checkpoints).parent
+        return published.bring(place.file, place.path.parent if place.path else self.model_set.checkpoints).parent
 
 
 def _narrow(free_bytes: int | None) -> bool:

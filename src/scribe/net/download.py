@@ -25,6 +25,7 @@ from typing import Any
 from scribe.errors import DiskFull, FetchError, FetchFailed, FetchIncomplete, InvalidInput, NotFound, TooLarge
 from scribe.net.client import GuardedClient, Response
 from scribe.net.share_links import expiry
+from scribe.runtime.monitor import UNWATCHED, Monitor
 from scribe.runtime.redact import safe_url
 
 TRIES = 3
@@ -59,29 +60,28 @@ def fetch(
     *,
     max_bytes: int,
     deadline_s: float,
-    check: Callable[[], None] = nothing,
-    tick: Callable[[float | None], None] = nothing,
+    monitor: Monitor = UNWATCHED,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Fetched:
     """Downloads `url` to `target`, in at most TRIES tries within `deadline_s` seconds.
 
-    `check` is called four times a second, from another thread while the network is waited for. `tick` gets the share
-    that is here, None while the length is unknown. Warning "length_unverified": only the connection's end marked the
+    `monitor` is asked four times a second whether to stop, from another thread while the network is waited for, and gets
+    the share that is here where the length is known. Warning "length_unverified": only the connection's end marked the
     file's. A Retry-After is honoured when it is short.
     Raises UrlBlocked, NotFound, FetchFailed, FetchIncomplete, TooLarge, DiskFull; no message shows the URL's query.
     """
     deadline = time.monotonic() + deadline_s
     for attempt in range(1, TRIES + 1):
-        check()
+        monitor.raise_if_stopped()
         try:
-            return _try(client, url, target, max_bytes, deadline, check, tick)
+            return _try(client, url, target, max_bytes, deadline, monitor)
         except (FetchFailed, FetchIncomplete) as error:
             pause = _pause(error, attempt)
             hopeless = error.details.get("reason") in _NO_SECOND_TRY
             if hopeless or attempt == TRIES or pause > MAX_PAUSE_S or time.monotonic() + pause >= deadline:
                 raise
         while pause > 0:
-            check()
+            monitor.raise_if_stopped()
             sleep(min(SLICE_S, pause))
             pause -= SLICE_S
     raise AssertionError("the last try returns or raises")
@@ -117,10 +117,9 @@ def _try(
     target: Path,
     max_bytes: int,
     deadline: float,
-    check: Callable[[], None],
-    tick: Callable[[float | None], None],
+    monitor: Monitor,
 ) -> Fetched:
-    with client.request("GET", url, deadline=deadline, check=check) as response:
+    with client.request("GET", url, deadline=deadline, check=monitor.raise_if_stopped) as response:
         _accept(response)
         if response.length is not None and response.length > max_bytes:
             raise _too_large(max_bytes)
@@ -129,12 +128,13 @@ def _try(
         size = 0
         with _whole(target), target.open("wb") as file:
             for piece in response.stream(CHUNK_BYTES):
-                check()
+                monitor.raise_if_stopped()
                 size += len(piece)
                 if size > max_bytes:
                     raise _too_large(max_bytes)
                 file.write(piece)
-                tick(size / response.length if response.length else None)
+                if response.length:
+                    monitor.progress(size / response.length)
             if response.length not in (None, size):
                 raise FetchIncomplete("the connection ended before the file did")
         warnings = () if response.provable else ("length_unverified",)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from scribe.audio.decode import Audio
 from scribe.errors import InvalidInput
 from scribe.models.cache import Stage
 from scribe.models.loader import Models
-from scribe.pipeline.stages import Stages
-from scribe.runtime.out_of_memory import Clear
-from scribe.schema.job import JobInput
+from scribe.pipeline.context import JobContext
+from scribe.pipeline.gpu_budget import GpuBudget
+from scribe.schema.parsing import JobRequest
 from scribe.speakers.ecapa import Match, SpeakerEncoder, Vector, Voice, VoiceSample, centroid, match, unit
 from scribe.transcript import Span, Transcript, Voiceprint
 
@@ -20,26 +19,34 @@ Voices = dict[str, Voice | None]
 
 
 class Namer:
-    """Names the speakers of one job. `used` is the encoder by stage; `effective` what naming went by, and under
-    `speaker_scores` the cosines of every label with every name."""
+    """Names the speakers of one job. The record gets the cosines of every label with every name as `speaker_scores`."""
 
-    def __init__(self, models: Models, job: JobInput, voices: Sequence[VoiceSample], stages: Stages) -> None:
+    def __init__(
+        self,
+        models: Models,
+        request: JobRequest,
+        voices: Sequence[VoiceSample],
+        context: JobContext,
+        budget: GpuBudget,
+    ) -> None:
         self._models = models
-        self._job = job
+        self._options = request.options
+        self._plan = request.plan
         self._voices = voices
-        self._stages = stages
-        self.used: dict[str, str] = {}
-        self.effective: dict[str, Any] = {}
+        self._context = context
+        self._clear = budget.clear(Stage.NAMING, Stage.VOICE_ACTIVITY)
 
     def matched(self, speech: Mapping[str, tuple[Audio, Sequence[Span]]]) -> tuple[dict[str, Match], Voices]:
-        """(matches by label, voices by label) from each label's own clean speech; both empty when naming is not to be had."""
+        """(matches by label, voices by label) from each label's own clean speech; both empty when the speakers cannot be named."""
 
         def work() -> tuple[dict[str, Match], Voices]:
             encoder = self._encoder()
-            own = {label: encoder.voice(audio, spans, self._stages.check) for label, (audio, spans) in speech.items()}
-            return self._matches(own, encoder) if self._job.speaker_verification else {}, own
+            own = {
+                label: encoder.voice(audio, spans, self._context.monitor) for label, (audio, spans) in speech.items()
+            }
+            return self._matches(own, encoder) if self._plan.match else {}, own
 
-        return self._stages.attempt("name", "the speakers keep their labels", work, self._room()) or ({}, {})
+        return self._context.attempt("name", "the speakers keep their labels", work, self._clear) or ({}, {})
 
     def renamed(self, transcript: Transcript) -> Transcript:
         """A stored transcript with its speakers named anew, by the embeddings it carries: without its audio."""
@@ -62,43 +69,37 @@ class Namer:
             )
             return replace(transcript, speakers=tuple(named))
 
-        return self._stages.attempt("name", "the speakers keep their names", work, self._room()) or transcript
+        return self._context.attempt("name", "the speakers keep their names", work, self._clear) or transcript
 
     def voiceprint(self, voice: Voice | None) -> Voiceprint | None:
         """The voice as the job gets it back, when it asked for it."""
-        if voice is None or not self._job.return_speaker_embeddings:
+        if voice is None or not self._plan.embed:
             return None
-        return Voiceprint(self.used["name"], round(voice.seconds, 3), voice.vector)
-
-    def _room(self) -> Clear:
-        return self._stages.room(self._models, Stage.NAMING, Stage.VOICE_ACTIVITY)
+        return Voiceprint(self._context.record.models["name"], round(voice.seconds, 3), voice.vector)
 
     def _encoder(self) -> SpeakerEncoder:
-        with self._stages.timed("load"):
+        with self._context.record.timed("load"):
             encoder = self._models.encoder()
-        self.used["name"] = encoder.identity
+        self._context.record.models["name"] = encoder.identity
         return encoder
 
     def _matches(self, own: Voices, encoder: SpeakerEncoder) -> dict[str, Match]:
-        model = self._models.places.speaker
-        threshold = model.threshold if self._job.speaker_threshold is None else self._job.speaker_threshold
-        margin = model.margin if self._job.speaker_margin is None else self._job.speaker_margin
+        model, record = self._models.model_set.speaker, self._context.record
+        threshold = model.threshold if self._options.speaker_threshold is None else self._options.speaker_threshold
+        margin = model.margin if self._options.speaker_margin is None else self._options.speaker_margin
         dimension = next((len(voice.vector) for voice in own.values() if voice), None)
         enrolled = self._enrolled(encoder, dimension)
         found = match(own, enrolled, threshold, margin, model.min_seconds)
         if enrolled and not model.calibrated:
-            self._stages.notice(
+            record.warn(
                 "speaker_uncalibrated",
                 "name",
                 f"the threshold of {threshold:g} was not measured on this speaker model, so names may be wrong or missing: "
                 "run builder/calibrate.py (make calibrate) on known voices and set SPEAKER_THRESHOLD and SPEAKER_MARGIN",
             )
-        self.effective = {
-            "speaker_threshold": threshold,
-            "speaker_margin": margin,
-            "speaker_calibrated": model.calibrated and self._job.speaker_threshold is None,
-            "speaker_scores": {label: dict(m.scores) for label, m in found.items()},
-        }
+        calibrated = model.calibrated and self._options.speaker_threshold is None
+        record.use(speaker_threshold=threshold, speaker_margin=margin, speaker_calibrated=calibrated)
+        record.use_private(speaker_scores={label: dict(m.scores) for label, m in found.items()})
         return found
 
     def _enrolled(self, encoder: SpeakerEncoder, dimension: int | None) -> dict[str, Vector]:
@@ -109,17 +110,17 @@ class Namer:
         """
         pooled: dict[str, list[Voice]] = {}
         for sample in self._voices:
-            self._stages.check()
+            self._context.raise_if_stopped()
             if problem := _mismatch(sample, encoder.identity, dimension):
-                if self._job.strict:
+                if self._options.strict:
                     raise InvalidInput(
                         problem, {"key": "speaker_samples", "name": sample.name, "model": encoder.identity}
                     )
-                self._stages.notice("sample_unusable", "name", problem)
+                self._context.record.warn("sample_unusable", "name", problem)
                 continue
             voice = self._of_sample(sample, encoder)
             if voice is None:
-                self._stages.notice(
+                self._context.record.warn(
                     "sample_without_speech", "name", f"the sample of '{sample.name}' holds too little speech"
                 )
             else:

@@ -1,16 +1,15 @@
 """The order of the stages: voice activity, recognition, alignment, diarization, naming. Keeps the GPU to one job.
 
 Knows nothing of RunPod, addresses, storage or file formats. Recognition must succeed; the stages after it may be
-skipped with a notice, unless the job is `strict`.
+skipped with a warning, unless the job is `strict`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from scribe.alignment.sentences import NO_TABLES
 from scribe.audio.decode import Audio
@@ -19,90 +18,65 @@ from scribe.diarization.diarizer import Diarization
 from scribe.errors import InvalidInput
 from scribe.models.cache import Stage
 from scribe.models.loader import Models
-from scribe.pipeline.background import BackgroundStage
+from scribe.pipeline.context import JobContext
+from scribe.pipeline.executor import StageExecutor, StepFuture
+from scribe.pipeline.gpu_budget import GpuBudget
 from scribe.pipeline.naming import Namer
 from scribe.pipeline.overlap import Overlap, SideStream
-from scribe.pipeline.progress import Progress
-from scribe.pipeline.recognition import recognize
-from scribe.pipeline.stages import Stages
+from scribe.pipeline.recognition import Recognizer
 from scribe.runtime.fair_lock import FairLock
 from scribe.runtime.gpu_errors import gpu_faults
 from scribe.runtime.gpu_memory import give_back_unused
-from scribe.runtime.out_of_memory import Clear, fitted
-from scribe.schema.job import JobInput, JobWarning
+from scribe.runtime.monitor import Monitor
+from scribe.runtime.out_of_memory import fitted
+from scribe.schema.job import JobInput
+from scribe.schema.parsing import JobRequest
 from scribe.schema.speaker_sample import clean_name
 from scribe.speakers.ecapa import Match, VoiceSample
-from scribe.transcript import Chunk, Segment, Span, Speaker, Transcript, alone, talk_seconds
+from scribe.transcript import Segment, Span, Speaker, Transcript, alone, talk_seconds
 
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What one job's pass over the models gave.
-
-    `timings` are seconds by stage, each second counted once: of diarization that ran beside recognition and alignment
-    they hold what was waited for, and `effective` holds the seconds beside.
-    """
-
-    transcript: Transcript
-    notices: tuple[JobWarning, ...]
-    timings: dict[str, float]
-    models: dict[str, str]
-    effective: dict[str, Any] = field(default_factory=dict)
-    partial: bool = False
+NO_MATCH = Match(None, None, None, {})
 
 
 class Predictor:
     """Runs jobs over the worker's models, one at a time and in the order in which they came (`gpu`).
 
-    `overlap`: whether diarization runs beside recognition; never in parity mode.
+    `overlap`: whether diarization runs concurrently with recognition; never in parity mode.
     """
 
     def __init__(self, models: Models, overlap: Overlap = "auto") -> None:
         self.models = models
         self.gpu = FairLock()
-        self._lane = None if models.parity else SideStream(models.device, overlap)
+        self._side = None if models.parity else SideStream(models.device, overlap)
 
     def run(
-        self,
-        channels: Sequence[Audio],
-        job: JobInput,
-        voices: Sequence[VoiceSample],
-        progress: Progress,
-        check: Callable[[], None],
-    ) -> Prediction:
-        """One recording (its mix, or one Audio a channel) through every stage the job asks for.
+        self, channels: Sequence[Audio], request: JobRequest, voices: Sequence[VoiceSample], context: JobContext
+    ) -> Transcript:
+        """Transcribe one recording (its mix, or one Audio a channel): every stage of the request's plan.
 
-        `check` raises when the job was stopped; it is called between batches and stages. Raises WorkerError.
+        `context` gets warnings, seconds, models and options. Of a stage that runs concurrently with others, only the
+        seconds that were waited for are counted; `diarized_beside_s` among the options holds the rest. Raises WorkerError.
         """
-        with self._alone(check):
-            stages = Stages(progress, check, job.strict)
-            with BackgroundStage[Diarization](stages, self._lane) as companion:
-                return _Pass(self.models, job, voices, stages, companion).over(channels)
-
-    @contextlib.contextmanager
-    def _alone(self, check: Callable[[], None]) -> Iterator[None]:
-        """Hold the GPU; a stopped job does not wait for it. What the GPU says of itself becomes a GpuError."""
-        with self.gpu.turn(check), contextlib.ExitStack() as afterwards, gpu_faults():
-            afterwards.callback(give_back_unused)
-            yield
+        with self._alone(context), StageExecutor(context, self._side) as executor:
+            stages = context.stopped_also_by(executor.raise_if_fatal)
+            return _Pass(self.models, request, voices, stages, executor).over(channels)
 
     def rename(
-        self,
-        transcript: Transcript,
-        job: JobInput,
-        voices: Sequence[VoiceSample],
-        progress: Progress,
-        check: Callable[[], None],
-    ) -> Prediction:
-        """A stored transcript, its speakers named anew when the job asks for it: no audio, no recognition."""
-        stages = Stages(progress, check, job.strict)
-        namer = Namer(self.models, job, voices, stages)
-        if job.speaker_verification:
-            with self._alone(check):
-                transcript = namer.renamed(transcript)
-        return Prediction(
-            transcript, tuple(stages.notices), stages.timings, namer.used, namer.effective, stages.partial
-        )
+        self, transcript: Transcript, request: JobRequest, voices: Sequence[VoiceSample], context: JobContext
+    ) -> Transcript:
+        """Name the speakers of a stored transcript anew when the job asks for it: no audio, no recognition."""
+        if not request.plan.match:
+            return transcript
+        with self._alone(context), StageExecutor(context, None) as executor:
+            budget = GpuBudget(self.models, executor)
+            return Namer(self.models, request, voices, context, budget).renamed(transcript)
+
+    @contextlib.contextmanager
+    def _alone(self, context: JobContext) -> Iterator[None]:
+        """Hold the GPU; a stopped job does not wait for it. The GPU's own exceptions become a GpuError."""
+        with self.gpu.turn(context.monitor), contextlib.ExitStack() as afterwards, gpu_faults():
+            afterwards.callback(give_back_unused)
+            yield
 
 
 class _Pass:
@@ -111,83 +85,72 @@ class _Pass:
     def __init__(
         self,
         models: Models,
-        job: JobInput,
+        request: JobRequest,
         voices: Sequence[VoiceSample],
-        stages: Stages,
-        companion: BackgroundStage[Diarization],
+        context: JobContext,
+        executor: StageExecutor,
     ) -> None:
         self._models = models
-        self._job = job
-        self._stages = stages
-        self._companion = companion
-        self._namer = Namer(models, job, voices, stages)
-        self._used: dict[str, str] = {}
-        self._effective: dict[str, Any] = {}
-        self._speech: list[Span] = []
+        self._request = request
+        self._options = request.options
+        self._plan = request.plan
+        self._context = context
+        self._record = context.record
+        self._executor = executor
+        self._budget = GpuBudget(models, executor)
+        self._namer = Namer(models, request, voices, context, self._budget)
 
-    def over(self, channels: Sequence[Audio]) -> Prediction:
-        job, stages = self._job, self._stages
+    def over(self, channels: Sequence[Audio]) -> Transcript:
+        plan = self._plan
         duration = max(audio.seconds for audio in channels)
-        self._models.foresee(job)
-
-        def clear() -> bool:
-            return self._companion.wait_alone() or self._models.drop_idle(Stage.DIARIZATION)
-
-        def speech_found(chunks: list[list[Chunk]]) -> None:
-            self._speech = [span for chunk in chunks[0] for span in chunk.speech]
-            # Diarization needs no transcript, and recognition no speakers.
-            if job.wants_diarization and job.channels != "split":
-                self._companion.begin(lambda tick: self._diarized(channels[0], tick, clear))
-
-        found = recognize(channels, job, self._models, stages, speech_found)
-        self._used["transcribe"], self._effective = found.model, dict(found.effective)
+        self._models.import_ahead(plan, self._options.vad_method)
+        recognizer = Recognizer(self._models, self._request, self._context, self._budget)
+        diarization: StepFuture[Diarization] | None = None
+        with self._context.stage("transcribe"):
+            speech = recognizer.find_speech(channels)
+            if plan.diarize and speech:
+                # Diarization needs no transcript, and recognition no speakers.
+                spans = speech.spans
+                diarization = self._executor.submit(lambda monitor: self._diarized(channels[0], spans, monitor))
+            found = recognizer.recognize(channels, speech)
         language, heard = found.language, found.channels
-        if job.align_output or job.wants_diarization:
-            heard = [self._aligned(segments, audio, language) for segments, audio in zip(heard, channels, strict=True)]
-        if job.channels == "split":
+        if plan.align:
+            heard = [self._aligned(part, audio, language) for part, audio in zip(heard, channels, strict=True)]
+        segments, speakers = heard[0], list[Speaker]()
+        if plan.split:
             segments, speakers = self._by_channel(heard, channels)
-        elif job.wants_diarization:
-            written = "en" if job.task == "translate" else language or "en"
-            segments, speakers = self._by_speaker(heard[0], channels[0], written)
-        else:
-            segments, speakers = heard[0], []
-        transcript = Transcript(language, round(duration, 3), tuple(segments), tuple(speakers), found.probability)
-        return Prediction(
-            transcript,
-            tuple(stages.notices),
-            stages.timings,
-            self._used | self._namer.used,
-            self._effective | self._namer.effective,
-            stages.partial,
-        )
+        elif diarization is not None and segments:
+            written = "en" if self._options.task == "translate" else language or "en"
+            segments, speakers = self._by_speaker(segments, channels[0], written, diarization)
+        return Transcript(language, round(duration, 3), tuple(segments), tuple(speakers), found.probability)
 
     def _aligned(self, segments: list[Segment], audio: Audio, language: str | None) -> list[Segment]:
         """The segments with words, or unchanged when they cannot be aligned."""
-        job, stages = self._job, self._stages
+        options, models, record = self._options, self._models, self._record
         if not segments or language is None:
             return segments
-        if job.interpolate_method != "nearest" and not self._models.parity:
+        if options.interpolate_method != "nearest" and not models.parity:
             message = "interpolate_method does nothing outside parity mode: no word is left for it to fill"
-            stages.notice("option_ignored", "align", message)
+            record.warn("option_ignored", "align", message)
 
         def work() -> tuple[list[Segment], bool]:
-            if job.task == "translate" and language != "en":
+            if options.task == "translate" and language != "en":
                 raise InvalidInput("a translation cannot be aligned: its words are not those of the recording")
-            with stages.timed("load"):
-                aligner = self._models.aligner(language)
-            words = aligner.align(segments, audio, job.interpolate_method, job.return_char_alignments, stages.tick)
-            return words, aligner.sentences.lacks_tables
+            with record.timed("load"):
+                aligner = models.aligner(language)
+            how = options.interpolate_method, options.return_char_alignments
+            return aligner.align(segments, audio, *how, self._context.monitor), aligner.sentences.lacks_tables
 
-        clear = stages.room(self._models, Stage.ALIGNMENT)
-        found = stages.attempt("align", "words have no times of their own", work, clear)
+        clear = self._budget.clear(Stage.ALIGNMENT)
+        found = self._context.attempt("align", "words have no times of their own", work, clear)
         if found is None:
             return segments
         aligned, lacks_tables = found
-        if lacks_tables and (self._models.parity or not self._models.places.is_local):
-            stages.notice("sentence_rules", "align", NO_TABLES)
-        place = self._models.places.aligner(language)
-        self._used["align"] = place.identity if place else ""
-        self._effective |= {name: getattr(job, name) for name in ("interpolate_method", "return_char_alignments")}
+        if lacks_tables and (models.parity or not models.model_set.is_local):
+            record.warn("sentence_rules", "align", NO_TABLES)
+        place = models.model_set.aligner(language)
+        record.models["align"] = place.identity if place else ""
+        record.use(**{name: getattr(options, name) for name in ("interpolate_method", "return_char_alignments")})
         return aligned
 
     def _by_channel(self, heard: list[list[Segment]], channels: Sequence[Audio]) -> tuple[list[Segment], list[Speaker]]:
@@ -199,58 +162,51 @@ class _Pass:
             for s in part
         ]
         segments.sort(key=lambda s: (s.start, s.end))
-        names = [clean_name(name) for name in self._job.channel_names]
+        names = [clean_name(name) for name in self._options.channel_names]
         given = {label: name for label, name in zip(labels, names, strict=False) if name}
         if len(names) > len(labels):
             message = f"channel_names holds {len(names)} names, and {len(labels)} is the recording's number of channels"
-            self._stages.notice("option_ignored", "transcribe", f"{message}: the last names do nothing")
+            self._record.warn("option_ignored", "transcribe", f"{message}: the last names do nothing")
         spoken = {label: [(s.start, s.end) for s in part] for label, part in zip(labels, heard, strict=True)}
         matches: dict[str, Match] = {}
-        if self._job.speaker_verification:
-            matches = self._namer.matched(
+        if self._plan.match:
+            matches, _ = self._namer.matched(
                 {label: (audio, spoken[label]) for label, audio in zip(labels, channels, strict=True)}
-            )[0]
-        found = [
-            Speaker(
-                label,
-                given.get(label) or (matches[label].name if label in matches else None),
-                matches[label].score if label in matches else None,
-                round(sum(e - s for s, e in spoken[label]), 3),
-                matches[label].reason if label in matches and label not in given else None,
             )
-            for label in labels
-        ]
-        return segments, found
+        speakers = []
+        for label in labels:
+            match, seconds = matches.get(label, NO_MATCH), round(sum(end - start for start, end in spoken[label]), 3)
+            reason = None if label in given else match.reason
+            speakers.append(Speaker(label, given.get(label) or match.name, match.score, seconds, reason))
+        return segments, speakers
 
-    def _diarized(self, audio: Audio, tick: Callable[[float | None], None], clear: Clear) -> Diarization:
-        job = self._job
+    def _diarized(self, audio: Audio, speech: list[Span], monitor: Monitor) -> Diarization:
+        """The speakers' turns. Runs in a second thread where there is room for it."""
+        options, clear = self._options, self._budget.clear_concurrent
         diarizer, _ = fitted(lambda _: self._models.diarizer(), clear=clear)
-        counts = job.num_speakers, job.min_speakers, job.max_speakers
-        return diarizer.diarize(audio, tick, *counts, self._speech, clear)
+        counts = options.num_speakers, options.min_speakers, options.max_speakers
+        return diarizer.diarize(audio, monitor, *counts, speech, clear)
 
-    def _by_speaker(self, segments: list[Segment], audio: Audio, language: str) -> tuple[list[Segment], list[Speaker]]:
+    def _by_speaker(
+        self, segments: list[Segment], audio: Audio, language: str, diarization: StepFuture[Diarization]
+    ) -> tuple[list[Segment], list[Speaker]]:
         """Label words and segments by the diarizer's turns, and name the labels when the job asks for it."""
-        job, stages = self._job, self._stages
-        if not segments:
-            return segments, []
-
-        clear = stages.room(self._models, Stage.DIARIZATION)
+        options, record = self._options, self._record
 
         def work() -> Diarization:
-            if (beside := self._companion.result()) is not None:
-                return beside
-            with stages.timed("load"):
-                self._models.diarizer()
-            return self._diarized(audio, stages.tick, clear)
+            if not diarization.concurrent:
+                with record.timed("load"):
+                    self._models.diarizer()
+            return diarization.result()
 
-        ready = self._companion.ready
-        found = stages.attempt("diarize", "the speakers are not separated", work, clear, ready)
+        clear = self._budget.clear(Stage.DIARIZATION)
+        found = self._context.attempt("diarize", "the speakers are not separated", work, clear, diarization.done)
         if found is None:
             return segments, []
-        if self._companion.seconds:
-            self._effective["diarized_beside_s"] = round(self._companion.seconds, 3)
-        self._used["diarize"] = self._models.places.diarization.identity
-        self._effective |= {name: getattr(job, name) for name in ("num_speakers", "min_speakers", "max_speakers")}
+        if diarization.seconds:
+            record.use(diarized_beside_s=round(diarization.seconds, 3))
+        record.models["diarize"] = self._models.model_set.diarization.identity
+        record.use(**{name: getattr(options, name) for name in ("num_speakers", "min_speakers", "max_speakers")})
         turns = found.turns
         if self._models.parity:
             labelled = assigned_as_by_whisperx(segments, turns)
@@ -258,27 +214,28 @@ class _Pass:
             labelled, turns = said_by(segments, found.exclusive, turns, language)
         seconds = talk_seconds(turns)
         if not seconds:
-            stages.notice("no_speakers", "diarize", "no speaker could be told apart: the segments have none")
-        low, high = job.num_speakers or job.min_speakers or 0, job.num_speakers or job.max_speakers or math.inf
+            record.warn("no_speakers", "diarize", "no speaker could be told apart: the segments have none")
+        low = options.num_speakers or options.min_speakers or 0
+        high = options.num_speakers or options.max_speakers or math.inf
         if not low <= len(seconds) <= high:
-            message = f"{_wanted_speakers(job)} speakers were asked for and {len(seconds)} could be told apart"
-            stages.notice("speaker_count", "diarize", message)
-        matches, own = (
+            message = f"{_wanted_speakers(options)} speakers were asked for and {len(seconds)} could be told apart"
+            record.warn("speaker_count", "diarize", message)
+        matches, voices = (
             self._namer.matched({label: (audio, spans) for label, spans in alone(turns).items()})
-            if (job.speaker_verification or job.return_speaker_embeddings)
+            if self._plan.name
             else ({}, {})
         )
         speakers = [
-            Speaker(label, m.name, m.score, round(spoken, 3), m.reason, self._namer.voiceprint(own.get(label)))
+            Speaker(label, m.name, m.score, round(spoken, 3), m.reason, self._namer.voiceprint(voices.get(label)))
             for label, spoken in sorted(seconds.items())
-            for m in [matches.get(label, Match(None, None, None, {}))]
+            for m in [matches.get(label, NO_MATCH)]
         ]
         return labelled, speakers
 
 
-def _wanted_speakers(job: JobInput) -> str:
+def _wanted_speakers(options: JobInput) -> str:
     """The job's number of speakers, or its range as far as it names one."""
-    if job.num_speakers:
-        return str(job.num_speakers)
-    bounds = {"at least": job.min_speakers, "at most": job.max_speakers}
+    if options.num_speakers:
+        return str(options.num_speakers)
+    bounds = {"at least": options.min_speakers, "at most": options.max_speakers}
     return ", ".join(f"{words} {bound}" for words, bound in bounds.items() if bound)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -31,7 +31,7 @@ class Progress:
     to send then: a sink that has a `close` method is closed first, so that no event can follow the result.
     """
 
-    def __init__(self, sink: Callable[[Event], None], stages: list[str], interval_s: float = 1.0) -> None:
+    def __init__(self, sink: Callable[[Event], None], stages: Sequence[str], interval_s: float = 1.0) -> None:
         self._sink = sink
         self._interval_s = interval_s
         self._stages = stages
@@ -63,11 +63,10 @@ class Progress:
         """Enter a stage; the stages before it count as done."""
         self._put(name, 0.0)
 
-    def tick(self, fraction: float | None) -> None:
-        """0 to 1 of the current stage; None says only that it is alive. May be called from any thread."""
-        if fraction is not None:
-            with self._changed:
-                self._put(self._stage, max(self._fraction, min(1.0, fraction)))
+    def tick(self, fraction: float) -> None:
+        """0 to 1 of the current stage. May be called from any thread."""
+        with self._changed:
+            self._put(self._stage, max(self._fraction, min(1.0, fraction)))
 
     def _put(self, stage: str, fraction: float) -> None:
         with self._changed:
@@ -95,7 +94,7 @@ class Progress:
                 self._changed.wait_for(lambda: self._closed, timeout=self._interval_s)
 
 
-def event(stage: str, fraction: float, stages: list[str]) -> Event:
+def event(stage: str, fraction: float, stages: Sequence[str]) -> Event:
     """The event as `/status` shows it: the stage, its own percentage and the whole job's, 0 to 100."""
     total = sum(WEIGHTS.get(s, 1) for s in stages) or 1
     before = sum(WEIGHTS.get(s, 1) for s in stages[: stages.index(stage)]) if stage in stages else 0

@@ -1,28 +1,33 @@
-"""Speech -> text: voice activity, the language, the engine's segments, for each channel of one recording."""
+"""Speech -> text: where somebody speaks, in which language, what they say; for each channel of one recording."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
 
 from scribe.audio.decode import Audio
-from scribe.engines.base import Engine, SpeechOptions
+from scribe.engines.base import ALL_OPTIONS, Engine, SpeechOptions, TranscriptionRequest
 from scribe.engines.missed_speech import apart, padded, passed_over, voiced_seconds
 from scribe.errors import DeadlineReached, GpuOutOfMemory, InvalidInput
 from scribe.formats.times import clock
 from scribe.models.cache import Stage
 from scribe.models.loader import Models
 from scribe.models.model_set import ModelSet
-from scribe.pipeline.stages import Stages
-from scribe.runtime.out_of_memory import Clear, fitted
+from scribe.pipeline.context import JobContext
+from scribe.pipeline.gpu_budget import GpuBudget
+from scribe.runtime.out_of_memory import fitted
+from scribe.schema.ignored_options import DETECTION, GATES
 from scribe.schema.job import JobInput
-from scribe.schema.warnings import DETECTION, GATES
-from scribe.transcript import Chunk, Segment
+from scribe.schema.languages import language_name
+from scribe.schema.parsing import JobRequest
+from scribe.transcript import Chunk, Segment, Span
 
 log = logging.getLogger(__name__)
+
+# Options that tell what is said.
+PRIVATE = ("initial_prompt", "hotwords")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,85 +41,182 @@ class Listening:
 
 
 @dataclass(frozen=True, slots=True)
+class Speech:
+    """Where somebody speaks: the chunks of each channel; and what will recognize them: the loaded engine, its options, the
+    language unless it must be detected."""
+
+    channels: list[list[Chunk]]
+    engine: Engine
+    options: SpeechOptions
+    language: str | None
+
+    def __bool__(self) -> bool:
+        return any(self.channels)
+
+    @property
+    def spans(self) -> list[Span]:
+        """The stretches of speech of the first channel."""
+        return [span for chunk in self.channels[0] for span in chunk.speech]
+
+
+@dataclass(frozen=True, slots=True)
 class Recognized:
-    """Segments by channel; the probability only when the language was detected; the options that acted; the model."""
+    """Segments by channel; the language, and its probability only where it was detected."""
 
     language: str | None
     probability: float | None
     channels: list[list[Segment]]
-    effective: dict[str, Any]
-    model: str
 
 
-def recognize(
-    channels: Sequence[Audio],
-    job: JobInput,
-    models: Models,
-    stages: Stages,
-    speech_found: Callable[[list[list[Chunk]]], None] = lambda chunks: None,
-) -> Recognized:
-    """`speech_found` gets the chunks of every channel once it is known that somebody speaks, before anything is recognized.
+class Recognizer:
+    """Recognizes one job: `find_speech`, then `recognize`, so that other stages may begin in between."""
 
-    Raises what the engine raises, and DeadlineReached when the deadline passed before anything was recognized.
-    """
-    place = models.places.speech(job.model)
-    how = listening(job, models)
-    if job.vad_offset is not None and how.vad_offset < job.vad_offset:
-        stages.notice("option_reduced", "transcribe", f"vad_offset is lowered to vad_onset, {how.vad_onset:g}")
+    def __init__(self, models: Models, request: JobRequest, context: JobContext, budget: GpuBudget) -> None:
+        self._models = models
+        self._options = request.options
+        self._context = context
+        self._monitor = context.monitor
+        self._place = models.model_set.speech(request.options.model)
+        self._clear = budget.clear(Stage.SPEECH, Stage.VOICE_ACTIVITY)
+        self._ceiling = models.ceiling(self._place)
 
-    clear, ceiling = stages.room(models, Stage.SPEECH, Stage.VOICE_ACTIVITY), models.ceiling(place)
+    def find_speech(self, channels: Sequence[Audio]) -> Speech:
+        """Load the models and find the chunks of speech in each channel; a warning where there are none.
 
-    with stages.enter("transcribe"):
-        with stages.timed("load"):
+        Raises InvalidInput for a language that the model has not.
+        """
+        options, record = self._options, self._context.record
+        how = listening(options, self._models)
+        if options.vad_offset is not None and how.vad_offset < options.vad_offset:
+            message = f"vad_offset is lowered to vad_onset, {how.vad_onset:g}"
+            record.warn("option_reduced", "transcribe", message)
+        with record.timed("load"):
             # In this order: while the weights are read, what pyannote's detector stands on is imported.
-            engine, _ = fitted(lambda _: models.engine(place), clear=clear)
-            detector, _ = fitted(lambda _: models.detector(how.vad_method), clear=clear)
-        asked = speech_options(job, models.places, engine.batch_size)
-        options, known = _honoured(job, replace(asked, batch_size=ceiling.below(asked.batch_size)), engine, stages)
-        named = {"model": place.name, "device": models.device, "compute_type": models.compute_type}
-        effective = named | asdict(how) | asdict(options)
+            engine, _ = fitted(lambda _: self._models.engine(self._place), clear=self._clear)
+            detector, _ = fitted(lambda _: self._models.detector(how.vad_method), clear=self._clear)
+        asked = speech_options(options, self._models.model_set, engine.batch_size)
+        acting, language = self._honoured(engine, replace(asked, batch_size=self._ceiling.below(asked.batch_size)))
+        shown = asdict(acting)
+        record.models["transcribe"] = self._place.identity
+        record.use(model=self._place.name, device=self._models.device, compute_type=self._models.compute_type)
+        record.use_private(**{name: shown.pop(name) for name in PRIVATE})
+        record.use(**asdict(how), **shown)
         chunks: list[list[Chunk]] = []
-        with stages.timed("vad"):
+        with record.timed("vad"):
             for audio in channels:
-                stages.tick(None)
+                self._monitor.raise_if_stopped()
                 limits = how.vad_onset, how.vad_offset, how.chunk_size
-                find = partial(detector.chunks, audio, *limits, lambda done: stages.tick(None))
-                chunks.append(fitted(lambda _, find=find: find(), clear=clear)[0])
-        chunks = apart(chunks)
-        voiced = next(((a, c) for a, c in zip(channels, chunks, strict=True) if c), None)
-        if voiced is None:
-            stages.notice("no_speech", "transcribe", "no speech was found in the recording")
-            return Recognized(job.language, None, [[] for _ in channels], effective, place.identity)
-        speech_found(chunks)
-        language, probability = known, None
+                find = partial(detector.chunks, audio, *limits, self._monitor.silent())
+                chunks.append(fitted(lambda _, find=find: find(), clear=self._clear)[0])
+        found = Speech(apart(chunks), engine, acting, language)
+        if not found:
+            record.warn("no_speech", "transcribe", "no speech was found in the recording")
+        return found
+
+    def recognize(self, channels: Sequence[Audio], speech: Speech) -> Recognized:
+        """Recognize the chunks of speech. Raises what the engine raises, and DeadlineReached when the deadline passed
+        before anything was recognized."""
+        job, record, engine, chunks = self._options, self._context.record, speech.engine, speech.channels
+        if not speech:
+            return Recognized(job.language, None, [[] for _ in channels])
+        options, language, probability = speech.options, speech.language, None
         if language is None:
-            effective |= {name: getattr(job, name) for name in DETECTION}
+            record.use(**{name: getattr(job, name) for name in DETECTION})
             tries = job.language_detection_max_tries, job.language_detection_min_prob
-            (language, probability), _ = fitted(
-                lambda _: engine.detect_language(*voiced, *tries, stages.tick), clear=clear
-            )
-        hasty = job.deadline_s is not None
-        heard, batch = _transcribed(engine, channels, chunks, language, options, hasty, stages, clear)
-        ceiling.learn(options.batch_size, batch)
-        if engine.gated and not stages.partial:
+            voiced = next((audio, part) for audio, part in zip(channels, chunks, strict=True) if part)
+            listen = partial(engine.detect_language, *voiced, *tries, self._monitor)
+            (language, probability), _ = fitted(lambda _: listen(), clear=self._clear)
+        heard, batch = self._transcribed(channels, speech, language)
+        self._ceiling.learn(options.batch_size, batch)
+        if engine.abilities.doubts and not record.partial:
             for audio, found, part in zip(channels, chunks, heard, strict=True):
                 again = padded(passed_over(found, part), found, audio.seconds)
+                if not again:
+                    continue
                 fitting = replace(options, batch_size=batch, initial_prompt=None, hotwords=None)
-                part.extend(_heard_again(engine, audio, again, language, fitting, stages, clear))
+                part.extend(self._heard_again(engine, TranscriptionRequest(audio, again, language, fitting)))
                 part.sort(key=lambda s: s.start)
-        _tell_doubts(chunks, heard, stages)
-    if batch < (job.batch_size or options.batch_size):
-        message = f"batches of {job.batch_size or options.batch_size} did not fit into memory; {batch} did"
-        stages.notice("batch_reduced", "transcribe", message)
-    effective |= {"language": language, "batch_size": batch}
-    return Recognized(language, probability, heard, effective, place.identity)
+        self._warn_of_doubts(chunks, heard)
+        if batch < (job.batch_size or options.batch_size):
+            message = f"batches of {job.batch_size or options.batch_size} did not fit into memory; {batch} did"
+            record.warn("batch_reduced", "transcribe", message)
+        record.use(language=language, batch_size=batch)
+        return Recognized(language, probability, heard)
+
+    def _honoured(self, engine: Engine, asked: SpeechOptions) -> tuple[SpeechOptions, str | None]:
+        """(the options that this model can honour, the language unless it must be detected); a warning for every other."""
+        job, can, warn = self._options, engine.abilities, self._context.record.warn
+        options = engine.fitted(asked)
+        for name in ("initial_prompt", "hotwords"):
+            if getattr(options, name) != getattr(asked, name):
+                warn("option_reduced", "transcribe", f"{name} is too long for the model and was cut")
+        default = SpeechOptions()
+        for name in sorted(ALL_OPTIONS - can.options):
+            if name in job.model_fields_set and getattr(job, name) is not None:
+                warn("option_ignored", "transcribe", f"{name} does nothing: {can.engine} has no such option")
+            options = replace(options, **{name: getattr(default, name)})
+        if len(can.languages) > 1:
+            if job.language is not None and job.language not in can.languages:
+                raise _refused("language", f"'{job.language}' is not among this model's languages")
+            if job.task == "translate" and not can.translates:
+                raise _refused("task", "translate is beyond this model: it only transcribes")
+            return options, job.language
+        (language,) = can.languages
+        name = language_name(language)
+        if job.language not in (None, language):
+            warn("option_ignored", "transcribe", f"language does nothing: this model writes {name} only")
+        if job.task != "transcribe":
+            warn("option_ignored", "transcribe", f"task does nothing: this model writes {name} only")
+        return replace(options, task="transcribe"), language
+
+    def _transcribed(self, channels: Sequence[Audio], speech: Speech, language: str) -> tuple[list[list[Segment]], int]:
+        """(segments by channel, the batch size that fitted). A deadline keeps what was recognized before it."""
+        heard: list[list[Segment]] = [[] for _ in channels]
+        batch, record = speech.options.batch_size, self._context.record
+        # With a deadline every batch counts.
+        every_batch = self._options.deadline_s is not None
+        try:
+            for number, (audio, found) in enumerate(zip(channels, speech.channels, strict=True)):
+                part, monitor = heard[number], self._monitor.part(number, len(channels))
+                fitting = replace(speech.options, batch_size=batch)
+                request = TranscriptionRequest(audio, found, language, fitting, every_batch)
+                batch = speech.engine.transcribe(request, part.append, monitor, self._clear)
+        except DeadlineReached as error:
+            if not any(heard):
+                raise
+            record.partial = True
+            record.warn(error.code, "transcribe", f"{error.message}: the rest of the recording is not transcribed")
+        return heard, batch
+
+    def _heard_again(self, engine: Engine, request: TranscriptionRequest) -> list[Segment]:
+        """Listen again, to a little more of the recording, to chunks without text; what is doubtful is left out."""
+        found: list[Segment] = []
+        try:
+            engine.transcribe(request, found.append, self._monitor.silent(), self._clear)
+        except (DeadlineReached, GpuOutOfMemory) as error:
+            log.warning("speech without text was not listened to again: %s", error)
+        return [segment for segment in found if not segment.suspect]
+
+    def _warn_of_doubts(self, chunks: Sequence[Sequence[Chunk]], heard: Sequence[Sequence[Segment]]) -> None:
+        """Say what may be invented, and what was said and has no text."""
+        record = self._context.record
+        doubtful = [segment for part in heard for segment in part if segment.suspect]
+        if doubtful:
+            where = f"{len(doubtful)} of {sum(map(len, heard))} stretches, the first at {clock(doubtful[0].start)}"
+            message = f"the text may not be what was said: {where}; see their suspect"
+            record.warn("suspect_text", "transcribe", message)
+        missed = [chunk for found, part in zip(chunks, heard, strict=True) for chunk in passed_over(found, part)]
+        if missed and not record.partial:
+            seconds = sum(map(voiced_seconds, missed))
+            message = f"{seconds:.1f} s that sound like speech have no text, the first at {clock(missed[0].start)}"
+            record.warn("speech_without_text", "transcribe", message)
 
 
-def speech_options(job: JobInput, places: ModelSet, batch_size: int) -> SpeechOptions:
+def speech_options(job: JobInput, model_set: ModelSet, batch_size: int) -> SpeechOptions:
     """What reaches the engine: the job's values, else those of the model set, and `batch_size` where it names none."""
     # Sampling at 0 would be the first look again.
     asked = {name: getattr(job, name) for name in GATES} | {"temperature": job.temperature or None}
-    gates = {"log_prob_threshold": places.log_prob_threshold} | {k: v for k, v in asked.items() if v is not None}
+    gates = {"log_prob_threshold": model_set.log_prob_threshold} | {k: v for k, v in asked.items() if v is not None}
     return SpeechOptions(
         task=job.task,
         batch_size=job.batch_size or batch_size,
@@ -132,99 +234,19 @@ def speech_options(job: JobInput, places: ModelSet, batch_size: int) -> SpeechOp
 
 def listening(job: JobInput, models: Models) -> Listening:
     """The job's voice activity options over those of the model set."""
-    places = models.places
-    onset = job.vad_onset or places.vad_onset
+    model_set = models.model_set
+    onset = job.vad_onset or model_set.vad_onset
     return Listening(
-        job.vad_method or places.vad_method,
+        job.vad_method or model_set.vad_method,
         onset,
         # Speech that ended above the probability at which it begins would flicker.
-        min(onset, job.vad_offset or places.vad_offset),
-        job.chunk_size or places.chunk_size,
+        min(onset, job.vad_offset or model_set.vad_offset),
+        job.chunk_size or model_set.chunk_size,
     )
 
 
-def _honoured(job: JobInput, asked: SpeechOptions, engine: Engine, stages: Stages) -> tuple[SpeechOptions, str | None]:
-    """(the options that this model can honour, the language when it need not be detected); a notice for every other."""
-    options = engine.fitted(asked)
-    for name in ("initial_prompt", "hotwords"):
-        if getattr(options, name) != getattr(asked, name):
-            stages.notice("option_reduced", "transcribe", f"{name} is too long for the model and was cut")
-    for name in () if engine.gated else GATES:
-        if getattr(job, name) is not None:
-            message = f"{name} does nothing in parity with whisperX, whose batched decoding has no gates"
-            stages.notice("option_ignored", "transcribe", message)
-    if engine.multilingual:
-        if job.language is not None and not engine.knows(job.language):
-            problem = {"key": "language", "problem": f"'{job.language}' is not among this model's languages"}
-            raise InvalidInput(f"language: {problem['problem']}; large-v3 and turbo know all", {"problems": [problem]})
-        return options, job.language
-    if job.language not in (None, "en"):
-        stages.notice("option_ignored", "transcribe", "language does nothing: this model writes English only")
-    if job.task != "transcribe":
-        stages.notice("option_ignored", "transcribe", "task does nothing: this model writes English only")
-    return replace(options, task="transcribe"), "en"
-
-
-def _transcribed(
-    engine: Engine,
-    channels: Sequence[Audio],
-    chunks: Sequence[Sequence[Chunk]],
-    language: str,
-    options: SpeechOptions,
-    hasty: bool,
-    stages: Stages,
-    clear: Clear,
-) -> tuple[list[list[Segment]], int]:
-    """(segments by channel, the batch size that fitted). A deadline keeps what was recognized before it.
-
-    `hasty`: there is one, and every batch counts.
-    """
-    heard: list[list[Segment]] = [[] for _ in channels]
-    batch = options.batch_size
-
-    def channel(number: int, audio: Audio, found: Sequence[Chunk], fitting: SpeechOptions) -> int:
-        part, share = heard[number], stages.share(number, len(channels))
-        return engine.transcribe(audio, found, language, fitting, part.append, share, clear, hasty)
-
-    try:
-        for number, (audio, found) in enumerate(zip(channels, chunks, strict=True)):
-            batch = channel(number, audio, found, replace(options, batch_size=batch))
-    except DeadlineReached as error:
-        if not any(heard):
-            raise
-        stages.partial = True
-        stages.notice(error.code, "transcribe", f"{error.message}: the rest of the recording is not transcribed")
-    return heard, batch
-
-
-def _heard_again(
-    engine: Engine,
-    audio: Audio,
-    chunks: Sequence[Chunk],
-    language: str,
-    options: SpeechOptions,
-    stages: Stages,
-    clear: Clear,
-) -> list[Segment]:
-    """What a second look, at a little more of the recording, finds in chunks without text; nothing that is doubtful."""
-    found: list[Segment] = []
-
-    try:
-        if chunks:
-            engine.transcribe(audio, chunks, language, options, found.append, lambda fraction: stages.tick(None), clear)
-    except (DeadlineReached, GpuOutOfMemory) as error:
-        log.warning("speech without text was not listened to again: %s", error)
-    return [segment for segment in found if not segment.suspect]
-
-
-def _tell_doubts(chunks: Sequence[Sequence[Chunk]], heard: Sequence[Sequence[Segment]], stages: Stages) -> None:
-    """Say what may be invented, and what was said and has no text."""
-    doubtful = [segment for part in heard for segment in part if segment.suspect]
-    if doubtful:
-        where = f"{len(doubtful)} of {sum(map(len, heard))} stretches, the first at {clock(doubtful[0].start)}"
-        stages.notice("suspect_text", "transcribe", f"the text may not be what was said: {where}; see their suspect")
-    missed = [chunk for found, part in zip(chunks, heard, strict=True) for chunk in passed_over(found, part)]
-    if missed and not stages.partial:
-        seconds = sum(map(voiced_seconds, missed))
-        message = f"{seconds:.1f} s that sound like speech have no text, the first at {clock(missed[0].start)}"
-        stages.notice("speech_without_text", "transcribe", message)
+def _refused(key: str, problem: str) -> InvalidInput:
+    """The error of an option that the loaded model cannot honour."""
+    return InvalidInput(
+        f"{key}: {problem}; large-v3 and turbo know all", {"problems": [{"key": key, "problem": problem}]}
+    )

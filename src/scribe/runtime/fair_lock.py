@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+
+from scribe.runtime.monitor import UNWATCHED, Monitor
 
 # How long a job that waits may not notice that it was stopped; a turn itself begins as soon as the one before it ends.
 CHECK_S = 0.2
@@ -24,15 +26,15 @@ class FairLock:
         self._queue: deque[threading.Event] = deque()
 
     @contextlib.contextmanager
-    def turn(self, check: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Wait for one's turn and hold it for the block. Raises what `check` raises."""
+    def turn(self, monitor: Monitor = UNWATCHED) -> Iterator[None]:
+        """Wait for one's turn and hold it for the block. Raises what stops `monitor`."""
         mine = threading.Event()
         with self._guard:
             self._queue.append(mine)
             self._queue[0].set()
         try:
             while not mine.wait(self._check_s):
-                check()
+                monitor.raise_if_stopped()
             yield
         finally:
             with self._guard:

@@ -1,4 +1,4 @@
-"""The public contract of a job's input. `JobInput.parse` gives a checked job or one error listing every problem.
+"""The public contract of a job's input: every option, its range, its default. `parsing.parse` reads one.
 
 Each field's description is the manual: the README's table and the JSON schema in `samples/jobs/` come from them.
 """
@@ -10,17 +10,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from scribe.errors import InvalidInput
-from scribe.schema.aliases import translate
-from scribe.schema.coercion import unquoted
 from scribe.schema.languages import language_code
 from scribe.schema.metadata import small
-from scribe.schema.s3_config import S3Config
 from scribe.schema.speaker_sample import Hidden, SpeakerSample, Strict
-from scribe.schema.validation import base64_texts, impossible_combinations, problem_of, unknown_keys
-from scribe.schema.warnings import JobWarning, ignored_options
 
 SCHEMA_VERSION = "1"
 FormatName = Literal["json", "srt", "vtt", "tsv", "txt", "html"]
@@ -169,10 +163,6 @@ class JobInput(Strict):
     debug: bool | None = Field(None, description="effective options and memory in the answer; null takes DEBUG")
     strict: bool = Field(False, description="a stage that cannot be done fails the job")
 
-    _notices: list[JobWarning] = PrivateAttr(default_factory=list)
-    _inline_text: str | None = PrivateAttr(default=None)
-    _s3_config: S3Config | None = PrivateAttr(default=None)
-
     @field_validator("language")
     @classmethod
     def _known_language(cls, value: str | None) -> str | None:
@@ -182,69 +172,6 @@ class JobInput(Strict):
     @classmethod
     def _small(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         return None if value is None else small(value)
-
-    @classmethod
-    def parse(cls, raw: object, max_base64_bytes: int = 10_000_000, s3_config: object = None) -> JobInput:
-        """Check `job["input"]` and `job["s3Config"]`. Raises InvalidInput whose details list every problem as {key, problem}."""
-        if not isinstance(raw, Mapping):
-            raise InvalidInput(
-                "the job needs an `input` object with at least `audio_file`",
-                {
-                    "problems": [
-                        {"key": "input", "problem": "must be an object"},
-                        {"key": "audio_file", "problem": "is required"},
-                    ]
-                },
-            )
-        known, notices, inline_text = translate(raw)
-        known, lost = unquoted(known, cls.model_fields)
-        problems = unknown_keys(known, cls.model_fields)
-        for key, text in base64_texts(known):
-            if len(text) > max_base64_bytes:
-                problems.append(
-                    {
-                        "key": key,
-                        "problem": f"is longer than {max_base64_bytes} bytes; upload the file and send its address",
-                    }
-                )
-        try:
-            job = cls.model_validate({k: v for k, v in known.items() if k in cls.model_fields})
-        except ValidationError as error:
-            problems += [problem_of(p) for p in error.errors(include_url=False, include_input=False)]
-        try:
-            s3 = S3Config.model_validate(s3_config) if s3_config is not None else None
-        except ValidationError as error:
-            problems += [problem_of(p, "s3Config") for p in error.errors(include_url=False, include_input=False)]
-        problems += impossible_combinations(known)
-        if problems:
-            raise InvalidInput(
-                "; ".join(f"{p['key']} {p['problem']}" for p in problems[:20])[:2000], {"problems": problems[:50]}
-            )
-        job._notices.extend(JobWarning("option_ignored", "input", text) for text in notices)
-        job._notices.extend(JobWarning("option_reduced", "input", text) for text in lost)
-        job._inline_text = inline_text
-        job._s3_config = s3
-        job._notices.extend(ignored_options(job))
-        return job
-
-    @property
-    def notices(self) -> tuple[JobWarning, ...]:
-        """What the parser wants the caller to know: aliases without effect, implied options."""
-        return tuple(self._notices)
-
-    @property
-    def inline_text(self) -> str | None:
-        """The kind of the one more inline text field that worker-faster_whisper's `transcription` asks for."""
-        return self._inline_text
-
-    @property
-    def s3_config(self) -> S3Config | None:
-        """The caller's own bucket, when the job names one."""
-        return self._s3_config
-
-    @property
-    def wants_diarization(self) -> bool:
-        return (self.diarization or self.speaker_verification) and self.channels == "mix" and self.source is None
 
     @property
     def beam(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# Whisper's own list (faster_whisper.tokenizer, whisperx.utils); a test compares them. Written out: floor 0 loads no
+# Whisper's own list (faster_whisper.tokenizer, whisperx.utils); a test compares them. Written out: the contract loads no
 # model library.
 _NAMES = (
     "af=afrikaans am=amharic ar=arabic as=assamese az=azerbaijani ba=bashkir be=belarusian bg=bulgarian "
@@ -26,7 +26,8 @@ _OTHER_NAMES = (
 )
 # Codes that the world writes and Whisper does not: withdrawn ones, and those of a language that it has under another.
 _OTHER_CODES = {"iw": "he", "in": "id", "ji": "yi", "nb": "no", "fil": "tl", "jv": "jw", "cmn": "zh", "mo": "ro"}
-LANGUAGES = frozenset(pair.partition("=")[0] for pair in _NAMES.split())
+_ENGLISH = dict(pair.split("=") for pair in _NAMES.split())
+LANGUAGES = frozenset(_ENGLISH)
 _CODES = {
     name.replace("-", " "): code for code, _, name in (pair.partition("=") for pair in (_NAMES + _OTHER_NAMES).split())
 } | _OTHER_CODES
@@ -55,3 +56,8 @@ def language_code(text: str) -> tuple[str | None, str]:
         lost = "script" if code == "zh" else "regional spelling"
         return code, f"{text.strip()} acts as {code}: Whisper takes no wish for a {lost}"
     raise ValueError(f"is not one of the {len(LANGUAGES)} codes such as en, de, fr; leave it out to have it detected")
+
+
+def language_name(code: str) -> str:
+    """The English name of a language of Whisper's: de is German."""
+    return _ENGLISH[code].replace("-", " ").title()

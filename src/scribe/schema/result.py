@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from scribe.schema.job import SCHEMA_VERSION, JobWarning
+from scribe.schema.job import SCHEMA_VERSION
+from scribe.schema.warnings import JobWarning
 
 PREVIEW_SEGMENTS = 50
 OF_WHAT_TRAVELS = frozenset(("preview_only", "storage_not_configured"))
@@ -38,7 +39,7 @@ class JobResult:
     text: str | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
     artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    notices: list[JobWarning] = field(default_factory=list)
+    warnings: Sequence[JobWarning] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
     partial: bool = False
@@ -66,7 +67,7 @@ class JobResult:
             if size_of(answer) <= max_bytes:
                 return answer
         answer["speakers"] = [{k: v for k, v in s.items() if k != "embedding"} for s in answer["speakers"]]
-        answer["warnings"] = answer["warnings"][-10:]  # the last one tells of the truncation
+        answer["warnings"] = answer["warnings"][-10:]  # the last one reports the truncation
         return answer
 
     def _fitting(self, max_bytes: int) -> int:
@@ -99,8 +100,8 @@ class JobResult:
     def _shaped(self, inline: str, limit: int, kept: Sequence[str], shrunk: bool) -> dict[str, Any]:
         shown = {"full": self.segments, "preview": preview(self.segments, limit), "none": ()}[inline]
         # What was said of a preview and of texts is no longer true of a smaller answer.
-        notices = [n for n in self.notices if not shrunk or n.code not in OF_WHAT_TRAVELS]
-        notices += [self._truncation(inline, len(shown), kept)] if shrunk else []
+        warnings = [w for w in self.warnings if not shrunk or w.code not in OF_WHAT_TRAVELS]
+        warnings += [self._truncation(inline, len(shown), kept)] if shrunk else []
         answer = {
             "schema_version": SCHEMA_VERSION,
             "job_id": self.job_id,
@@ -113,7 +114,7 @@ class JobResult:
             "partial": self.partial,
             "speakers": list(self.speakers),
             "artifacts": dict(self.artifacts),
-            "warnings": [n.to_dict() for n in notices],
+            "warnings": [w.to_dict() for w in warnings],
             "timings": {k: round(v, 3) for k, v in self.timings.items()},
             "models": dict(self.models),
         }

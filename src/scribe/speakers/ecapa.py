@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from scribe.audio.decode import Audio
 from scribe.runtime.cores import on_all_cores
+from scribe.runtime.monitor import UNWATCHED, Monitor
 from scribe.transcript import Span
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class SpeakerEncoder:
         self._encoder = get_ecapa(source, device)
         self._voices: OrderedDict[tuple[str, str], Voice] = OrderedDict()
 
-    def voice(self, audio: Audio, spans: Sequence[Span], check: Callable[[], None] = lambda: None) -> Voice | None:
+    def voice(self, audio: Audio, spans: Sequence[Span], monitor: Monitor = UNWATCHED) -> Voice | None:
         """The centroid of the speech in `spans`; None when there is not one usable piece.
 
         The longest spans come first, up to a minute of speech: short ones are where turns are least certain.
@@ -85,7 +86,7 @@ class SpeakerEncoder:
 
         vectors = []
         for vector in on_all_cores(embedded, pieces, device=self._device):
-            check()
+            monitor.raise_if_stopped()
             vectors.append(vector)
         return Voice(centroid(vectors, [end - start for start, end in pieces]), total)
 

@@ -14,13 +14,12 @@ from typing import Protocol
 
 import numpy as np
 
-from scribe.audio.decode import SAMPLE_RATE, Audio, nothing
+from scribe.audio.decode import SAMPLE_RATE, Audio
 from scribe.nn import pyannet
 from scribe.nn.sliding_window import Network, network_of, overlap_add, suits, window_scores
+from scribe.runtime.monitor import UNWATCHED, Monitor
 from scribe.transcript import Chunk, Span
 from scribe.vad.binarize import speech_spans
-
-Tick = Callable[[float | None], None]
 
 WINDOW = 512  # samples that silero judges at once
 CONTEXT = 64  # samples before them that it hears again
@@ -33,10 +32,12 @@ PAD = round(0.4 * SAMPLE_RATE)  # given to a stretch on both sides
 class SpeechDetector(Protocol):
     """Finds speech in a whole recording."""
 
-    def chunks(self, audio: Audio, onset: float, offset: float, chunk_size: float, tick: Tick = nothing) -> list[Chunk]:
+    def chunks(
+        self, audio: Audio, onset: float, offset: float, chunk_size: float, monitor: Monitor = UNWATCHED
+    ) -> list[Chunk]:
         """`onset` and `offset`: probabilities at which speech begins and ends, 0 to 1; `chunk_size` in seconds.
 
-        `tick` gets the share done after every block and may raise to stop.
+        `monitor` gets the share done after every block, and may stop.
         """
 
 
@@ -50,7 +51,9 @@ class SileroDetector:
         self._pause_s = pause_s
         self._parity = parity
 
-    def chunks(self, audio: Audio, onset: float, offset: float, chunk_size: float, tick: Tick = nothing) -> list[Chunk]:
+    def chunks(
+        self, audio: Audio, onset: float, offset: float, chunk_size: float, monitor: Monitor = UNWATCHED
+    ) -> list[Chunk]:
         offset = min(offset, onset)
         if self._parity:
             from faster_whisper.vad import VadOptions, get_speech_timestamps
@@ -58,7 +61,7 @@ class SileroDetector:
             options = VadOptions(threshold=onset, neg_threshold=offset, max_speech_duration_s=chunk_size)
             found = [(f["start"], f["end"]) for f in get_speech_timestamps(audio[:], options)]
         else:
-            found = stretches(speech_probabilities(audio, tick), len(audio), onset, offset, chunk_size)
+            found = stretches(speech_probabilities(audio, monitor), len(audio), onset, offset, chunk_size)
         return merged([(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in found], chunk_size, self._pause_s)
 
 
@@ -88,12 +91,14 @@ class PyannoteDetector:
             if not parity and suits(inference) and inference.warm_up == (0.0, 0.0):
                 self._network = network_of(inference)
 
-    def chunks(self, audio: Audio, onset: float, offset: float, chunk_size: float, tick: Tick = nothing) -> list[Chunk]:
+    def chunks(
+        self, audio: Audio, onset: float, offset: float, chunk_size: float, monitor: Monitor = UNWATCHED
+    ) -> list[Chunk]:
         if self._network is None:
             speech = self._stock_spans(audio, onset, offset, chunk_size)
         else:
             network = self._network
-            scores = self._scores(network, audio, tick)
+            scores = self._scores(network, audio, monitor)
             speech = speech_spans(scores, network.frame, network.frame_step, onset, offset, chunk_size)
         return merged([(start, min(end, audio.seconds)) for start, end in speech], chunk_size, self._pause_s)
 
@@ -105,15 +110,15 @@ class PyannoteDetector:
         active = Binarize(max_duration=chunk_size, onset=onset, offset=offset)(scores).get_timeline()
         return [(segment.start, segment.end) for segment in active]
 
-    def _scores(self, network: Network, audio: Audio, tick: Tick) -> np.ndarray:
+    def _scores(self, network: Network, audio: Audio, monitor: Monitor) -> np.ndarray:
         """A score for every frame, as the pipeline's. Kept for all windows, 8 MB an hour, since each frame is in ten."""
         windows, cut = window_scores(
-            network, audio, lambda done, total: tick(done / total), lambda scores: scores.max(axis=-1)
+            network, audio, lambda done, total: monitor.progress(done / total), lambda scores: scores.max(axis=-1)
         )
         return overlap_add(windows, network, audio.seconds if cut else None)
 
 
-def speech_probabilities(audio: Audio, tick: Tick = nothing) -> np.ndarray:
+def speech_probabilities(audio: Audio, monitor: Monitor = UNWATCHED) -> np.ndarray:
     """The probability of speech in every window of 512 samples, float32, as faster-whisper 1.2's: the network's state and
     the last samples go from block to block. Like there, the recording gets at least one sample of silence at its end, and
     the very last 64 samples are silent."""
@@ -134,7 +139,7 @@ def speech_probabilities(audio: Audio, tick: Tick = nothing) -> np.ndarray:
         heard = windows[-1:, -CONTEXT:]
         scores, state["h"], state["c"] = session.run(None, {"input": np.concatenate([before, windows], 1), **state})
         found[first:last] = scores.reshape(-1)
-        tick(last / count)
+        monitor.progress(last / count)
     return found
 
 

@@ -28,7 +28,7 @@ def measure() -> list[Row]:
 
 
 def _embedding() -> list[Row]:
-    pipeline: Any = Diarizer(models().places.diarization.source, "cpu", None, parity=True)._pipeline
+    pipeline: Any = Diarizer(models().model_set.diarization.source, "cpu", None, parity=True)._pipeline
     pipeline._embedding.model_ = embedding("cpu")
     audio = sound("bench-diarize", np.random.default_rng(0).standard_normal(16000 * (WINDOWS + 10)) * 0.1)
     file = {"waveform": torch.from_numpy(audio[:]).unsqueeze(0), "sample_rate": 16000}

@@ -69,7 +69,7 @@ def grown(hours: float) -> float:
     found = predicted([long], JOB)
     words = sum(len(segment.words) for segment in found.transcript.segments)
     assert words > 3000 * hours, words
-    assert len(found.transcript.speakers) > 1, found.notices
+    assert len(found.transcript.speakers) > 1, found.warnings
     return _memory_mb("VmHWM") - before
 
 
@@ -85,7 +85,7 @@ def _answer_quickly(talk: Any) -> None:
     from support.demo import models
     from support.remembered import Remembered
 
-    engine, detector = models().engine(models().places.speech()), models().detector("pyannote")
+    engine, detector = models().engine(models().model_set.speech()), models().detector("pyannote")
     engine._model.model = _Recognizer(engine._model.model)
     network = detector._network  # type: ignore[attr-defined]
     detector._network = dataclasses.replace(network, infer=Remembered(network.infer))  # type: ignore[attr-defined]

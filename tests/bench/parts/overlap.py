@@ -51,7 +51,7 @@ def _row(audio: Audio, threads: int, cores: int) -> Row:
     share = alone.timings["diarize"] / (alone.timings["diarize"] + alone.timings["transcribe"])
     note = (
         f"{cores} cores; baseline: this worker, one after the other; {same}; diarization is {100 * share:.0f} % of the two,"
-        f" {100 * both.effective['diarized_beside_s'] / times[1][-1]:.0f} % of the job ran beside; nothing follows for a GPU"
+        f" {100 * both.options_used['diarized_beside_s'] / times[1][-1]:.0f} % of the job ran beside; nothing follows for a GPU"
     )
     return Row(
         f"job of {audio.seconds:.0f} s with speakers, diarization beside, {threads} threads",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from support.demo import models, recording, stock_models
 
 from bench.row import Row, in_turns
-from scribe.engines.base import SpeechOptions
+from scribe.engines.base import SpeechOptions, TranscriptionRequest
 from scribe.engines.faster_whisper import WhisperEngine
 from scribe.transcript import Segment
 
@@ -16,7 +16,7 @@ def measure() -> list[Row]:
     rows = []
     for beam in (1, 5):
         options = SpeechOptions(batch_size=4, beam_size=beam)
-        own, whisperx = (m.engine(m.places.speech()) for m in (models(), stock_models()))
+        own, whisperx = (m.engine(m.model_set.speech()) for m in (models(), stock_models()))
         a, b = _heard(own, options), _heard(whisperx, options)
         words = [" ".join(s.text for s in found).split() for found in (a, b)]
         alike = sum(x.text == y.text for x, y in zip(a, b, strict=False))
@@ -33,5 +33,5 @@ def _heard(engine: WhisperEngine, options: SpeechOptions) -> list[Segment]:
     for name in RECORDINGS:
         (audio,) = recording(name)
         chunks = models().detector("silero").chunks(audio, 0.5, 0.363, 15)
-        engine.transcribe(audio, chunks, "en", options, found.append, lambda fraction: None)
+        engine.transcribe(TranscriptionRequest(audio, chunks, "en", options), found.append)
     return found

@@ -1,4 +1,4 @@
-"""Diarization beside recognition: the same answer, the same faults at the same place, and no thread that stays behind."""
+"""Diarization concurrent with recognition: the same answer, the same faults at the same place, and no thread that stays behind."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.demo import asked, excerpt, models, recording, voice
+from support.demo import Predicted, excerpt, models, predicted, recording, voice
 
 from scribe.alignment.aligner import Aligner
 from scribe.audio.decode import Audio
 from scribe.diarization.diarizer import Diarizer
 from scribe.engines.batched import BatchedEngine
 from scribe.engines.faster_whisper import WhisperEngine
-from scribe.errors import Cancelled, DeadlineReached, GpuBroken, StageFailed
+from scribe.errors import Cancelled, DeadlineReached, GpuBroken, GpuOutOfMemory, StageFailed
 from scribe.models.cache import ModelCache
 from scribe.models.loader import Models
-from scribe.pipeline import background as companion_room
-from scribe.pipeline.background import BackgroundStage
+from scribe.pipeline import executor as executor_module
+from scribe.pipeline.context import JobContext
+from scribe.pipeline.executor import StageExecutor, StepFuture
 from scribe.pipeline.overlap import SideStream
-from scribe.pipeline.predictor import Prediction, Predictor
+from scribe.pipeline.predictor import Predictor
 from scribe.pipeline.progress import Progress
-from scribe.pipeline.stages import Stages
 from scribe.runtime import machine
 from scribe.runtime.gpu_memory import LEAST_FREE
 from scribe.runtime.log import job_id
+from scribe.runtime.monitor import Monitor
+from scribe.schema.record import JobRecord
 
 pytestmark = pytest.mark.xdist_group("models")
-SOON_S = 30.0
+SOON_S = 120.0
 SPEAKERS = {"language": "en", "quality": "fast", "diarization": True}
 FULL = "CUDA out of memory. Tried to allocate 2 GiB"
 real_transcribe, real_diarize, real_align = WhisperEngine.transcribe, Diarizer.diarize, Aligner.align
@@ -40,7 +42,7 @@ real_transcribe, real_diarize, real_align = WhisperEngine.transcribe, Diarizer.d
 
 @pytest.fixture(scope="module")
 def clip() -> Audio:
-    return excerpt("companion-clip", recording("conversation.mp3")[0], 0.0, 12.0)
+    return excerpt("executor-clip", recording("conversation.mp3")[0], 0.0, 12.0)
 
 
 never_told: list[str] = []
@@ -51,7 +53,7 @@ def _nothing_stays_behind() -> Iterator[None]:
     never_told.clear()
     yield
     assert never_told == []
-    assert [t.name for t in threading.enumerate() if t.name == "companion"] == []
+    assert [t.name for t in threading.enumerate() if t.name == "concurrent stage"] == []
 
 
 def done(
@@ -60,15 +62,13 @@ def done(
     options: dict[str, Any],
     check: Callable[[], None] = lambda: None,
     of: Models | None = None,
-) -> Prediction:
+) -> Predicted:
     """One job of a predictor of its own; its GPU is free afterwards."""
-    predictor = Predictor(of or models(), overlap)
-    voices = [voice("Anna")] if "speaker_samples" in options else []
+    own = Predictor(of or models(), overlap)
     try:
-        with Progress(lambda event: None, ["transcribe", "align", "diarize", "name"], interval_s=0.0) as progress:
-            return predictor.run([audio], asked(**options), voices, progress, check)
+        return predicted([audio], options, [voice("Anna")] if "speaker_samples" in options else [], check, by=own)
     finally:
-        assert not predictor.gpu.taken
+        assert not own.gpu.taken
 
 
 class Meeting:
@@ -91,11 +91,11 @@ class Meeting:
         return real_diarize(*arguments)
 
 
-def until_told(tick: Callable[[float | None], None]) -> None:
+def until_told(monitor: Monitor) -> None:
     """Work that goes on until it is stopped from outside."""
     deadline = time.monotonic() + SOON_S
     while time.monotonic() < deadline:
-        tick(None)
+        monitor.raise_if_stopped()
         time.sleep(0.002)
     never_told.append(threading.current_thread().name)
 
@@ -119,9 +119,9 @@ def test_beside_recognition_the_answer_is_the_same_to_the_last_bit(
     both = done("on", clip, SPEAKERS | more)
     spent = time.monotonic() - began
     assert both.transcript == alone.transcript
-    assert (both.notices, both.models, both.partial) == (alone.notices, alone.models, alone.partial)
-    assert both.effective.pop("diarized_beside_s") > 0
-    assert both.effective == alone.effective
+    assert (both.warnings, both.models, both.partial) == (alone.warnings, alone.models, alone.partial)
+    assert both.options_used.pop("diarized_beside_s") > 0
+    assert both.options_used == alone.options_used
     assert set(both.timings) == set(alone.timings)
     assert sum(both.timings.values()) <= spent
 
@@ -132,8 +132,8 @@ def test_in_parity_mode_and_where_nobody_asked_for_speakers_nothing_runs_beside(
     order: list[str] = []
     monkeypatch.setattr(WhisperEngine, "transcribe", lambda *a: (real_transcribe(*a), order.append("heard"))[0])
     monkeypatch.setattr(Diarizer, "diarize", lambda *a: (order.append("who"), real_diarize(*a))[1])
-    stock = Models(models().places, "cpu", parity=True)
-    stock._shelf = models()._shelf
+    stock = Models(models().model_set, "cpu", parity=True)
+    stock._cache = models()._cache
     done("on", clip, SPEAKERS, of=stock)
     assert order == ["heard", "who"]
     done("on", clip, {**SPEAKERS, "diarization": False})
@@ -141,9 +141,9 @@ def test_in_parity_mode_and_where_nobody_asked_for_speakers_nothing_runs_beside(
 
 
 def test_without_speech_nobody_is_separated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BackgroundStage, "begin", lambda *a: pytest.fail("diarization of silence"))
+    monkeypatch.setattr(StageExecutor, "submit", lambda *a: pytest.fail("diarization of silence"))
     found = done("on", recording("silence.flac")[0], SPEAKERS)
-    assert [n.code for n in found.notices] == ["no_speech"]
+    assert [n.code for n in found.warnings] == ["no_speech"]
 
 
 def test_speech_without_words_stops_diarization_and_says_nothing_of_it(
@@ -151,9 +151,9 @@ def test_speech_without_words_stops_diarization_and_says_nothing_of_it(
 ) -> None:
     meeting = Meeting(monkeypatch)
     meeting.transcribe = lambda *a: 4  # type: ignore[method-assign]
-    meeting.diarize = lambda self, audio, tick, *a: until_told(tick)  # type: ignore[method-assign]
+    meeting.diarize = lambda self, audio, monitor, *a: until_told(monitor)  # type: ignore[method-assign]
     found = done("on", clip, SPEAKERS | {"strict": True})
-    assert ([n.code for n in found.notices], found.transcript.segments) == (["speech_without_text"], ())
+    assert ([n.code for n in found.warnings], found.transcript.segments) == (["speech_without_text"], ())
 
 
 @pytest.mark.parametrize("limit", [2, 5, 8, 12, 18, 25])
@@ -170,7 +170,7 @@ def test_a_stop_reaches_both_threads_wherever_they_are(clip: Audio, limit: int, 
     except type(error):
         return
     assert isinstance(error, DeadlineReached) or next(calls) <= limit
-    late = [n.stage for n in found.notices if n.code == "deadline_reached"]
+    late = [n.stage for n in found.warnings if n.code == "deadline_reached"]
     assert late == sorted(late, key=["transcribe", "align", "diarize"].index)
 
 
@@ -187,7 +187,7 @@ def test_a_failure_beside_is_told_where_it_always_was(
     for overlap in ("off", "on"):
         try:
             found = done(overlap, clip, SPEAKERS | {"strict": strict})
-            answers.append((found.transcript, found.notices))
+            answers.append((found.transcript, found.warnings))
         except StageFailed as error:
             answers.append((error.message, error.details))
     assert answers[0] == answers[1]
@@ -206,8 +206,7 @@ def test_a_gpu_that_breaks_beside_ends_recognition_too_and_is_told_once(
 
     meeting = Meeting(monkeypatch)
     meeting.diarize = broken  # type: ignore[method-assign]
-    # The engine: self, audio, chunks, language, options, emit, tick, …
-    meeting.transcribe = lambda *a: until_told(a[6])  # type: ignore[method-assign]
+    meeting.transcribe = lambda self, request, emit, monitor, *a: until_told(monitor)  # type: ignore[method-assign]
     with pytest.raises(GpuBroken):
         done("on", clip, SPEAKERS | {"strict": strict})
 
@@ -218,13 +217,13 @@ def test_a_fault_in_recognition_stops_what_runs_beside(clip: Audio, monkeypatch:
 
     meeting = Meeting(monkeypatch)
     meeting.transcribe = broken  # type: ignore[method-assign]
-    meeting.diarize = lambda self, audio, tick, *a: until_told(tick)  # type: ignore[method-assign]
+    meeting.diarize = lambda self, audio, monitor, *a: until_told(monitor)  # type: ignore[method-assign]
     with pytest.raises(GpuBroken):
         done("on", clip, SPEAKERS)
 
 
 def test_diarization_that_does_not_fit_beside_is_done_alone(clip: Audio, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone, kept = done("off", clip, SPEAKERS), models()._shelf.names()
+    alone, kept = done("off", clip, SPEAKERS), models()._cache.names()
     tries: list[str] = []
 
     def diarize(*arguments: Any) -> Any:
@@ -236,18 +235,18 @@ def test_diarization_that_does_not_fit_beside_is_done_alone(clip: Audio, monkeyp
     meeting = Meeting(monkeypatch)
     meeting.diarize = diarize  # type: ignore[method-assign]
     found = done("on", clip, SPEAKERS)
-    assert (found.transcript, found.notices) == (alone.transcript, alone.notices)
-    assert tries[0] == "companion"
+    assert (found.transcript, found.warnings) == (alone.transcript, alone.warnings)
+    assert tries[0] == "concurrent stage"
     assert tries[1:] == [threading.current_thread().name]
-    assert models()._shelf.names() == kept
-    assert "diarized_beside_s" not in found.effective
+    assert models()._cache.names() == kept
+    assert "diarized_beside_s" not in found.options_used
 
 
-def ticking(tick: Callable[[float | None], None], until: threading.Event) -> None:
-    """Work that goes on, and pauses where its tick does, until the event."""
+def ticking(monitor: Monitor, until: threading.Event) -> None:
+    """Work that goes on, and pauses where its monitor does, until the event."""
     deadline = time.monotonic() + SOON_S
     while not until.is_set() and time.monotonic() < deadline:
-        tick(None)
+        monitor.raise_if_stopped()
         time.sleep(0.002)
 
 
@@ -258,53 +257,53 @@ def test_recognition_that_does_not_fit_beside_makes_diarization_pause_and_nothin
     batches: list[int] = []
     begun: list[str] = []
     working, recognized = threading.Event(), threading.Event()
-    real_run, real_hold = BatchedEngine._heard, BackgroundStage._hold
+    real_run, real_hold = BatchedEngine._recognized, StepFuture._hold
 
-    def run(self: Any, audio: Any, chunks: Any, language: Any, options: Any, batch: int, tick: Any) -> Any:
+    def run(self: Any, request: Any, batch: int, monitor: Any) -> Any:
         batches.append(batch)
         if len(batches) == 1:
             assert working.wait(SOON_S)
         if working.is_set():
             raise RuntimeError(FULL)
         recognized.set()
-        return real_run(self, audio, chunks, language, options, batch, tick)
+        return real_run(self, request, batch, monitor)
 
     def hold(self: Any) -> None:
         working.clear()
         real_hold(self)
 
-    def diarize(self: Any, audio: Any, tick: Any, *more: Any) -> Any:
+    def diarize(self: Any, audio: Any, monitor: Any, *more: Any) -> Any:
         begun.append(threading.current_thread().name)
         working.set()
-        ticking(tick, recognized)
-        return real_diarize(self, audio, tick, *more)
+        ticking(monitor, recognized)
+        return real_diarize(self, audio, monitor, *more)
 
-    monkeypatch.setattr(BatchedEngine, "_heard", run)
-    monkeypatch.setattr(BackgroundStage, "_hold", hold)
+    monkeypatch.setattr(BatchedEngine, "_recognized", run)
+    monkeypatch.setattr(StepFuture, "_hold", hold)
     monkeypatch.setattr(Diarizer, "diarize", diarize)
     found = done("on", clip, SPEAKERS)
-    assert (found.transcript, found.notices) == (alone.transcript, alone.notices)
+    assert (found.transcript, found.warnings) == (alone.transcript, alone.warnings)
     assert batches[:3] == [4, 4, 4]
-    assert begun == ["companion"]
+    assert begun == ["concurrent stage"]
 
 
 def test_no_model_is_dropped_below_the_thread_that_uses_it(clip: Audio, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = done("off", clip, SPEAKERS)
-    own = Models(models().places, "cpu")
-    own._shelf._models |= models()._shelf._models
+    own = Models(models().model_set, "cpu")
+    own._cache._models |= models()._cache._models
     using, aligned = threading.Event(), threading.Event()
     dropped: list[str] = []
-    drop = own._shelf.drop
+    drop = own._cache.drop
 
     def watched(name: str) -> None:
         assert using.is_set()
         dropped.append(name)
         drop(name)
 
-    def diarize(self: Any, audio: Any, tick: Any, *more: Any) -> Any:
+    def diarize(self: Any, audio: Any, monitor: Any, *more: Any) -> Any:
         using.set()
-        ticking(tick, aligned)
-        return real_diarize(self, audio, tick, *more)
+        ticking(monitor, aligned)
+        return real_diarize(self, audio, monitor, *more)
 
     # Beside: after the caches, after the pause, after a model left.
     tries = iter([FULL] * 3)
@@ -316,11 +315,11 @@ def test_no_model_is_dropped_below_the_thread_that_uses_it(clip: Audio, monkeypa
         aligned.set()
         return real_align(*arguments)
 
-    monkeypatch.setattr(own._shelf, "drop", watched)
+    monkeypatch.setattr(own._cache, "drop", watched)
     monkeypatch.setattr(Diarizer, "diarize", diarize)
     monkeypatch.setattr(Aligner, "align", align)
     found = done("on", clip, SPEAKERS, of=own)
-    assert (found.transcript, found.notices) == (alone.transcript, alone.notices)
+    assert (found.transcript, found.warnings) == (alone.transcript, alone.warnings)
     assert len(dropped) == 1
     assert dropped[0].partition(":")[0] not in ("diarize", "align", "asr")
 
@@ -333,7 +332,7 @@ def test_speakers_that_were_found_before_the_deadline_are_kept(clip: Audio, monk
     def align(self: Any, segments: Any, *more: Any) -> Any:
         assert ended.wait(SOON_S)
         for thread in threading.enumerate():
-            if thread.name == "companion":
+            if thread.name == "concurrent stage":
                 thread.join(SOON_S)
         over.set()
         return segments
@@ -345,21 +344,19 @@ def test_speakers_that_were_found_before_the_deadline_are_kept(clip: Audio, monk
     monkeypatch.setattr(Aligner, "align", align)
     found = done("on", clip, SPEAKERS, check)
     assert [s.label for s in found.transcript.speakers] == [s.label for s in alone.transcript.speakers]
-    assert found.notices == ()
+    assert found.warnings == []
 
 
 def test_the_stages_are_shown_in_their_order_and_the_second_thread_only_while_it_is_waited_for(
     clip: Audio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited = threading.Event()
-    monkeypatch.setattr(
-        BackgroundStage, "result", lambda self, real=BackgroundStage.result: (waited.set(), real(self))[1]
-    )
+    monkeypatch.setattr(StepFuture, "result", lambda self, real=StepFuture.result: (waited.set(), real(self))[1])
 
-    def diarize(self: Any, audio: Any, tick: Any, *more: Any) -> Any:
-        tick(0.9)
+    def diarize(self: Any, audio: Any, monitor: Any, *more: Any) -> Any:
+        monitor.progress(0.9)
         assert waited.wait(SOON_S)
-        return real_diarize(self, audio, tick, *more)
+        return real_diarize(self, audio, monitor, *more)
 
     monkeypatch.setattr(Diarizer, "diarize", diarize)
     shown: list[tuple[str, str]] = []
@@ -373,34 +370,57 @@ def test_the_stages_are_shown_in_their_order_and_the_second_thread_only_while_it
     done("on", clip, SPEAKERS)
     names = [stage for _, stage in shown]
     assert names == sorted(names, key=["transcribe", "align", "diarize"].index)
-    assert {stage for thread, stage in shown if thread == "companion"} == {"diarize"}
+    assert {stage for thread, stage in shown if thread == "concurrent stage"} == {"diarize"}
 
 
-class Quiet(Stages):
-    """Stages of no job."""
-
-    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
-        super().__init__(Progress(lambda event: None, []), check, strict=False)
+def quiet(stopped: Callable[[], None] = lambda: None) -> JobContext:
+    """The context of no job."""
+    return JobContext(Progress(lambda event: None, []), JobRecord(), stopped)
 
 
+def two_threads() -> StageExecutor:
+    return StageExecutor(quiet(), SideStream("cpu", "on"))
+
+
+@pytest.mark.parametrize("overlap", ["on", "off"])
 @pytest.mark.parametrize("outcome", ["found", ValueError("x"), SystemExit(1), Cancelled("x")])
 @pytest.mark.parametrize("awaited", [False, True])
-def test_what_the_work_gives_or_raises_is_what_its_job_gets(outcome: Any, awaited: bool) -> None:
-    def work(tick: Any) -> Any:
+def test_what_a_step_gives_or_raises_is_what_its_job_gets(outcome: Any, awaited: bool, overlap: Any) -> None:
+    def step(monitor: Monitor) -> Any:
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
-    stages = Quiet()
-    with BackgroundStage[Any](stages, SideStream("cpu", "on")) as companion:
-        companion.begin(work)
+    with StageExecutor(quiet(), SideStream("cpu", overlap)) as executor:
+        future = executor.submit(step)
+        assert future.concurrent == executor.busy == (overlap == "on")
         if awaited and isinstance(outcome, BaseException):
             with pytest.raises(type(outcome)):
-                companion.result()
+                future.result()
+            assert not future.done
         elif awaited:
-            assert companion.result() == outcome
-            assert companion.result() is None
-    assert stages.beside is None
+            assert [future.result(), future.result()] == [outcome] * 2
+            assert future.done
+        if awaited:
+            assert not executor.busy
+
+
+def test_a_step_that_failed_in_the_second_thread_is_done_again_in_the_jobs_own() -> None:
+    threads: list[str] = []
+
+    def step(monitor: Monitor) -> int:
+        threads.append(threading.current_thread().name)
+        if len(threads) == 1:
+            raise RuntimeError(FULL)
+        return 5
+
+    with two_threads() as executor:
+        future = executor.submit(step)
+        with pytest.raises(GpuOutOfMemory):
+            future.result()
+        assert future.result() == 5
+    assert threads == ["concurrent stage", threading.current_thread().name]
+    assert future.seconds == 0.0
 
 
 def test_what_failed_holds_nothing_of_the_work_in_memory() -> None:
@@ -412,7 +432,7 @@ def test_what_failed_holds_nothing_of_the_work_in_memory() -> None:
 
     kept: list[weakref.ref[Tensor]] = []
 
-    def work(tick: Any) -> Any:
+    def work(monitor: Monitor) -> Any:
         tensor = Tensor()
         kept.append(weakref.ref(tensor))
         try:
@@ -422,10 +442,10 @@ def test_what_failed_holds_nothing_of_the_work_in_memory() -> None:
 
     gc.disable()
     try:
-        with BackgroundStage[Any](Quiet(), SideStream("cpu", "on")) as companion:
-            companion.begin(work)
+        with two_threads() as executor:
+            future = executor.submit(work)
             with pytest.raises(ValueError, match="second"):
-                companion.result()
+                future.result()
             assert kept[0]() is None
     finally:
         gc.enable()
@@ -434,9 +454,8 @@ def test_what_failed_holds_nothing_of_the_work_in_memory() -> None:
 def test_the_second_thread_logs_under_its_jobs_id() -> None:
     token = job_id.set("job-7")
     try:
-        with BackgroundStage[str](Quiet(), SideStream("cpu", "on")) as companion:
-            companion.begin(lambda tick: job_id.get())
-            assert companion.result() == "job-7"
+        with two_threads() as executor:
+            assert executor.submit(lambda monitor: job_id.get()).result() == "job-7"
     finally:
         job_id.reset(token)
 
@@ -447,9 +466,8 @@ def test_on_the_cpu_the_second_thread_takes_half_and_leaves_the_first_its_number
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(4)
-        with BackgroundStage[int](Quiet(), SideStream("cpu", "on")) as companion:
-            companion.begin(lambda tick: torch.get_num_threads())
-            assert companion.result() == 2
+        with two_threads() as executor:
+            assert executor.submit(lambda monitor: torch.get_num_threads()).result() == 2
             assert torch.get_num_threads() == 4
         later: list[int] = []
         thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
@@ -505,40 +523,39 @@ def test_memory_that_torch_holds_unused_counts_as_free(monkeypatch: pytest.Monke
 
 def test_memory_that_an_idle_second_thread_cannot_give_is_not_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else an engine that tries the same batch again would do so for ever."""
-    monkeypatch.setattr(companion_room, "release_memory", lambda: None)
-    stages = Quiet()
-    with BackgroundStage[int](stages, SideStream("cpu", "on")) as companion:
-        assert not stages.give_way()
-        companion.begin(lambda tick: 5)
-        while not companion.ready:
+    monkeypatch.setattr(executor_module, "release_memory", lambda: None)
+    with two_threads() as executor:
+        assert not executor.pause()
+        future = executor.submit(lambda monitor: 5)
+        while not future.done:
             time.sleep(0.001)
-        assert not stages.give_way()
-        assert companion.result() == 5
-    with BackgroundStage[int](stages, SideStream("cpu", "on")) as companion:
+        assert not executor.pause()
+        assert future.result() == 5
+    with two_threads() as executor:
         goes_on = threading.Event()
-        companion.begin(lambda tick: (ticking(tick, goes_on), 7)[1])
-        assert [stages.give_way(), stages.give_way()] == [True, False]
+        future = executor.submit(lambda monitor: (ticking(monitor, goes_on), 7)[1])
+        assert [executor.pause(), executor.pause()] == [True, False]
         goes_on.set()
-        assert companion.result() == 7
+        assert future.result() == 7
 
 
 def test_work_that_does_not_fit_beside_others_waits_for_their_end_and_can_be_stopped_there() -> None:
     waited: list[bool] = []
 
-    def work(tick: Any) -> int:
-        waited.append(companion.wait_alone())
-        waited.append(companion.wait_alone())
+    def work(monitor: Monitor) -> int:
+        waited.append(executor.wait_alone())
+        waited.append(executor.wait_alone())
         return 5
 
-    with BackgroundStage[int](Quiet(), SideStream("cpu", "on")) as companion:
-        companion.begin(work)
-        assert companion._paused.wait(SOON_S)
+    with two_threads() as executor:
+        future = executor.submit(work)
+        assert future._paused.wait(SOON_S)
         assert waited == []
-        assert companion.result() == 5
+        assert future.result() == 5
     assert waited == [True, False]
-    with BackgroundStage[int](Quiet(), SideStream("cpu", "on")) as companion:
-        companion.begin(work)
-        assert companion._paused.wait(SOON_S)
+    with two_threads() as executor:
+        future = executor.submit(work)
+        assert future._paused.wait(SOON_S)
     assert waited == [True, False]
 
 
@@ -557,15 +574,14 @@ def test_on_a_gpu_the_second_thread_has_one_stream_that_waits_for_no_other(clip:
 
     import torch
 
-    lane, streams = SideStream("cuda", "on"), []
+    side, streams = SideStream("cuda", "on"), []
     for _ in range(2):
-        with BackgroundStage[Any](Quiet(), lane) as companion:
-            companion.begin(lambda tick: torch.cuda.current_stream().cuda_stream)
-            streams.append(companion.result())
+        with StageExecutor(quiet(), side) as executor:
+            streams.append(executor.submit(lambda monitor: torch.cuda.current_stream().cuda_stream).result())
     assert streams[0] == streams[1] != torch.cuda.current_stream().cuda_stream
     flags = ctypes.c_uint()
     library = ctypes.CDLL("libcudart.so.12")
     assert library.cudaStreamGetFlags(ctypes.c_void_p(streams[0]), ctypes.byref(flags)) == 0
     assert flags.value == 1  # cudaStreamNonBlocking
-    gpu = Models(models().places, "cuda")
+    gpu = Models(models().model_set, "cuda")
     assert done("on", clip, SPEAKERS, of=gpu).transcript == done("off", clip, SPEAKERS, of=gpu).transcript

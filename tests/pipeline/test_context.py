@@ -1,4 +1,4 @@
-"""A job's stages: what a failure becomes, and seconds that are counted once."""
+"""A job's context: what becomes of a stage that fails, and seconds that are counted once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from scribe.errors import Cancelled, DeadlineReached, GatedModel, GpuBroken, GpuOutOfMemory, ShuttingDown, StageFailed
+from scribe.pipeline.context import JobContext
 from scribe.pipeline.progress import Progress
-from scribe.pipeline.stages import Stages
 from scribe.runtime.gpu_errors import POISONED, gpu_failure
+from scribe.runtime.monitor import Monitor
+from scribe.schema.record import JobRecord
 
 
-def stages(strict: bool = False, check: Callable[[], None] = lambda: None) -> Stages:
-    return Stages(Progress(lambda event: None, []), check, strict)
+def job(strict: bool = False, stopped: Callable[[], None] = lambda: None) -> JobContext:
+    return JobContext(Progress(lambda event: None, []), JobRecord(), stopped, strict)
 
 
 def raising(error: BaseException) -> Callable[[], Any]:
@@ -26,10 +28,10 @@ def raising(error: BaseException) -> Callable[[], Any]:
 
 
 def test_a_stage_that_works_gives_its_result_and_its_seconds() -> None:
-    s = stages()
-    assert s.attempt("align", "…", lambda: 5) == 5
-    assert set(s.timings) == {"align"}
-    assert s.notices == []
+    this = job()
+    assert this.attempt("align", "…", lambda: 5) == 5
+    assert set(this.record.timings) == {"align"}
+    assert this.record.warnings == []
 
 
 @pytest.mark.parametrize(
@@ -43,18 +45,18 @@ def test_a_stage_that_works_gives_its_result_and_its_seconds() -> None:
     ],
 )
 def test_a_failure_is_a_warning_that_shows_nothing_of_the_inside(error: Exception, code: str) -> None:
-    s = stages()
-    assert s.attempt("diarize", "the speakers are not separated", raising(error)) is None
-    (notice,) = s.notices
+    this = job()
+    assert this.attempt("diarize", "the speakers are not separated", raising(error)) is None
+    (notice,) = this.record.warnings
     assert (notice.code, notice.stage) == (code, "diarize")
     assert notice.message.endswith("the speakers are not separated")
     assert "/root" not in notice.message
-    assert not s.partial
+    assert not this.record.partial
 
 
 def test_with_strict_a_failure_fails_the_job_and_names_stage_and_code() -> None:
     with pytest.raises(StageFailed) as failed:
-        stages(strict=True).attempt("diarize", "…", raising(GatedModel("accept the terms of x/y")))
+        job(strict=True).attempt("diarize", "…", raising(GatedModel("accept the terms of x/y")))
     assert failed.value.details == {"stage": "diarize", "code": "gated_model"}
     assert "x/y" in failed.value.message
 
@@ -65,7 +67,7 @@ def test_with_strict_a_failure_fails_the_job_and_names_stage_and_code() -> None:
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_stopped_job_and_a_broken_gpu_are_never_swallowed(error: BaseException, strict: bool) -> None:
     with pytest.raises(type(error)):
-        stages(strict).attempt("align", "…", raising(error))
+        job(strict).attempt("align", "…", raising(error))
 
 
 # As the libraries write them: torch 2.8, CTranslate2 4.8, cuDNN 9.
@@ -110,7 +112,7 @@ def test_cudas_words_say_whether_memory_a_new_process_or_another_gpu_is_needed(w
 
 def test_a_gpu_that_no_process_will_mend_is_no_reason_to_try_again() -> None:
     with pytest.raises(StageFailed) as failed:
-        stages(strict=True).attempt("align", "…", raising(RuntimeError("CUDA error: no kernel image is available")))
+        job(strict=True).attempt("align", "…", raising(RuntimeError("CUDA error: no kernel image is available")))
     assert (failed.value.details["code"], failed.value.retryable) == ("gpu_unsuited", False)
 
 
@@ -119,7 +121,7 @@ def test_a_poisoned_gpu_is_known_by_cudas_words(words: str) -> None:
     error = RuntimeError(f"CUDA error: {words.upper()} encountered")
     assert isinstance(gpu_failure(error), GpuBroken)
     with pytest.raises(GpuBroken):
-        stages().attempt("align", "…", raising(error))
+        job().attempt("align", "…", raising(error))
 
 
 def test_another_error_says_nothing_about_the_gpu() -> None:
@@ -127,70 +129,93 @@ def test_another_error_says_nothing_about_the_gpu() -> None:
 
 
 def test_a_deadline_in_an_optional_stage_makes_the_result_partial() -> None:
-    s = stages()
+    this = job()
     assert (
-        s.attempt(
+        this.attempt(
             "align", "words have no times of their own", raising(DeadlineReached("deadline_s: 3 seconds have passed"))
         )
         is None
     )
-    assert s.partial
-    assert [n.code for n in s.notices] == ["deadline_reached"]
+    assert this.record.partial
+    assert [n.code for n in this.record.warnings] == ["deadline_reached"]
 
 
 def test_no_stage_begins_after_the_job_was_stopped() -> None:
     began = []
 
-    def check() -> None:
+    def stopped() -> None:
         raise Cancelled("x")
 
-    with pytest.raises(Cancelled), stages(check=check).enter("align"):
+    with pytest.raises(Cancelled), job(stopped=stopped).stage("align"):
         began.append(1)
     with pytest.raises(Cancelled):
-        stages(check=check).tick(0.5)
+        job(stopped=stopped).monitor.progress(0.5)
     assert began == []
 
 
 def test_seconds_inside_a_stage_are_counted_once() -> None:
-    s = stages()
+    this = job()
     began = time.monotonic()
-    with s.enter("transcribe"):
+    with this.stage("transcribe"):
         time.sleep(0.02)
-        with s.timed("load"):
+        with this.record.timed("load"):
             time.sleep(0.05)
-            with s.timed("inner"):
+            with this.record.timed("inner"):
                 time.sleep(0.03)
-        with s.timed("load"):
+        with this.record.timed("load"):
             time.sleep(0.01)
     spent = time.monotonic() - began
-    assert s.timings["load"] >= 0.06
-    assert s.timings["inner"] >= 0.03
-    assert s.timings["transcribe"] >= 0.02
-    assert sum(s.timings.values()) <= spent + 1e-6
+    assert this.record.timings["load"] >= 0.06
+    assert this.record.timings["inner"] >= 0.03
+    assert this.record.timings["transcribe"] >= 0.02
+    assert sum(this.record.timings.values()) <= spent + 1e-6
 
 
 def test_the_clock_survives_a_stage_that_raises() -> None:
-    s = stages()
-    with pytest.raises(ValueError), s.enter("a"), s.timed("load"):
+    this = job()
+    with pytest.raises(ValueError), this.stage("a"), this.record.timed("load"):
         raise ValueError
-    with s.enter("b"):
+    with this.stage("b"):
         time.sleep(0.01)
-    assert s.timings["b"] >= 0.01
-    assert all(seconds >= 0 for seconds in s.timings.values())
+    assert this.record.timings["b"] >= 0.01
+    assert all(seconds >= 0 for seconds in this.record.timings.values())
 
 
 def test_the_same_notice_is_told_once() -> None:
-    s = stages()
-    s.notice("a", "b", "c")
-    s.notice("a", "b", "c")
-    assert len(s.notices) == 1
+    this = job()
+    this.record.warn("a", "b", "c")
+    this.record.warn("a", "b", "c")
+    assert len(this.record.warnings) == 1
 
 
 def test_parts_of_a_stage_make_one_percentage() -> None:
-    seen: list[float | None] = []
-    s = stages()
-    s._progress.tick = seen.append  # type: ignore[method-assign]
+    seen: list[float] = []
+    monitor = Monitor(report=seen.append)
     for number in range(2):
-        for fraction in (None, 0.5, 1.0):
-            s.share(number, 2)(fraction)
-    assert seen == [None, 0.25, 0.5, None, 0.75, 1.0]
+        for fraction in (0.5, 1.0):
+            monitor.part(number, 2).progress(fraction)
+    assert seen == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_a_silent_part_can_be_stopped_and_shows_nothing() -> None:
+    seen: list[float] = []
+    stops = iter([None, Cancelled("x")])
+
+    def stopped() -> None:
+        if (error := next(stops)) is not None:
+            raise error
+
+    silent = Monitor(stopped, seen.append).silent()
+    silent.progress(0.5)
+    with pytest.raises(Cancelled):
+        silent.progress(0.6)
+    assert seen == []
+
+
+def test_options_that_tell_what_is_said_are_in_the_answer_and_in_no_log() -> None:
+    record = JobRecord()
+    record.use(beam_size=5, language="en")
+    record.use_private(hotwords="Zorbamax")
+    record.use(batch_size=4)
+    assert record.options_used == {"beam_size": 5, "language": "en", "hotwords": "Zorbamax", "batch_size": 4}
+    assert record.loggable == {"beam_size": 5, "language": "en", "batch_size": 4}

@@ -1,0 +1,60 @@
+"""A finished transcript -> what the job gets of it: files for the storage, texts and segments for the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from scribe.formats import JOB_KEYS, TextOptions, inline_text, render_all
+from scribe.formats import json as json_format
+from scribe.schema.parsing import JobRequest
+from scribe.schema.warnings import JobWarning
+from scribe.transcript import Transcript
+
+# What the page does not repeat: it marks doubtful text where it stands, and its reader chose no options.
+NOT_ON_THE_PAGE = frozenset(("suspect_text",))
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """`files` by format, for the storage; `texts` by format, for which there is none; `text` of the kind that
+    `inline_text` asks for; the JSON-ready segments and speakers."""
+
+    files: Mapping[str, bytes]
+    texts: Mapping[str, str]
+    text: str | None
+    segments: Sequence[Mapping[str, Any]]
+    speakers: Sequence[Mapping[str, Any]]
+
+
+def rendered(
+    transcript: Transcript,
+    request: JobRequest,
+    formats: Sequence[str],
+    homeless: Sequence[str],
+    warnings: Sequence[JobWarning],
+) -> Rendering:
+    """Render `formats` for the storage and `homeless` ones for the answer; the page shows `warnings` of the work."""
+    options = request.options
+    words = options.align_output or not request.plan.recognize
+    shape = json_format.to_dict(transcript, words)
+    shown = (w for w in warnings if w.stage != "input" and w.code not in NOT_ON_THE_PAGE)
+    wanted = {key: getattr(options, key) for key in JOB_KEYS}
+    text_options = TextOptions(
+        audio_name=options.audio_file or "", warnings=tuple(warning.message for warning in shown), **wanted
+    )
+    files = render_all(transcript, formats, text_options)
+    if "json" in files and not words:
+        # Subtitles and the page are better for the words that diarization aligned; the JSON keeps to what was asked.
+        bare = replace(transcript, segments=tuple(replace(s, words=()) for s in transcript.segments))
+        files |= render_all(bare, ["json"], text_options)
+    texts = render_all(transcript, [name for name in homeless if name != "json"], text_options)
+    kind = request.inline_text
+    return Rendering(
+        files,
+        {name: data.decode() for name, data in texts.items()},
+        inline_text(kind, transcript, text_options) if kind else None,
+        shape["segments"],
+        shape["speakers"],
+    )

@@ -1,0 +1,64 @@
+"""What a job leaves behind beside its transcript: warnings, seconds by stage, the models and options that acted."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from scribe.schema.warnings import JobWarning
+
+log = logging.getLogger(__name__)
+
+
+class JobRecord:
+    """One for each job; written by the job's own thread.
+
+    `timings` holds seconds by stage, each counted once. `models` holds name@revision by stage. `partial` says that the
+    job's deadline cut something short. `options_used` holds the effective options; those that tell what is said or who
+    speaks are written by `use_private`, and `loggable` is without them.
+    """
+
+    def __init__(self, warnings: Iterable[JobWarning] = ()) -> None:
+        self.warnings = list(warnings)
+        self.timings: dict[str, float] = {}
+        self.models: dict[str, str] = {}
+        self.options_used: dict[str, Any] = {}
+        self.partial = False
+        self._private: set[str] = set()
+        self._inner_s = 0.0
+
+    def warn(self, code: str, stage: str, message: str) -> None:
+        """Add a warning, once."""
+        warning = JobWarning(code, stage, message)
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+            log.info("%s: %s (%s)", stage, message, code)
+
+    def use(self, **options: Any) -> None:
+        """Write down options that acted."""
+        self.options_used |= options
+
+    def use_private(self, **options: Any) -> None:
+        """Write down options that tell what is said or who speaks: for the answer, never for the log."""
+        self.options_used |= options
+        self._private |= set(options)
+
+    @property
+    def loggable(self) -> dict[str, Any]:
+        """The options used that a log may show."""
+        return {name: value for name, value in self.options_used.items() if name not in self._private}
+
+    @contextlib.contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Count the block's seconds under `name`, and not under the stage around it."""
+        began, outer = time.monotonic(), self._inner_s
+        self._inner_s = 0.0
+        try:
+            yield
+        finally:
+            spent = time.monotonic() - began
+            self.timings[name] = self.timings.get(name, 0.0) + spent - self._inner_s
+            self._inner_s = outer + spent
