@@ -312,9 +312,7 @@ def test_without_spaces_a_word_is_a_character_with_what_clings_to_it(text: str, 
 )
 def test_every_script_comes_through_aligner_turns_and_formats_as_it_was_written(language: str, text: str) -> None:
     audio = sound("scripts", np.random.default_rng(0).standard_normal(12 * SAMPLE_RATE) * 0.1)
-    words = prepared(language, ALIGNERS[language]).align(
-        [Segment(0.0, 12.0, f" {text}")], audio, "nearest", False
-    )
+    words = prepared(language, ALIGNERS[language]).align([Segment(0.0, 12.0, f" {text}")], audio, "nearest", False)
     said = assign_speakers(words, [Turn(0, 5, "A"), Turn(5, 12, "B")])
     assert {s.label for s in said} == {"A", "B"}
     plain = "".join(text.split())

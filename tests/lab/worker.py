@@ -10,7 +10,7 @@ from unittest import mock
 
 import numpy as np
 from support import stock_punkt
-from support.demo import ADDRESS, asked, sound
+from support.demo import ADDRESS, predicted, sound
 
 from scribe.audio.decode import Audio
 from scribe.diarization.assignment import said_by
@@ -19,10 +19,9 @@ from scribe.formats.options import TextOptions
 from scribe.models.loader import Models
 from scribe.models.model_set import ModelSet
 from scribe.pipeline import predictor as predict
-from scribe.pipeline.predictor import Predictor, VoiceSample
-from scribe.pipeline.progress import Progress
+from scribe.pipeline.predictor import Predictor
 from scribe.settings import Settings
-from scribe.speakers.ecapa import Vector
+from scribe.speakers.ecapa import Vector, VoiceSample
 from scribe.transcript import Segment, Transcript, Turn
 
 ASKED = {"language": "en", "align_output": True, "diarization": True}
@@ -49,12 +48,9 @@ class Worker:
         self._turns = []
         samples = [VoiceSample(name, voice) for name, voice in voices.items()]
         named = [{"url": ADDRESS, "name": name} for name in voices]
-        job = asked(**ASKED | {"speaker_verification": bool(named), "speaker_samples": named} | options)
-        with (
-            Progress(lambda event: None, ["transcribe", "align", "diarize", "name"]) as progress,
-            mock.patch.object(predict, "said_by", self._said_by),
-        ):
-            found = self._predictor.run((audio,), job, samples, progress, lambda: None)
+        asked = ASKED | {"speaker_verification": bool(named), "speaker_samples": named} | options
+        with mock.patch.object(predict, "said_by", self._said_by):
+            found = predicted((audio,), asked, samples, by=self._predictor)
         told = json.loads(whisperx_json.render(found.transcript, TextOptions()))
         for segment in told["segments"]:
             segment["speaker"] = segment.get("speaker_label")

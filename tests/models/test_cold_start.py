@@ -33,13 +33,15 @@ if {options!r} is not None:
     from pathlib import Path
     from scribe.pipeline.predictor import Predictor
     from scribe.audio.decode import decode
-    from scribe.schema.job import JobInput
+    from scribe.pipeline.context import JobContext
     from scribe.pipeline.progress import Progress
+    from scribe.schema.parsing import parse
+    from scribe.schema.record import JobRecord
     channels = decode(Path({recording!r}), settings.jobs_dir, max_seconds=60).channels
-    job = JobInput.parse({{"audio_file": "http://samples.local/a", **{options!r}}})
+    request = parse({{"audio_file": "http://samples.local/a", **{options!r}}})
     with Progress(lambda event: None, ["transcribe"]) as progress:
-        found = Predictor(handler.models).run(channels, job, [], progress, lambda: None)
-    assert found.transcript.segments
+        context = JobContext(progress, JobRecord())
+        assert Predictor(handler.models).run(channels, request, [], context).segments
     print("DONE", *sorted({{name.split(".")[0] for name in sys.modules}}))
 """
 

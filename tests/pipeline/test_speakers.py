@@ -11,15 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab.material import PAUSE_NOISES, SOUNDS
-from support.demo import asked, excerpt, models, predicted, recording, sound, stock_models, truth, voice
+from support.demo import excerpt, models, predicted, recording, sound, stock_models, truth, voice
 
 from scribe.audio.decode import SAMPLE_RATE, Audio
 from scribe.diarization.assignment import said_by, with_text
 from scribe.diarization.diarizer import AROUND_S, Diarization
 from scribe.diarization.linking import layout
 from scribe.diarization.reconstruction import hush
-from scribe.pipeline.predictor import Prediction, Predictor
-from scribe.pipeline.progress import Progress
+from scribe.pipeline.predictor import Predictor
 from scribe.transcript import Segment, Span, Turn, Word
 
 pytestmark = pytest.mark.xdist_group("models")
@@ -119,7 +118,9 @@ def test_a_label_without_words_is_no_speaker(
     talk, turns = overheard
     encoder, heard = models().encoder(), []
     real = encoder.voice
-    monkeypatch.setattr(encoder, "voice", lambda audio, spans, check: heard.append(spans) or real(audio, spans, check))
+    monkeypatch.setattr(
+        encoder, "voice", lambda audio, spans, monitor: heard.append(spans) or real(audio, spans, monitor)
+    )
     found = predicted([talk], ASKED | {"return_speaker_embeddings": True, "num_speakers": 3})
     listed = {s.label: s.seconds for s in found.transcript.speakers}
     assert set(listed) == {"SPEAKER_00", "SPEAKER_01"} == with_text(found.transcript.segments)
@@ -132,8 +133,7 @@ def test_a_label_without_words_is_no_speaker(
 
 def test_in_parity_every_label_is_listed_as_whisperx_has_it(overheard: tuple[Audio, list[Turn]]) -> None:
     talk, turns = overheard
-    with Progress(lambda event: None, []) as progress:
-        found: Prediction = Predictor(stock_models()).run((talk,), asked(**ASKED), [], progress, lambda: None)
+    found = predicted([talk], ASKED, by=Predictor(stock_models()))
     assert {s.label for s in found.transcript.speakers} == {t.label for t in turns}
 
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from support.demo import configured, excerpt, models, recording, truth
 
 from scribe.audio.decode import SAMPLE_RATE, Audio
-from scribe.runtime.monitor import UNWATCHED
 from scribe.errors import Cancelled
 from scribe.models.loader import Models
 from scribe.models.model_set import ModelSet
+from scribe.runtime.monitor import UNWATCHED
 from scribe.vad.binarize import speech_spans
 from scribe.vad.detectors import PyannoteDetector, SpeechDetector, merged, speech_probabilities, stretches
 

@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from support.demo import asked, configured, recording, sound
+from support.demo import Predicted, configured, predicted, recording, sound
 
 import scribe.models.loader
 from bench.row import Row, in_turns
 from scribe.audio.decode import Audio
 from scribe.models.loader import Models
 from scribe.models.model_set import ModelSet
-from scribe.pipeline.predictor import Prediction, Predictor
-from scribe.pipeline.progress import Progress
+from scribe.pipeline.predictor import Predictor
 from scribe.runtime.machine import usable_cores
 
 TIMES = 2
@@ -38,12 +37,11 @@ def _row(audio: Audio, threads: int, cores: int) -> Row:
     scribe.models.loader.usable_cores = lambda: threads  # type: ignore[assignment]
     models = Models(ModelSet(configured()), "cpu")
     predictors = {overlap: Predictor(models, overlap) for overlap in ("off", "on")}
-    found: dict[str, Prediction] = {}
+    found: dict[str, Predicted] = {}
 
     def job(overlap: str) -> Any:
-        with Progress(lambda event: None, ["transcribe", "align", "diarize"]) as progress:
-            options = asked(language="en", align_output=True, diarization=True)
-            found[overlap] = predictors[overlap].run([audio], options, [], progress, lambda: None)
+        options = {"language": "en", "align_output": True, "diarization": True}
+        found[overlap] = predicted([audio], options, by=predictors[overlap])
 
     times = in_turns(lambda: job("off"), lambda: job("on"), repeats=3)
     alone, both = found["off"], found["on"]
@@ -61,5 +59,5 @@ def _row(audio: Audio, threads: int, cores: int) -> Row:
     )
 
 
-def _texts(prediction: Prediction) -> list[tuple[str, str | None]]:
+def _texts(prediction: Predicted) -> list[tuple[str, str | None]]:
     return [(s.text, s.label) for s in prediction.transcript.segments]
