@@ -23,8 +23,6 @@ from scribe.models.loader import Models
 from scribe.models.model_set import ModelSet
 from scribe.nn.sliding_window import network_of, window_count
 
-pytestmark = pytest.mark.xdist_group("models")
-
 
 @pytest.fixture(scope="module")
 def clip() -> Audio:

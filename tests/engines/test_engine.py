@@ -17,8 +17,6 @@ from scribe.engines.whisperx import WhisperXEngine
 from scribe.errors import Cancelled, GpuOutOfMemory
 from scribe.transcript import Chunk, Segment
 
-pytestmark = pytest.mark.xdist_group("models")
-
 PECULIAR = SpeechOptions(
     batch_size=2,
     beam_size=1,

@@ -26,8 +26,6 @@ from scribe.formats import FORMATS, TextOptions, render_all
 from scribe.formats.json import to_dict
 from scribe.pipeline.progress import Progress
 
-pytestmark = pytest.mark.xdist_group("models")
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Steered]:

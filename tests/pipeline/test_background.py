@@ -31,7 +31,6 @@ from scribe.runtime import machine
 from scribe.runtime.gpu_memory import LEAST_FREE
 from scribe.runtime.log import job_id
 
-pytestmark = pytest.mark.xdist_group("models")
 SOON_S = 30.0
 SPEAKERS = {"language": "en", "quality": "fast", "diarization": True}
 FULL = "CUDA out of memory. Tried to allocate 2 GiB"

@@ -20,8 +20,6 @@ from scribe.nn.sliding_window import network_of, window_scores
 from scribe.runtime.gpu_errors import gpu_failure
 from scribe.transcript import Turn
 
-pytestmark = pytest.mark.xdist_group("models")
-
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:

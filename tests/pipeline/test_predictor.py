@@ -24,7 +24,6 @@ from scribe.schema.job import JobInput
 from scribe.speakers.ecapa import VoiceSample
 from scribe.transcript import Segment, Speaker, Transcript, Voiceprint
 
-pytestmark = pytest.mark.xdist_group("models")
 NAMING = {"speaker_verification": True, "speaker_samples": [{"url": "http://h/anna.flac"}]}
 QUICK = {"language": "en", "quality": "fast"}
 

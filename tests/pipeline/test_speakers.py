@@ -22,8 +22,6 @@ from scribe.pipeline.predictor import Prediction, Predictor
 from scribe.pipeline.progress import Progress
 from scribe.transcript import Segment, Span, Turn, Word
 
-pytestmark = pytest.mark.xdist_group("models")
-
 ASKED = {"language": "en", "quality": "fast", "diarization": True}
 NAMED = {"speaker_verification": True, "speaker_samples": [{"url": "http://h/anna.flac"}]}
 NOISE_S = 8.0

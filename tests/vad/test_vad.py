@@ -18,8 +18,6 @@ from scribe.models.model_set import ModelSet
 from scribe.vad.binarize import speech_spans
 from scribe.vad.detectors import PyannoteDetector, SpeechDetector, merged, speech_probabilities, stretches
 
-pytestmark = pytest.mark.xdist_group("models")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _libraries() -> None:
