@@ -23,8 +23,6 @@ from scribe.alignment.sentences import Sentences, punkt_tables
 from scribe.errors import Cancelled, ModelNotFound
 from scribe.transcript import Segment
 
-pytestmark = pytest.mark.xdist_group("models")
-
 
 @pytest.fixture(scope="module")
 def aligner() -> Aligner:

@@ -20,7 +20,6 @@ from scribe.alignment.sentences import Sentences
 from scribe.alignment.viterbi import letter_spans, with_wildcard
 from scribe.transcript import Segment
 
-pytestmark = pytest.mark.xdist_group("models")
 SCORE = 0.001 + 1e-9
 relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

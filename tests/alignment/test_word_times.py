@@ -24,7 +24,6 @@ from scribe.formats.cues import cues
 from scribe.formats.text import columns
 from scribe.transcript import Segment, Span, Transcript, Turn, Word
 
-pytestmark = pytest.mark.xdist_group("models")
 relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 often = settings(max_examples=300, deadline=None, derandomize=True)
 FIGURES = dict(zip("one two three four five six seven eight nine ten eleven twelve".split(), range(1, 13), strict=True))

@@ -16,8 +16,6 @@ from .record import Record
 from .test_contract import PATIENCE, assert_heard, sample_job
 from .worker import WorkerProcess, demo_environment
 
-pytestmark = pytest.mark.xdist_group("delivery")
-
 FORMATS = ["json", "srt", "vtt", "tsv", "txt", "html"]
 
 

@@ -25,8 +25,6 @@ from .test_contract import PATIENCE, STAGES, assert_heard, assert_shows_nothing_
 from .truth import SAMPLES
 from .worker import WorkerProcess, demo_environment
 
-pytestmark = pytest.mark.xdist_group("every key")
-
 FILES = sorted(path.stem for path in (SAMPLES / "jobs").glob("*.json") if path.stem != "schema")
 
 # Of each file: what its warnings name, its artifacts, how many of its segments travel, the stages that it passes.

@@ -24,8 +24,6 @@ from scribe.models.model_set import ModelSet
 from scribe.nn.sliding_window import network_of, window_count
 from scribe.runtime.monitor import Monitor
 
-pytestmark = pytest.mark.xdist_group("models")
-
 
 @pytest.fixture(scope="module")
 def clip() -> Audio:

@@ -16,8 +16,6 @@ from support.demo import excerpt, models, recording
 from scribe.diarization.diarizer import Diarization, Diarizer
 from scribe.diarization.embeddings import bounded_training, in_half, speaker_masks, stacked_embeddings
 
-pytestmark = pytest.mark.xdist_group("models")
-
 
 @pytest.fixture(scope="module")
 def pipeline() -> Any:

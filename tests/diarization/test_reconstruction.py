@@ -13,8 +13,6 @@ from support.demo import models
 
 from scribe.diarization.reconstruction import reconstruct
 
-pytestmark = pytest.mark.xdist_group("models")
-
 
 @pytest.fixture(scope="module")
 def stock() -> Any:

@@ -53,7 +53,6 @@ def stored(server: S3Server, **limits: Any) -> Storage:
     return Storage(server.endpoint, *keys, connect_timeout=2, read_timeout=2, attempts=1, **limits)
 
 
-@pytest.mark.xdist_group("models")
 class TestOnTheDemoModels:
     def test_all_is_well_and_every_room_was_looked_at(self, tmp_path: Path) -> None:
         report = examined(tmp_path)

@@ -19,17 +19,14 @@ from typing import Any
 import pytest
 from contract.files import FileServer
 from support.demo import SAMPLES, configured
+from support.predictor import FakePredictor, Run
 from support.shelf import Shelf
+from support.wiring import answered, guarded, handler_of, intake_at
 
 from rp_handler import Handler
 from scribe.errors import GpuBroken, StageFailed, StorageUnavailable
-from scribe.jobs.delivery import Outbox
-from scribe.jobs.intake import Intake
-from scribe.jobs.runner import JobRunner, planned, totals
-from scribe.jobs.workspace import Workspaces
+from scribe.jobs.runner import planned, totals
 from scribe.models.model_set import ModelSet
-from scribe.net.client import GuardedClient
-from scribe.pipeline.predictor import Prediction
 from scribe.runtime.redact import Redactor
 from scribe.schema.job import JobInput, JobWarning
 from scribe.transcript import Segment, Speaker, Transcript, Voiceprint, Word
@@ -50,33 +47,11 @@ def transcript(count: int = 3) -> Transcript:
     )
 
 
-class StandIn:
-    """A predictor that does `work(check)` and gives a transcript of `count` segments."""
-
-    def __init__(self, work: Callable[[Callable[[], None]], None] = lambda check: None, count: int = 3) -> None:
-        self.work = work
-        self.count = count
-        self.partial = False
-        self.runs: list[JobInput] = []
-        self.foreseen: list[str | None] = []
-        self.models = self
-        self.places = ModelSet(configured(allowed_models=("small",)))
-
-    def foresee(self, job: JobInput) -> None:
-        self.foreseen.append(job.audio_file)
-
-    def run(self, channels: Any, job: JobInput, voices: Any, progress: Any, check: Callable[[], None]) -> Prediction:
-        self.runs.append(job)
-        progress.stage("transcribe")
-        self.work(check)
-        return Prediction(
-            transcript(self.count),
-            (JobWarning("no_speech", "transcribe", "x"),),
-            {"transcribe": 1.0},
-            {"transcribe": "m@1"},
-            {"a": 1},
-            self.partial,
-        )
+def stand_in(work: Callable[[Run], object] = lambda run: None, count: int = 3, **fields: Any) -> FakePredictor:
+    """A predictor that gives a transcript of `count` segments and a warning, on an endpoint that allows one more model."""
+    notices = (JobWarning("no_speech", "transcribe", "x"),)
+    places = ModelSet(configured(allowed_models=("small",)))
+    return FakePredictor(transcript(count), work, places, notices=notices, effective={"a": 1}, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +68,24 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def make(files: FileServer, root: Path) -> Callable[..., Handler]:
     def made(
-        predictor: StandIn | None = None, shelf: Shelf | None = None, sink: Any = lambda event: None, **values: Any
+        predictor: FakePredictor | None = None,
+        shelf: Shelf | None = None,
+        sink: Any = lambda event: None,
+        **values: Any,
     ) -> Handler:
         settings = configured(**values)
-        client = GuardedClient(frozenset({files.host}))
+        client = guarded(frozenset({files.host}))
         redactor = Redactor()
         redactor.add(SECRET)
-        intake, outbox = Intake(settings, client, Workspaces(root, "w")), Outbox(shelf, client, "transcripts", 3600)
-        runner = JobRunner(settings, intake, predictor or StandIn(), outbox, redactor)  # type: ignore[arg-type]
-        return Handler(runner, lambda job: sink)
+        return handler_of(
+            predictor or stand_in(),
+            settings,
+            lambda job: sink,
+            intake=intake_at(root, settings, client),
+            storage=shelf,
+            client=client,
+            redactor=redactor,
+        )
 
     return made
 
@@ -113,12 +97,6 @@ def job(files: FileServer) -> dict[str, Any]:
 
 def with_input(job: dict[str, Any], **options: Any) -> dict[str, Any]:
     return {**job, "input": {**job["input"], **options}}
-
-
-def answered(handler: Handler, job: dict[str, Any]) -> dict[str, Any]:
-    """The answer, as it is after its way through strict JSON."""
-    answer = asyncio.run(handler(job))
-    return json.loads(json.dumps(answer, allow_nan=False).encode("utf-8"))
 
 
 def failed(answer: dict[str, Any], code: str) -> dict[str, Any]:
@@ -153,10 +131,10 @@ def test_nan_inside_becomes_null_outside(make: Callable[..., Handler], job: dict
 def test_what_a_job_needs_is_imported_while_its_recording_is_fetched(
     make: Callable[..., Handler], job: dict[str, Any], files: FileServer
 ) -> None:
-    predictor = StandIn()
+    predictor = stand_in()
     handler = make(predictor)
     failed(answered(handler, with_input(job, audio_file=f"{files.url}nothing.mp3")), "not_found")
-    assert (predictor.foreseen, predictor.runs) == ([f"{files.url}nothing.mp3"], [])
+    assert (predictor.foreseen, predictor.runs) == ([f"{files.url}nothing.mp3"], 0)
     # A transcript that is stored needs no detector; and what is at work imports for itself.
     failed(answered(handler, {"id": "2", "input": {"source": {"transcript_url": f"{files.url}nothing"}}}), "not_found")
     handler.runner.running = 1
@@ -188,20 +166,17 @@ def test_a_recording_in_the_job_itself_is_taken(make: Callable[..., Handler]) ->
 def test_a_job_that_cannot_run_is_told_why(
     make: Callable[..., Handler], job: dict[str, Any], options: dict[str, Any], code: str, retryable: bool
 ) -> None:
-    predictor = StandIn()
+    predictor = stand_in()
     answer = failed(answered(make(predictor), with_input(job, **options)), code)
     assert answer["retryable"] is retryable
-    assert predictor.runs == []
+    assert predictor.runs == 0
 
 
 def test_a_server_that_is_not_there_is_a_fetch_failure_that_may_be_tried_again(files: FileServer, root: Path) -> None:
     settings = configured(fetch_deadline_s=2.0)
     with FileServer(SAMPLES) as gone:
         host = gone.host
-    client = GuardedClient(frozenset({host}))
-    intake, outbox = Intake(settings, client, Workspaces(root, "w")), Outbox(None, client, "t", 3600)
-    runner = JobRunner(settings, intake, StandIn(), outbox, Redactor())  # type: ignore[arg-type]
-    handler = Handler(runner, lambda job: lambda event: None)
+    handler = handler_of(stand_in(), settings, intake=intake_at(root, settings, guarded(frozenset({host}))))
     answer = failed(
         answered(handler, {"id": "j", "input": {"audio_file": f"http://{host}/a.mp3?token=canary"}}), "fetch_failed"
     )
@@ -217,11 +192,11 @@ def test_something_that_is_no_job_is_answered_too(make: Callable[..., Handler], 
     assert failed(answered(make(), job), "invalid_input")["details"]["problems"]
 
 
-def raising(error: BaseException) -> StandIn:
-    def work(check: Callable[[], None]) -> None:
+def raising(error: BaseException) -> FakePredictor:
+    def work(run: Run) -> None:
         raise error
 
-    return StandIn(work)
+    return stand_in(work)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +229,7 @@ def test_the_worker_goes_on_after_a_fault(make: Callable[..., Handler], job: dic
     predictor = raising(ValueError("x"))
     handler = make(predictor)
     failed(answered(handler, job), "internal")
-    predictor.work = lambda check: None
+    predictor.work = lambda run: None
     answer = answered(handler, job)
     assert answer["segments_total"] == 3
     assert "refresh_worker" not in answer
@@ -278,11 +253,11 @@ def test_a_broken_gpu_asks_for_a_new_worker_and_later_jobs_are_refused(
     predictor = raising(GpuBroken("the GPU failed and needs a new process"))
     handler = make(predictor)
     assert failed(answered(handler, job), "gpu_broken")["refresh_worker"] is True
-    predictor.work = lambda check: None
+    predictor.work = lambda run: None
     later = failed(answered(handler, job), "shutting_down")
     assert later["refresh_worker"] is True
     assert later["retryable"] is True
-    assert len(predictor.runs) == 1
+    assert predictor.runs == 1
 
 
 def test_a_cancelled_job_keeps_its_slot_until_its_thread_has_left(
@@ -290,18 +265,18 @@ def test_a_cancelled_job_keeps_its_slot_until_its_thread_has_left(
 ) -> None:
     inside, left = threading.Event(), threading.Event()
 
-    def work(check: Callable[[], None]) -> None:
+    def work(run: Run) -> None:
         inside.set()
         try:
             for _ in range(2000):
-                check()
+                run.check()
                 time.sleep(0.01)
         finally:
             time.sleep(0.2)
             left.set()
 
     async def scenario() -> bool:
-        task = asyncio.ensure_future(make(StandIn(work))(job))
+        task = asyncio.ensure_future(make(stand_in(work))(job))
         await asyncio.to_thread(inside.wait, 20)
         task.cancel()
         await asyncio.sleep(0.02)
@@ -317,7 +292,7 @@ def test_the_loop_stays_free_while_a_job_works(make: Callable[..., Handler], job
     go = threading.Event()
 
     async def scenario() -> dict[str, Any]:
-        task = asyncio.ensure_future(make(StandIn(lambda check: go.wait(20) and None))(job))
+        task = asyncio.ensure_future(make(stand_in(lambda run: go.wait(20)))(job))
         await asyncio.sleep(0)
         go.set()  # only a loop that runs on gets here
         return await task
@@ -326,11 +301,11 @@ def test_the_loop_stays_free_while_a_job_works(make: Callable[..., Handler], job
 
 
 def test_a_deadline_is_counted_from_receipt(make: Callable[..., Handler], job: dict[str, Any]) -> None:
-    def work(check: Callable[[], None]) -> None:
+    def work(run: Run) -> None:
         time.sleep(0.05)
-        check()
+        run.check()
 
-    failed(answered(make(StandIn(work)), with_input(job, deadline_s=0.01)), "deadline_reached")
+    failed(answered(make(stand_in(work)), with_input(job, deadline_s=0.01)), "deadline_reached")
 
 
 def test_progress_ends_before_the_answer(make: Callable[..., Handler], job: dict[str, Any]) -> None:
@@ -373,7 +348,7 @@ def test_inline_is_the_jobs_then_the_operators_then_what_suits_the_storage(
     shown: int,
     with_words: bool,
 ) -> None:
-    handler = make(StandIn(count=60), Shelf() if stores else None, inline_default=default)
+    handler = make(stand_in(count=60), Shelf() if stores else None, inline_default=default)
     answer = answered(handler, with_input(job, align_output=True, **options))
     assert len(answer["segments"]) == shown
     assert all(("words" in s) is with_words for s in answer["segments"])
@@ -384,7 +359,7 @@ def test_an_answer_too_large_shrinks_to_the_preview_and_says_so(
     make: Callable[..., Handler], job: dict[str, Any]
 ) -> None:
     answer = answered(
-        make(StandIn(count=400), result_max_bytes=20_000), with_input(job, align_output=True, inline="full")
+        make(stand_in(count=400), result_max_bytes=20_000), with_input(job, align_output=True, inline="full")
     )
     assert len(json.dumps(answer, ensure_ascii=False).encode()) <= 20_000
     assert len(answer["segments"]) == 50
@@ -395,7 +370,7 @@ def test_an_answer_too_large_shrinks_to_the_preview_and_says_so(
 def test_a_storage_that_fails_loses_nothing(make: Callable[..., Handler], job: dict[str, Any]) -> None:
     shelf = Shelf()
     shelf.failing["put"] = StorageUnavailable("no answer")
-    answer = answered(make(StandIn(count=80), shelf), with_input(job, formats=["json", "srt"], align_output=True))
+    answer = answered(make(stand_in(count=80), shelf), with_input(job, formats=["json", "srt"], align_output=True))
     assert answer["artifacts"] == {}
     assert len(answer["segments"]) == 80
     assert "words" in answer["segments"][0]
@@ -406,45 +381,44 @@ def test_a_storage_that_fails_loses_nothing(make: Callable[..., Handler], job: d
 def test_the_same_job_again_is_answered_from_the_storage_without_the_models(
     make: Callable[..., Handler], job: dict[str, Any]
 ) -> None:
-    shelf, predictor = Shelf(), StandIn()
+    shelf, predictor = Shelf(), stand_in()
     handler = make(predictor, shelf)
     first, second = answered(handler, job), answered(handler, job)
-    assert len(predictor.runs) == 1
+    assert predictor.runs == 1
     assert first["artifacts"]["json"]["url"] != second["artifacts"]["json"]["url"]
     assert {**first, "artifacts": 0} == {**second, "artifacts": 0}
     answered(handler, with_input(job, beam_size=1))
     answered(handler, {**job, "id": "job-2"})
-    assert len(predictor.runs) == 3
+    assert predictor.runs == 3
 
 
 def test_a_job_whose_storage_failed_is_computed_again(make: Callable[..., Handler], job: dict[str, Any]) -> None:
-    shelf, predictor = Shelf(), StandIn()
+    shelf, predictor = Shelf(), stand_in()
     handler = make(predictor, shelf)
     shelf.failing["put"] = StorageUnavailable("no answer")
     answered(handler, job)
     del shelf.failing["put"]
     assert answered(handler, job)["artifacts"]["json"]["url"]
-    assert len(predictor.runs) == 2
+    assert predictor.runs == 2
 
 
 def test_a_partial_result_is_delivered_and_not_taken_for_the_whole_later(
     make: Callable[..., Handler], job: dict[str, Any]
 ) -> None:
-    predictor = StandIn()
+    predictor = stand_in(partial=True)
     handler = make(predictor, Shelf())
-    predictor.partial = True
     first = answered(handler, job)
     assert first["partial"] is True
     assert first["artifacts"]["json"]["url"]
-    predictor.partial = False
+    predictor.prediction = stand_in().prediction
     assert answered(handler, job)["partial"] is False
-    assert len(predictor.runs) == 2
+    assert predictor.runs == 2
 
 
 def test_artifacts_hold_words_only_when_the_job_wants_them(make: Callable[..., Handler], job: dict[str, Any]) -> None:
     for wanted in (True, False):
         shelf = Shelf()
-        answer = answered(make(StandIn(), shelf), with_input(job, align_output=wanted))
+        answer = answered(make(stand_in(), shelf), with_input(job, align_output=wanted))
         stored = json.loads(shelf.objects[answer["artifacts"]["json"]["key"]])
         assert bool(stored["segments"][0].get("words")) is wanted
 
@@ -461,13 +435,13 @@ def test_text_formats_without_storage_travel_in_the_answer(make: Callable[..., H
 def test_a_json_without_storage_is_the_whole_transcript_inline(
     make: Callable[..., Handler], job: dict[str, Any]
 ) -> None:
-    answer = answered(make(StandIn(count=60)), with_input(job, formats=["json"], align_output=True))
+    answer = answered(make(stand_in(count=60)), with_input(job, formats=["json"], align_output=True))
     assert (len(answer["segments"]), answer["truncated"], "texts" in answer) == (60, False, False)
     assert all(segment["words"] for segment in answer["segments"])
 
 
 def test_a_preview_without_storage_warns_of_what_is_missing(make: Callable[..., Handler], job: dict[str, Any]) -> None:
-    answer = answered(make(StandIn(count=60)), with_input(job, align_output=True))
+    answer = answered(make(stand_in(count=60)), with_input(job, align_output=True))
     (warning,) = [w for w in answer["warnings"] if w["code"] == "preview_only"]
     assert "50 of 60" in warning["message"]
     assert len(answer["segments"]) == 50

@@ -18,8 +18,6 @@ from scribe.errors import Cancelled, GpuOutOfMemory
 from scribe.runtime.monitor import UNWATCHED, Monitor
 from scribe.transcript import Chunk, Segment
 
-pytestmark = pytest.mark.xdist_group("models")
-
 PECULIAR = SpeechOptions(
     batch_size=2,
     beam_size=1,

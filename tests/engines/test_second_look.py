@@ -19,8 +19,6 @@ from scribe.engines.missed_speech import PAD_S, SHORTEST_S, padded, passed_over
 from scribe.errors import DeadlineReached
 from scribe.transcript import Chunk, Segment
 
-pytestmark = pytest.mark.xdist_group("models")
-
 PLAIN = {"language": "en", "quality": "fast"}
 
 

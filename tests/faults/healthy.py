@@ -6,10 +6,8 @@ stand-in, handed in by the constructor.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
-import functools
 import io
 import json
 import socket
@@ -17,56 +15,24 @@ import ssl
 import threading
 import uuid
 import wave
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from support.demo import configured
+from support.predictor import FakePredictor
+from support.transcripts import HELLO
+from support.wiring import answered, authorities, handler_of, intake_at
 
 from rp_handler import Handler
-from scribe.audio.decode import SAMPLE_RATE, Audio
-from scribe.jobs.delivery import Outbox
-from scribe.jobs.intake import Intake
-from scribe.jobs.runner import JobRunner
-from scribe.jobs.workspace import Workspaces
-from scribe.models.model_set import ModelSet
+from scribe.audio.decode import SAMPLE_RATE
 from scribe.net.client import GuardedClient
-from scribe.net.connections import default_context
-from scribe.pipeline.predictor import Prediction
 from scribe.runtime.redact import Redactor
-from scribe.transcript import Segment, Transcript
 
 FAILURE_KEYS = {"error", "code", "retryable", "details", "error_id"}
 # Each lives inside one job and must end with it.
 THREADS_OF_A_JOB = {"heartbeat", "progress", "request-watch"}
-
-
-class PredictorStandIn:
-    """In place of the models: notes what it is given and answers with `transcript`, or does `work` first.
-
-    `heard` has the seconds of every channel of every job, `paths` where they lay.
-    """
-
-    def __init__(self, transcript: Transcript | None = None, work: Callable[[], None] = lambda: None) -> None:
-        self.transcript = transcript or Transcript("en", 1.0, (Segment(0.0, 1.0, " Hello there."),), (), 0.9)
-        self.work = work
-        self.heard: list[list[float]] = []
-        self.paths: list[Path] = []
-        self.models = self
-        self.places = places()
-
-    def foresee(self, *_: object) -> None:
-        """It imports nothing."""
-
-    def run(self, channels: Sequence[Audio], *_: object) -> Prediction:
-        self.heard.append([len(audio[:]) / SAMPLE_RATE for audio in channels])
-        self.paths += [audio.path for audio in channels]
-        self.work()
-        return Prediction(self.transcript, (), {"transcribe": 0.1}, {"transcribe": "stand-in@1"})
-
-    def rename(self, transcript: Transcript, *_: object) -> Prediction:
-        return Prediction(transcript, (), {}, {})
 
 
 class Worker:
@@ -84,17 +50,20 @@ class Worker:
         **values: Any,
     ) -> None:
         self.jobs = jobs
-        self.predictor = predictor or PredictorStandIn()
+        self.predictor = predictor or FakePredictor(HELLO)
         self.redactor = Redactor()
         self.events: list[Mapping[str, Any]] = []
         settings = configured(**values)
         client = GuardedClient(frozenset(hosts), 2.0, 5.0, resolver, trusts or authorities())
-        intake, outbox = (
-            Intake(settings, client, Workspaces(jobs, "worker")),
-            Outbox(storage, client, "transcripts", 3600),
+        self.handler = handler_of(
+            self.predictor,
+            settings,
+            intake=intake_at(jobs, settings, client),
+            storage=storage,
+            client=client,
+            redactor=self.redactor,
+            report=lambda job: self.events.append,
         )
-        runner = JobRunner(settings, intake, self.predictor, outbox, self.redactor)
-        self.handler = Handler(runner, lambda job: self.events.append)
 
     def ask(self, **options: Any) -> dict[str, Any]:
         """The answer to a job with this input."""
@@ -106,19 +75,14 @@ class Worker:
 
     def refuses(self, code: str, **options: Any) -> dict[str, Any]:
         """The failure of a job that never reaches the models and leaves nothing."""
-        before = len(self.predictor.heard)
+        before = self.predictor.runs
         answer = assert_failed(self.ask(**options), code)
-        assert len(self.predictor.heard) == before
+        assert self.predictor.runs == before
         assert left_in(self.jobs) == []
         return answer
 
     def assert_healthy(self) -> None:
         assert_worker_healthy(self.handler, self.jobs)
-
-
-def answered(handler: Handler, job: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer after its way through strict JSON."""
-    return json.loads(json.dumps(asyncio.run(handler(job)), allow_nan=False))
 
 
 def assert_failed(answer: Mapping[str, Any], code: str) -> dict[str, Any]:
@@ -175,14 +139,3 @@ def wav(seconds: float, hertz: float = 440.0) -> bytes:
 
 def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode()
-
-
-@functools.cache
-def authorities() -> ssl.SSLContext:
-    """Read once: the list of certificates takes longer than a whole job here."""
-    return default_context()
-
-
-@functools.cache
-def places() -> ModelSet:
-    return ModelSet(configured())

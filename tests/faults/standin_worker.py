@@ -10,64 +10,48 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-import init_and_run
-from rp_handler import Handler
-from scribe import settings as settings_module
-from scribe.audio.decode import Audio
-from scribe.doors.runpod_sdk import serve
-from scribe.jobs.delivery import Outbox
-from scribe.jobs.intake import Intake
-from scribe.jobs.runner import JobRunner
-from scribe.jobs.workspace import Workspaces
-from scribe.models.model_set import ModelSet
-from scribe.net.client import GuardedClient
-from scribe.pipeline.predictor import Prediction
-from scribe.pipeline.progress import Progress
-from scribe.runtime import log as log_module
-from scribe.runtime.redact import Redactor
-from scribe.schema.job import JobInput
-from scribe.transcript import Segment, Transcript
+from support.predictor import FakePredictor, Run  # noqa: E402
+from support.transcripts import HELLO  # noqa: E402
+from support.wiring import handler_of  # noqa: E402
+
+import init_and_run  # noqa: E402
+from scribe import settings as settings_module  # noqa: E402
+from scribe.doors.runpod_sdk import progress_sink, serve  # noqa: E402
+from scribe.jobs.intake import Intake  # noqa: E402
+from scribe.jobs.workspace import Workspaces  # noqa: E402
+from scribe.models.model_set import ModelSet  # noqa: E402
+from scribe.net.client import GuardedClient  # noqa: E402
+from scribe.runtime import log as log_module  # noqa: E402
+from scribe.runtime.redact import Redactor  # noqa: E402
 
 
-class PredictorStandIn:
-    """In place of the models. Hears one sentence in everything; every run leaves a line in `<stations>/runs`."""
+class Orders:
+    """What the predictor does instead of recognizing: it leaves a line in `<stations>/runs` and follows the job's order."""
 
-    def __init__(self, stations: Path, places: ModelSet) -> None:
+    def __init__(self, stations: Path) -> None:
         self._stations = stations
-        self.models = self
-        self.places = places
 
-    def foresee(self, job: JobInput) -> None:
-        """It imports nothing."""
-
-    def run(
-        self, channels: Sequence[Audio], job: JobInput, voices: Any, progress: Progress, check: Callable[[], None]
-    ) -> Prediction:
+    def __call__(self, run: Run) -> None:
         with (self._stations / "runs").open("a") as runs:
             runs.write(f"{os.getpid()}\n")
-        what, _, where = (job.hotwords or "").partition(" ")
+        what, _, where = (run.job.hotwords or "").partition(" ")
         for stage in ("transcribe", "diarize"):
-            check()
-            progress.stage(stage)
+            run.check()
+            run.progress.stage(stage)
             if what == "abort":
                 os.abort()
-            if stage == where:
-                self._stay(stage, check if what == "hold" else lambda: None)
-        seconds = channels[0].seconds
-        transcript = Transcript("en", seconds, (Segment(0.0, seconds, "Hello there."),), (), 0.9)
-        return Prediction(transcript, (), {"transcribe": 0.1}, {"transcribe": "stand-in@1"})
-
-    def _stay(self, stage: str, check: Callable[[], None]) -> None:
-        (self._stations / f"{stage}.at").touch()
-        while not (self._stations / f"{stage}.go").exists():
-            check()
-            time.sleep(0.01)
+            if stage != where:
+                continue
+            (self._stations / f"{stage}.at").touch()
+            while not (self._stations / f"{stage}.go").exists():
+                if what == "hold":
+                    run.check()
+                time.sleep(0.01)
 
 
 def main() -> None:
@@ -78,11 +62,16 @@ def main() -> None:
     workspaces = Workspaces(settings.jobs_dir, settings.runpod_pod_id or "worker")
     workspaces.sweep()
     client = GuardedClient(frozenset(settings.fetch_allow_hosts))
-    predictor = PredictorStandIn(Path(os.environ["STATIONS"]), ModelSet(settings))
-    outbox = Outbox(init_and_run.storage_of(settings), client, settings.prefix_transcripts, settings.presign_ttl)
-    intake = Intake(settings, client, workspaces)
-    runner = JobRunner(settings, intake, predictor, outbox, redactor)  # type: ignore[arg-type]
-    serve(Handler(runner), settings.concurrency)
+    handler = handler_of(
+        FakePredictor(HELLO, Orders(Path(os.environ["STATIONS"])), ModelSet(settings)),
+        settings,
+        progress_sink,
+        intake=Intake(settings, client, workspaces),
+        storage=init_and_run.storage_of(settings),
+        client=client,
+        redactor=redactor,
+    )
+    serve(handler, settings.concurrency)
 
 
 if __name__ == "__main__":

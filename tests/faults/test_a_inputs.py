@@ -14,12 +14,14 @@ import srt
 import webvtt
 from support.demo import SAMPLES, predictor
 from support.loopback import Loopback, page
+from support.predictor import FakePredictor
 from support.shelf import Shelf
 from support.sounds import tone, write, write_video, write_wav
+from support.wiring import answered
 
 from scribe.transcript import Segment, Transcript, Word
 
-from .healthy import PredictorStandIn, Worker, answered, assert_failed, base64_of, left_in, wav
+from .healthy import Worker, assert_failed, base64_of, left_in, wav
 
 
 @pytest.fixture
@@ -106,7 +108,7 @@ def test_a7_a_video_is_heard_if_it_has_sound(worker: Worker, tmp_path: Path) -> 
     silent, film = (write_video(tmp_path / f"{sound}.mp4", sound).read_bytes() for sound in (False, True))
     worker.refuses("no_audio_stream", audio_base64=base64_of(silent))
     assert "error" not in worker.ask(audio_base64=base64_of(film))
-    assert worker.predictor.heard[-1] == [pytest.approx(2, abs=0.1)]
+    assert worker.predictor.seconds[-1] == [pytest.approx(2, abs=0.1)]
     worker.assert_healthy()
 
 
@@ -190,7 +192,7 @@ def test_a10_text_that_looks_like_syntax_comes_back_from_every_format(tmp_path: 
         for n, text in enumerate(NASTY)
     )
     shelf = Shelf()
-    stand_in = PredictorStandIn(Transcript("en", 40.0, segments, (), 0.9))
+    stand_in = FakePredictor(Transcript("en", 40.0, segments, (), 0.9))
     worker = Worker(tmp_path / "jobs", predictor=stand_in, storage=shelf)
     answer = worker.ask(
         audio_base64=base64_of(wav(0.25)),

@@ -126,7 +126,7 @@ def test_b3_half_a_file_is_asked_for_again_and_never_heard(jobs: Path) -> None:
         with Loopback(broken, OK) as server:
             worker = Worker(jobs, [server.host])
             assert "error" not in worker.ask(audio_file=f"{server.url}/a.wav")
-            assert worker.predictor.heard == [[1.0]]
+            assert worker.predictor.seconds == [[1.0]]
     with Loopback(page(Content_Length=None) + GOOD) as server:
         worker = Worker(jobs, [server.host])
         answer = worker.ask(audio_file=f"{server.url}/a.wav")

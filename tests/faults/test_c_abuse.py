@@ -21,11 +21,12 @@ from support.addresses import BLOCKED, PUBLIC, names
 from support.loopback import Authority, Loopback, moved, page
 from support.shelf import Shelf
 from support.sounds import tone, write, write_silence
+from support.wiring import answered
 
 from scribe.jobs.intake import MAX_SAMPLE_BYTES, MAX_SAMPLE_SECONDS
 from scribe.net.client import blocked_reason
 
-from .healthy import Worker, answered, assert_failed, base64_of, left_in, wav
+from .healthy import Worker, assert_failed, base64_of, left_in, wav
 
 GOOD = wav(1.0)
 linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems have one loopback address")
@@ -172,7 +173,7 @@ def test_c7_a_playlist_in_disguise_reads_nothing_and_calls_nobody(suffix: str, t
             )
             assert_failed(answer, "not_audio")
             assert list((tmp_path / "jobs" / "worker").iterdir()) == []
-        assert worker.predictor.heard == []
+        assert worker.predictor.seconds == []
         assert server.requests == []
     private.unlink()
     other.rmdir()
@@ -229,7 +230,7 @@ def test_c9_hours_packed_into_megabytes_stop_at_the_limit_and_a_false_header_cou
         for _ in range(2):
             assert worker.refuses("too_long", audio_file=server.url)["details"] == {"max_seconds": 60}
         assert "error" not in worker.ask(audio_file=server.url)
-    assert worker.predictor.heard == [[pytest.approx(3, abs=0.1)]]
+    assert worker.predictor.seconds == [[pytest.approx(3, abs=0.1)]]
     worker.assert_healthy()
 
 

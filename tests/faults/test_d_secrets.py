@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from contract.worker import REPOSITORY
 from support.demo import configured
+from support.predictor import FakePredictor, Run
 from support.secrets import carries
+from support.transcripts import HELLO
 
 from scribe.schema.job import JobInput
 
-from .healthy import PredictorStandIn, Worker, assert_failed, base64_of, wav
+from .healthy import Worker, assert_failed, base64_of, wav
 from .site import Site
 
 TOKEN = "hf_canaryAAAAbbbbCCCC+/dd"
@@ -95,12 +97,12 @@ def test_d2_settings_and_jobs_show_no_secret_however_they_are_written() -> None:
 
 
 def test_d3_a_fault_that_nobody_foresaw_shows_nothing_of_the_inside(tmp_path: Path) -> None:
-    def work() -> None:
+    def work(run: Run) -> None:
         if orders:
             raise RuntimeError(orders.pop())
 
     orders = [f"cannot read https://bucket.example/a?X-Amz-Signature={SIGNATURE} at {Path.home()}/src/predict.py"]
-    worker = Worker(tmp_path / "jobs", predictor=PredictorStandIn(work=work))
+    worker = Worker(tmp_path / "jobs", predictor=FakePredictor(HELLO, work))
     answer = assert_failed(worker.ask(audio_base64=base64_of(wav(0.3))), "internal")
     assert answer["error_id"]
     assert SIGNATURE not in json.dumps(answer)
@@ -111,11 +113,11 @@ def test_d3_a_fault_that_nobody_foresaw_shows_nothing_of_the_inside(tmp_path: Pa
 def test_d3_its_error_id_finds_the_traceback_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     canary = uuid.uuid4().hex
 
-    def work() -> None:
+    def work(run: Run) -> None:
         raise RuntimeError(canary)
 
     with caplog.at_level(logging.WARNING):
-        answer = Worker(tmp_path / "jobs", predictor=PredictorStandIn(work=work)).ask(audio_base64=base64_of(wav(0.3)))
+        answer = Worker(tmp_path / "jobs", predictor=FakePredictor(HELLO, work)).ask(audio_base64=base64_of(wav(0.3)))
     found = [r for r in caplog.records if answer["error_id"] in r.getMessage()]
     assert found
     assert found[0].exc_info

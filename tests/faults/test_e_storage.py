@@ -18,7 +18,9 @@ from urllib.request import urlopen
 
 import pytest
 from contract.worker import REPOSITORY
-from support.desk import Desk, FixedPredictor, Steered, answered, asking, codes
+from support.desk import Desk, Steered, asking, codes
+from support.predictor import FakePredictor
+from support.wiring import answered
 
 from scribe.errors import StorageDenied
 from scribe.storage import s3 as storage_module
@@ -116,7 +118,7 @@ def test_e5_no_checksum_or_trailer_is_sent_that_r2_refuses(server: Steered, work
 
 def test_e6_a_link_opens_its_object_alone_until_it_says_it_ends(server: Steered, desk: Desk) -> None:
     began = datetime.now(timezone.utc)
-    handler = desk.handler(FixedPredictor(), desk.storage(presign_ttl=7200))
+    handler = desk.handler(FakePredictor(), desk.storage(presign_ttl=7200))
     answer = answered(handler, asking(formats=["srt", "html"]))
     links = {name: artifact["url"] for name, artifact in answer["artifacts"].items()}
     with urlopen(links["srt"], timeout=20) as link:

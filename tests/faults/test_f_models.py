@@ -46,10 +46,10 @@ class Counted:
     def __init__(self, real: Predictor) -> None:
         self._real = real
         self.models = real.models
-        self.heard: list[list[float]] = []
+        self.runs = 0
 
     def run(self, *arguments: Any) -> Any:
-        self.heard.append([])
+        self.runs += 1
         return self._real.run(*arguments)
 
 
@@ -216,10 +216,10 @@ def test_f5_a_broken_gpu_asks_for_a_new_worker_and_takes_no_more_jobs(
     inner(broken)
     answer = assert_failed(worker.ask(**QUICK), "gpu_broken")
     assert (answer["refresh_worker"], answer["retryable"]) == (True, True)
-    before = len(worker.predictor.heard)
+    before = worker.predictor.runs
     later = assert_failed(worker.ask(**QUICK), "shutting_down")
     assert (later["refresh_worker"], later["retryable"]) == (True, True)
-    assert len(worker.predictor.heard) == before
+    assert worker.predictor.runs == before
 
 
 def test_f6_a_gpu_that_is_demanded_and_not_there_is_one_line_and_78(tmp_path: Path) -> None:

@@ -19,14 +19,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from contract.worker import REPOSITORY, WorkerProcess
-from support.desk import spoken
 from support.loopback import Loopback, page
+from support.predictor import FakePredictor, Run
 from support.shelf import Shelf
 from support.sounds import write
+from support.transcripts import HELLO, spoken
 
 from scribe.doors.runpod_sdk import STOPPING
 
-from .healthy import PredictorStandIn, Worker, base64_of, decoders_of, wav
+from .healthy import Worker, base64_of, decoders_of, wav
 from .site import BOUNDARIES, Site, alive
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and /proc are looked at as Linux has them")
@@ -181,14 +182,14 @@ def test_g5_a_disk_that_fills_while_decoding_is_told_and_freed(small_disk: Path,
 def test_g6_what_a_library_raises_to_end_the_program_ends_only_the_job(
     kind: type[BaseException], tmp_path: Path
 ) -> None:
-    def work() -> None:
+    def work(run: Run) -> None:
         orders.pop()()
 
     def die() -> None:
         raise kind(3)
 
     orders = [*[lambda: None] * 4, die]
-    worker = Worker(tmp_path / "jobs", predictor=PredictorStandIn(work=work))
+    worker = Worker(tmp_path / "jobs", predictor=FakePredictor(HELLO, work))
     answer = worker.ask(audio_base64=base64_of(wav(0.3)))
     assert answer["code"] in ("internal", "gpu_out_of_memory")
     worker.assert_healthy()
@@ -196,7 +197,7 @@ def test_g6_what_a_library_raises_to_end_the_program_ends_only_the_job(
 
 def test_g7_an_answer_over_its_cap_is_a_preview_with_every_artifact_stored(tmp_path: Path) -> None:
     shelf = Shelf()
-    worker = Worker(tmp_path / "jobs", predictor=PredictorStandIn(spoken(3000)), storage=shelf, result_max_bytes=40_000)
+    worker = Worker(tmp_path / "jobs", predictor=FakePredictor(spoken(3000)), storage=shelf, result_max_bytes=40_000)
     answer = worker.ask(audio_base64=base64_of(wav(0.3)), inline="full", formats=["json", "srt"])
     assert (answer["truncated"], answer["segments_total"], set(answer["artifacts"])) == (True, 3000, {"json", "srt"})
     assert [w["code"] for w in answer["warnings"]] == ["result_truncated"]

@@ -9,11 +9,14 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from support.desk import Desk, FixedPredictor, Steered, answered, asking
+from support.desk import Desk, Steered, asking
+from support.predictor import FakePredictor, Run
+from support.transcripts import HELLO
+from support.wiring import answered
 
 from scribe.errors import GatedModel, Internal
 
-from .healthy import PredictorStandIn, Worker, base64_of, wav
+from .healthy import Worker, base64_of, wav
 from .site import Site
 
 STORAGE = ("STORAGE_ENDPOINT", "STORAGE_BUCKET", "STORAGE_ACCESS_KEY", "STORAGE_SECRET_KEY")
@@ -43,7 +46,7 @@ def test_h1_a_job_delivered_again_makes_no_call_of_the_models_and_gets_fresh_lin
 
 def test_h2_the_same_id_with_another_input_is_another_job(tmp_path: Path) -> None:
     with Steered() as server:
-        predictor = FixedPredictor()
+        predictor = FakePredictor()
         desk = Desk(server)
         handler = desk.handler(predictor, desk.storage())
         one = answered(handler, asking("job-1", formats=["json"]))
@@ -111,7 +114,7 @@ def test_h5_what_no_retry_would_change_gets_the_same_answer_again(options: dict[
     first, second = worker.ask(**options), worker.ask(**options)
     assert first["retryable"] is False
     assert {k: v for k, v in first.items() if k != "error_id"} == {k: v for k, v in second.items() if k != "error_id"}
-    assert worker.predictor.heard == []
+    assert worker.predictor.runs == 0
     worker.ask(audio_base64=base64_of(wav(0.3)))
     worker.assert_healthy()
 
@@ -139,20 +142,20 @@ def test_h6_an_id_with_another_input_runs(tmp_path: Path) -> None:
     job = {"id": "job-1", "input": {"audio_base64": base64_of(wav(0.3))}}
     first = worker.answered(job)
     assert worker.answered(job) == first
-    assert len(worker.predictor.heard) == 1
+    assert worker.predictor.runs == 1
     assert worker.answered({**job, "input": {**job["input"], "inline": "full"}})["segments_total"] == 1
     assert worker.answered({**job, "id": "job-2"})["job_id"] == "job-2"
-    assert len(worker.predictor.heard) == 3
+    assert worker.predictor.runs == 3
 
 
 def test_h6_a_failure_that_may_pass_runs_again_and_one_that_stays_is_told_again(tmp_path: Path) -> None:
     passing, staying = Internal("a fault"), GatedModel("no leave")
 
-    def work() -> None:
+    def work(run: Run) -> None:
         if errors:
             raise errors.pop()
 
-    worker = Worker(tmp_path / "jobs", predictor=PredictorStandIn(work=work))
+    worker = Worker(tmp_path / "jobs", predictor=FakePredictor(HELLO, work))
     job = {"id": "job-1", "input": {"audio_base64": base64_of(wav(0.3))}}
     errors: list[Exception] = [passing]
     assert worker.answered(job)["code"] == "internal"
@@ -161,4 +164,4 @@ def test_h6_a_failure_that_may_pass_runs_again_and_one_that_stays_is_told_again(
     failure = worker.answered({**job, "id": "job-2"})
     assert failure["code"] == "gated_model"
     assert worker.answered({**job, "id": "job-2"}) == failure
-    assert len(worker.predictor.heard) == 3
+    assert worker.predictor.runs == 3

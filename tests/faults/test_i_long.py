@@ -16,14 +16,17 @@ from typing import Any
 
 import pytest
 from support.demo import asked, configured, excerpt, recording
-from support.desk import Desk, FixedPredictor, Steered, answered, asking, codes
+from support.desk import Desk, Steered, asking, codes
+from support.predictor import FakePredictor, Run
+from support.transcripts import HELLO
+from support.wiring import answered
 
 from scribe.models.loader import Models
 from scribe.models.model_set import ModelSet
 from scribe.pipeline.predictor import Predictor
 from scribe.pipeline.progress import Progress
 
-from .healthy import PredictorStandIn, Worker, base64_of, wav
+from .healthy import Worker, base64_of, wav
 
 JOBS = 200
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc is looked at as Linux has it")
@@ -39,11 +42,11 @@ def server() -> Iterator[Steered]:
 def test_i1_two_hundred_mixed_jobs_leave_everything_as_it_was(server: Steered, tmp_path: Path) -> None:
     faults: list[BaseException] = []
 
-    def work() -> None:
+    def work(run: Run) -> None:
         if faults:
             raise faults.pop()
 
-    worker = Worker(tmp_path / "jobs", predictor=PredictorStandIn(work=work), storage=Desk(server).storage())
+    worker = Worker(tmp_path / "jobs", predictor=FakePredictor(HELLO, work), storage=Desk(server).storage())
     good, page, zeros = base64_of(wav(0.3)), base64_of(b"<html>no</html>" * 99), base64_of(wav(0.0))
     raised = (MemoryError(), RuntimeError("CUDA out of memory"), SystemExit(3), OSError(28, "no space left"))
     kinds: list[tuple[dict[str, Any], BaseException | None]] = [
@@ -100,12 +103,12 @@ def test_i2_an_exception_and_all_that_it_holds_is_gone_when_the_answer_is_there(
 
     held: list[weakref.ref[Any]] = []
 
-    def work() -> None:
+    def work(run: Run) -> None:
         tensor = Tensor()
         held.append(weakref.ref(tensor))
         raise Fault("a fault")
 
-    worker = Worker(tmp_path / "jobs", predictor=PredictorStandIn(work=work))
+    worker = Worker(tmp_path / "jobs", predictor=FakePredictor(HELLO, work))
     gc.collect()
     gc.disable()
     try:
@@ -117,7 +120,7 @@ def test_i2_an_exception_and_all_that_it_holds_is_gone_when_the_answer_is_there(
 
 def test_i4_a_connection_that_the_storage_closed_meanwhile_costs_no_upload(server: Steered) -> None:
     desk = Desk(server)
-    handler = desk.handler(FixedPredictor(), desk.storage(attempts=3))
+    handler = desk.handler(FakePredictor(), desk.storage(attempts=3))
     for number in range(3):
         server.let_pass(2)
         server.hang_up(after_bytes=10_000)  # answered whole, and then closed

@@ -41,7 +41,6 @@ def predictor() -> Predictor:
     return Predictor(found)
 
 
-@pytest.mark.xdist_group("models")
 @pytest.mark.parametrize("language", SAID)
 def test_a_job_keeps_its_script_s_ways_in_every_format(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = SAID[language]

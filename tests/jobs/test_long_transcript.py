@@ -16,32 +16,23 @@ import pytest
 from support.desk import got
 from support.s3server import S3Server
 
-pytestmark = pytest.mark.xdist_group("long transcript")
-
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = 100_000
 LIMIT_BYTES = 5_000_000
 LIMIT_MB = 600
 
 WORKER = '''
-import asyncio, contextlib, json, random, re, sys, time
+import json, random, re, sys, time
 from pathlib import Path
 
-sys.path.insert(0, sys.argv[1])
-endpoint, bucket, access_key, secret_key, count = *sys.argv[2:6], int(sys.argv[6])
+sys.path[:0] = sys.argv[1:3]
+endpoint, bucket, access_key, secret_key, count = *sys.argv[3:7], int(sys.argv[7])
 
-from scribe.pipeline.predictor import Prediction
-from scribe.jobs.runner import JobRunner
-from rp_handler import Handler
-from scribe import settings as settings_module
-from scribe.jobs.delivery import Outbox
 from scribe.formats import FORMATS
-from scribe.jobs.intake import JobFiles
-from scribe.net.client import GuardedClient
-from scribe.runtime.redact import Redactor
 from scribe.storage.s3 import Storage
 from scribe.transcript import Segment, Speaker, Transcript, Word
-from scribe.models.model_set import ModelSet
+from support.predictor import FakePredictor
+from support.wiring import answered, handler_of
 
 
 def spoken():
@@ -63,24 +54,6 @@ def spoken():
     return Transcript("en", round(clock, 3), tuple(segments), speakers, 0.99)
 
 
-class FixedPredictor:
-    def __init__(self, settings, transcript):
-        self.models, self.places = self, ModelSet(settings)
-        self.prediction = Prediction(transcript, (), {}, {})
-
-    def foresee(self, *_):
-        pass
-
-    def run(self, *_):
-        return self.prediction
-
-
-class NothingToFetch:
-    @contextlib.contextmanager
-    def open(self, *_):
-        yield JobFiles()
-
-
 def peak_mb():
     """The most that this process ever held. getrusage would tell its parent's peak too, which exec hands down."""
     status = Path("/proc/self/status")
@@ -90,20 +63,17 @@ def peak_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
-settings = settings_module.load(None, model_set="demo", whisperx_device="cpu")
 transcript = spoken()
-predictor = FixedPredictor(settings, transcript)
+predictor = FakePredictor(transcript)
 
 
 def deliver(endpoint, formats):
     options = {"audio_file": "http://samples.local/a.mp3", "formats": formats, "inline": "full", "align_output": True}
     job = {"id": "long", "input": options}
     storage = Storage(endpoint, bucket, access_key, secret_key, "transcripts", attempts=1, connect_timeout=2.0)
-    outbox = Outbox(storage, GuardedClient(), "transcripts", 3600)
-    runner = JobRunner(settings, NothingToFetch(), predictor, outbox, Redactor())
-    handler = Handler(runner, lambda job: lambda event: None)
+    handler = handler_of(predictor, storage=storage)
     began = time.perf_counter()
-    answer = asyncio.run(handler(job))
+    answer = answered(handler, job)
     size = len(json.dumps(answer, ensure_ascii=False, allow_nan=False).encode())
     return {"answer": answer, "bytes": size, "seconds": time.perf_counter() - began}
 
@@ -125,7 +95,7 @@ def server() -> Iterator[S3Server]:
 @pytest.fixture(scope="module")
 def found(server: S3Server) -> dict[str, Any]:
     place = (server.endpoint, server.bucket, server.access_key, server.secret_key)
-    command = [sys.executable, "-c", WORKER, str(ROOT / "src"), *place, str(WORDS)]
+    command = [sys.executable, "-c", WORKER, str(ROOT / "src"), str(ROOT / "tests"), *place, str(WORDS)]
     worker = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert worker.returncode == 0, worker.stderr[-2000:]
     return json.loads(worker.stdout)

@@ -12,27 +12,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.desk import (
-    PREFIX,
-    Desk,
-    FixedPredictor,
-    Steered,
-    answered,
-    asking,
-    codes,
-    got,
-    inline_texts,
-    spoken,
-)
+from support.desk import Desk, Steered, asking, codes, got, inline_texts
+from support.predictor import FakePredictor
+from support.transcripts import spoken
+from support.wiring import PREFIX, answered
 
 from scribe.errors import StorageUnavailable
 from scribe.formats import FORMATS
-from scribe.pipeline.predictor import Prediction
 from scribe.schema.job import JobWarning
 from scribe.storage.s3 import Storage
 
@@ -49,7 +39,7 @@ def desk(server: Steered) -> Desk:
 
 
 def test_every_format_is_stored_and_read_by_its_link(desk: Desk) -> None:
-    answer = answered(desk.handler(FixedPredictor(), desk.storage()), asking(formats=list(FORMATS), align_output=True))
+    answer = answered(desk.handler(FakePredictor(), desk.storage()), asking(formats=list(FORMATS), align_output=True))
     assert set(answer["artifacts"]) == set(FORMATS)
     for name, artifact in answer["artifacts"].items():
         status, data = got(artifact["url"])
@@ -59,7 +49,7 @@ def test_every_format_is_stored_and_read_by_its_link(desk: Desk) -> None:
 
 
 def test_the_same_job_twice_runs_the_models_once_and_gets_fresh_links(desk: Desk) -> None:
-    predictor = FixedPredictor()
+    predictor = FakePredictor()
     job = asking(formats=["srt", "txt"], inline="full")
     first = answered(desk.handler(predictor, desk.storage()), job)
     second = answered(desk.handler(predictor, desk.storage(presign_ttl=7200)), job)
@@ -76,7 +66,7 @@ def test_the_same_job_twice_runs_the_models_once_and_gets_fresh_links(desk: Desk
     "other", [asking(formats=["srt"], beam_size=2), asking(formats=["txt"]), asking("job-2", formats=["srt"])]
 )
 def test_another_input_or_another_id_is_another_job(desk: Desk, other: dict[str, Any]) -> None:
-    predictor = FixedPredictor()
+    predictor = FakePredictor()
     handler = desk.handler(predictor, desk.storage())
     first, second = answered(handler, asking(formats=["srt"])), answered(handler, other)
     assert predictor.runs == 2
@@ -86,7 +76,7 @@ def test_another_input_or_another_id_is_another_job(desk: Desk, other: dict[str,
 
 def test_keys_that_may_not_list_store_and_recall_all_the_same(desk: Desk, server: Steered) -> None:
     server.may_list = False
-    predictor = FixedPredictor()
+    predictor = FakePredictor()
     handler = desk.handler(predictor, desk.storage())
     assert answered(handler, asking())["artifacts"]["json"]["url"]
     assert answered(handler, asking())["warnings"] == []
@@ -94,7 +84,7 @@ def test_keys_that_may_not_list_store_and_recall_all_the_same(desk: Desk, server
 
 
 def test_the_mark_is_written_after_every_artifact(desk: Desk, server: Steered) -> None:
-    answered(desk.handler(FixedPredictor(), desk.storage()), asking(formats=list(FORMATS)))
+    answered(desk.handler(FakePredictor(), desk.storage()), asking(formats=list(FORMATS)))
     written = [seen.path.rsplit("/", 1)[-1] for seen in server.requests if seen.method == "PUT"]
     assert written == [f"transcript.{form.extension}" for form in FORMATS.values()] + ["result.json"]
 
@@ -103,7 +93,7 @@ def test_the_mark_is_written_after_every_artifact(desk: Desk, server: Steered) -
 def test_a_mark_that_could_not_be_written_leaves_nothing_that_reads_as_finished(
     desk: Desk, server: Steered, formats: list[str]
 ) -> None:
-    predictor = FixedPredictor()
+    predictor = FakePredictor()
     handler = desk.handler(predictor, desk.storage())
     server.let_pass(1 + len(formats))
     server.hang_up()
@@ -119,7 +109,10 @@ def test_a_mark_that_could_not_be_written_leaves_nothing_that_reads_as_finished(
 CHILD = """
 import sys
 sys.path[:0] = sys.argv[1:3]
-from support.desk import Desk, FixedPredictor, S3Server, answered, asking
+from support.desk import Desk, asking
+from support.predictor import FakePredictor
+from support.s3server import S3Server
+from support.wiring import answered
 
 class Remote(S3Server):
     def __init__(self, endpoint, bucket, access_key, secret_key):
@@ -127,7 +120,7 @@ class Remote(S3Server):
     endpoint = property(lambda self: self.address)
 
 desk = Desk(Remote(*sys.argv[3:7]))
-answered(desk.handler(FixedPredictor(), desk.storage(read_timeout=60.0)), asking(formats=["json", "srt"]))
+answered(desk.handler(FakePredictor(), desk.storage(read_timeout=60.0)), asking(formats=["json", "srt"]))
 """
 
 
@@ -143,7 +136,7 @@ def test_a_worker_killed_before_the_mark_leaves_nothing_that_reads_as_finished(d
         worker.kill()
         worker.wait(30)
     assert sorted(key.rsplit("/", 1)[-1] for key in server.objects()) == ["transcript.json", "transcript.srt"]
-    predictor = FixedPredictor()
+    predictor = FakePredictor()
     answer = answered(desk.handler(predictor, desk.storage()), asking(formats=["json", "srt"]))
     assert predictor.runs == 1
     assert set(answer["artifacts"]) == {"json", "srt"}
@@ -151,8 +144,8 @@ def test_a_worker_killed_before_the_mark_leaves_nothing_that_reads_as_finished(d
 
 
 def test_a_worker_that_dies_after_the_mark_is_answered_for_by_the_next(desk: Desk) -> None:
-    lost = answered(desk.handler(FixedPredictor(), desk.storage()), asking(inline="full"))
-    next_worker = FixedPredictor()
+    lost = answered(desk.handler(FakePredictor(), desk.storage()), asking(inline="full"))
+    next_worker = FakePredictor()
     answer = answered(Desk(desk.server).handler(next_worker, desk.storage()), asking(inline="full"))
     assert next_worker.runs == 0
     assert answer["segments"] == lost["segments"]
@@ -161,7 +154,7 @@ def test_a_worker_that_dies_after_the_mark_is_answered_for_by_the_next(desk: Des
 
 def test_two_workers_with_the_same_job_at_once_both_answer_right(desk: Desk, server: Steered) -> None:
     together = threading.Barrier(2, timeout=30)
-    predictors = [FixedPredictor(work=together.wait) for _ in range(2)]
+    predictors = [FakePredictor(work=lambda run: together.wait()) for _ in range(2)]
     handlers = [desk.handler(predictor, desk.storage()) for predictor in predictors]
 
     async def both() -> list[dict[str, Any]]:
@@ -190,7 +183,7 @@ def test_two_workers_with_the_same_job_at_once_both_answer_right(desk: Desk, ser
     ids=["empty", "half", "deep", "binary", "key", "warning", "nan"],
 )
 def test_a_mark_that_cannot_be_read_is_ignored_and_replaced(desk: Desk, server: Steered, stored: bytes) -> None:
-    predictor = FixedPredictor()
+    predictor = FakePredictor()
     handler = desk.handler(predictor, desk.storage())
     answered(handler, asking())
     (key,) = server.commits()
@@ -202,11 +195,11 @@ def test_a_mark_that_cannot_be_read_is_ignored_and_replaced(desk: Desk, server: 
 
 
 def test_what_the_deadline_cut_short_is_stored_and_never_committed(desk: Desk, server: Steered) -> None:
-    predictor = FixedPredictor(replace(FixedPredictor().prediction, partial=True))
+    predictor = FakePredictor(partial=True)
     handler = desk.handler(predictor, desk.storage())
     assert answered(handler, asking(deadline_s=60))["partial"] is True
     assert server.commits() == []
-    predictor.prediction = FixedPredictor().prediction
+    predictor.prediction = FakePredictor().prediction
     whole = answered(handler, asking(deadline_s=60))
     assert (predictor.runs, whole["partial"]) == (2, False)
     assert len(server.commits()) == 1
@@ -215,7 +208,7 @@ def test_what_the_deadline_cut_short_is_stored_and_never_committed(desk: Desk, s
 @pytest.mark.parametrize("fault", ["fail", "hang_up"])
 def test_a_storage_that_is_down_at_first_does_not_stop_the_job(desk: Desk, server: Steered, fault: str) -> None:
     getattr(server, fault)()
-    predictor = FixedPredictor()
+    predictor = FakePredictor()
     answer = answered(desk.handler(predictor, desk.storage()), asking())
     assert predictor.runs == 1
     assert answer["artifacts"]["json"]["url"]
@@ -225,7 +218,7 @@ def test_a_storage_that_is_down_at_first_does_not_stop_the_job(desk: Desk, serve
 def test_a_storage_that_fails_and_recovers_is_asked_again_and_loses_nothing(desk: Desk, server: Steered) -> None:
     server.let_pass()
     server.fail(503)
-    answer = answered(desk.handler(FixedPredictor(), desk.storage(attempts=2)), asking())
+    answer = answered(desk.handler(FakePredictor(), desk.storage(attempts=2)), asking())
     assert [seen.status for seen in server.requests] == [404, 503, 200, 200]
     assert (answer["warnings"], set(answer["artifacts"])) == ([], {"json"})
 
@@ -236,9 +229,7 @@ def test_a_storage_that_fails_at_the_end_sends_the_whole_transcript_inline(
 ) -> None:
     server.let_pass()
     server.fail(status, "SlowDown" if status == 503 else "AccessDenied", times=20)
-    answer = answered(
-        desk.handler(FixedPredictor(), desk.storage()), asking(formats=["json", "srt"], align_output=True)
-    )
+    answer = answered(desk.handler(FakePredictor(), desk.storage()), asking(formats=["json", "srt"], align_output=True))
     assert inline_texts(answer) == [f"Sentence {n}." for n in range(60)]
     assert all(segment["words"] for segment in answer["segments"])
     assert (answer["artifacts"], answer["truncated"]) == ({}, False)
@@ -252,7 +243,7 @@ def test_a_storage_that_fails_at_the_end_sends_the_whole_transcript_inline(
 def test_one_format_that_fails_is_named_and_the_others_are_stored(desk: Desk, server: Steered) -> None:
     server.let_pass(2)
     server.fail(503)
-    predictor = FixedPredictor()
+    predictor = FakePredictor()
     handler = desk.handler(predictor, desk.storage())
     answer = answered(handler, asking(formats=["json", "srt", "txt"]))
     assert set(answer["artifacts"]) == {"json", "txt"}
@@ -273,7 +264,7 @@ def test_what_is_only_inline_leaves_its_words_out_before_any_sentence(server: St
     server.let_pass()
     server.fail(503, times=20)
     desk = Desk(server, result_max_bytes=60_000)
-    answer = answered(desk.handler(FixedPredictor(long_one()), desk.storage()), asking(align_output=True))
+    answer = answered(desk.handler(FakePredictor(spoken(400)), desk.storage()), asking(align_output=True))
     assert inline_texts(answer) == [f"Sentence {n}." for n in range(400)]
     assert not any("words" in segment for segment in answer["segments"])
     assert size_of(answer) <= 60_000
@@ -284,7 +275,7 @@ def test_what_is_only_inline_keeps_as_many_sentences_as_fit(server: Steered) -> 
     server.let_pass()
     server.fail(503, times=20)
     desk = Desk(server, result_max_bytes=20_000)
-    answer = answered(desk.handler(FixedPredictor(long_one()), desk.storage()), asking(align_output=True))
+    answer = answered(desk.handler(FakePredictor(spoken(400)), desk.storage()), asking(align_output=True))
     shown = inline_texts(answer)
     assert 50 < len(shown) < 400
     assert shown == [f"Sentence {n}." for n in range(len(shown))]
@@ -293,10 +284,6 @@ def test_what_is_only_inline_keeps_as_many_sentences_as_fit(server: Steered) -> 
     (told,) = [warning for warning in answer["warnings"] if warning["code"] == "result_truncated"]
     assert f"{len(shown)} of 400" in told["message"]
     assert "send the job again" in told["message"]
-
-
-def long_one() -> Prediction:
-    return replace(FixedPredictor().prediction, transcript=spoken(400))
 
 
 class CannotPresign(Storage):
@@ -310,7 +297,7 @@ def test_a_link_that_cannot_be_signed_leaves_the_key_and_is_signed_when_the_job_
     desk: Desk, server: Steered
 ) -> None:
     unsigned = CannotPresign(server.endpoint, server.bucket, server.access_key, server.secret_key, PREFIX, attempts=1)
-    predictor = FixedPredictor()
+    predictor = FakePredictor()
     answer = answered(desk.handler(predictor, unsigned), asking())
     artifact = answer["artifacts"]["json"]
     assert artifact["url"] is None
@@ -325,7 +312,7 @@ def test_a_link_that_cannot_be_signed_leaves_the_key_and_is_signed_when_the_job_
 
 def test_the_warnings_of_the_work_come_again_with_the_answer(desk: Desk) -> None:
     told = JobWarning("speaker_count", "diarize", "2 speakers were asked for and 1 could be told apart")
-    predictor = FixedPredictor(replace(FixedPredictor().prediction, notices=(told,)))
+    predictor = FakePredictor(notices=(told,))
     handler = desk.handler(predictor, desk.storage())
     assert answered(handler, asking())["warnings"] == answered(handler, asking())["warnings"] == [told.to_dict()]
     assert predictor.runs == 1

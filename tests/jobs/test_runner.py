@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-from support.demo import configured
-from support.desk import FixedPredictor, asking, guarded
+from support.desk import asking
+from support.predictor import FakePredictor, Run
+from support.wiring import runner_of
 
 from scribe.errors import GpuBroken
-from scribe.jobs.delivery import Outbox
-from scribe.jobs.intake import JobFiles
-from scribe.jobs.runner import JobRunner
-from scribe.pipeline.progress import Progress
-from scribe.runtime.redact import Redactor
-from scribe.schema.job import JobInput
-
-
-class Fetching:
-    """An intake that brings nothing, and asks as often as a download does whether the job is still wanted."""
-
-    @contextlib.contextmanager
-    def open(self, task: JobInput, progress: Progress, check: Callable[[], None]) -> Iterator[JobFiles]:
-        check()
-        yield JobFiles()
-
-
-def runner_of(predictor: Any) -> JobRunner:
-    outbox = Outbox(None, guarded(), "transcripts", 3600)
-    return JobRunner(configured(), Fetching(), predictor, outbox, Redactor())  # type: ignore[arg-type]
 
 
 def test_a_job_runs_in_the_calling_thread() -> None:
     where: list[threading.Thread] = []
-    runner = runner_of(FixedPredictor(work=lambda: where.append(threading.current_thread())))
+    runner = runner_of(FakePredictor(work=lambda run: where.append(threading.current_thread())))
     assert runner.run(asking(), threading.Event(), lambda event: None)["segments_total"] == 60
     assert where == [threading.current_thread()]
 
@@ -44,11 +22,11 @@ def test_a_job_runs_in_the_calling_thread() -> None:
 def test_every_failure_is_an_answer_and_leaves_no_job_counted_as_running() -> None:
     running: list[int] = []
 
-    def fail() -> None:
+    def fail(run: Run) -> None:
         running.append(runner.running)
         raise ZeroDivisionError
 
-    runner = runner_of(FixedPredictor(work=fail))
+    runner = runner_of(FakePredictor(work=fail))
     answers = [
         runner.run(job, threading.Event(), lambda event: None)
         for job in ({"id": "1", "input": {"colour": 1}}, asking())
@@ -58,17 +36,17 @@ def test_every_failure_is_an_answer_and_leaves_no_job_counted_as_running() -> No
 
 
 def test_a_cancelled_job_ends_where_it_is() -> None:
-    predictor, cancel = FixedPredictor(), threading.Event()
+    predictor, cancel = FakePredictor(), threading.Event()
     cancel.set()
     assert runner_of(predictor).run(asking(), cancel, lambda event: None)["code"] == "cancelled"
     assert predictor.runs == 0
 
 
 def test_after_a_broken_gpu_every_job_is_refused_and_it_is_for_the_door_to_say_what_that_means() -> None:
-    def fail() -> None:
+    def fail(run: Run) -> None:
         raise GpuBroken("an illegal memory access")
 
-    predictor = FixedPredictor(work=fail)
+    predictor = FakePredictor(work=fail)
     runner = runner_of(predictor)
     first = runner.run(asking("1"), threading.Event(), lambda event: None)
     second = runner.run(asking("2"), threading.Event(), lambda event: None)
@@ -80,5 +58,5 @@ def test_after_a_broken_gpu_every_job_is_refused_and_it_is_for_the_door_to_say_w
 
 @pytest.mark.parametrize("given", [None, [], "x", {"audio_file": 7}])
 def test_what_is_no_job_is_answered_too(given: object) -> None:
-    answer = runner_of(FixedPredictor()).run({"input": given}, threading.Event(), lambda event: None)
+    answer = runner_of(FakePredictor()).run({"input": given}, threading.Event(), lambda event: None)
     assert answer["code"] == "invalid_input"

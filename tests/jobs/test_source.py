@@ -15,17 +15,16 @@ from typing import Any
 import pytest
 from contract.files import FileServer
 from support.demo import SAMPLES, asked, excerpt, models, predictor, recording
-from support.desk import PREFIX, Desk, FixedPredictor, Steered, answered, asking, codes, got, guarded, spoken
+from support.desk import Desk, Steered, asking, codes, got
+from support.predictor import FakePredictor
+from support.transcripts import spoken
+from support.wiring import PREFIX, answered, guarded, intake_at
 
 from rp_handler import Handler
 from scribe.errors import DeadlineReached
 from scribe.formats import FORMATS, TextOptions, render_all
 from scribe.formats.json import to_dict
-from scribe.jobs.intake import Intake
-from scribe.jobs.workspace import Workspaces
 from scribe.pipeline.progress import Progress
-
-pytestmark = pytest.mark.xdist_group("models")
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +47,7 @@ def desk(server: Steered) -> Desk:
 @pytest.fixture
 def worker(desk: Desk, files: FileServer, tmp_path: Path) -> Handler:
     client = guarded(desk.allowed | {files.host})
-    intake = Intake(desk.settings, client, Workspaces(tmp_path, "w"))
-    return desk.handler(predictor(), desk.storage(), intake, client)
+    return desk.handler(predictor(), desk.storage(), intake_at(tmp_path, desk.settings, client), client)
 
 
 def link_to(desk: Desk, data: bytes | dict[str, Any], name: str = "stored") -> str:
@@ -65,7 +63,7 @@ def from_source(url: str, job_id: str, **options: Any) -> dict[str, Any]:
 
 
 def test_other_formats_come_from_a_stored_transcript_as_if_asked_for_at_once(desk: Desk, worker: Handler) -> None:
-    first = answered(desk.handler(FixedPredictor(), desk.storage()), asking("first", align_output=True))
+    first = answered(desk.handler(FakePredictor(), desk.storage()), asking("first", align_output=True))
     others = [name for name in FORMATS if name != "json"]
     url = first["artifacts"]["json"]["url"]
     second = answered(worker, from_source(url, "second", formats=others, max_line_width=30, highlight_words=True))

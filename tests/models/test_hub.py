@@ -404,7 +404,6 @@ print(json.dumps({{**places.identities(), "align": places.aligner("en").identity
 """
 
 
-@pytest.mark.xdist_group("models")
 def test_every_kind_of_model_comes_from_the_hub_and_afterwards_from_the_cache(hub: Hub, tmp_path: Path) -> None:
     folders = {
         "whisper": "WHISPERX_MODEL",

@@ -116,7 +116,6 @@ def test_the_smoke_test_needs_no_token_and_no_network() -> None:
     assert len(json.dumps(TESTS)) < 200_000
 
 
-@pytest.mark.xdist_group("models")
 @pytest.mark.parametrize("case", TESTS["tests"], ids=lambda case: case["name"])
 def test_the_smoke_test_passes_on_the_demo_models(case: dict[str, Any], tmp_path: Path) -> None:
     source = tmp_path / "audio"

@@ -131,7 +131,6 @@ FOLDERS = {
 }
 
 
-@pytest.mark.xdist_group("models")
 class TestWithTheRealLoaders:
     def models(self, field: str, source: str) -> Models:
         return Models(ModelSet(configured(**{field: source})), "cpu")

@@ -18,7 +18,6 @@ from scribe.models.model_set import ModelSet
 from scribe.nn import checkpoint, pyannet
 from scribe.vad.detectors import PyannoteDetector
 
-pytestmark = pytest.mark.xdist_group("models")
 PYANNOTE = "pyannote.audio"
 
 

@@ -24,8 +24,6 @@ from scribe.nn.sliding_window import (
     window_scores,
 )
 
-pytestmark = pytest.mark.xdist_group("models")
-
 
 @pytest.fixture(scope="module")
 def inference() -> Any:

@@ -15,7 +15,6 @@ from scribe.pipeline.predictor import Prediction, Predictor
 from scribe.pipeline.progress import Event
 from scribe.transcript import Word
 
-pytestmark = pytest.mark.xdist_group("models")
 QUICK = {"language": "en", "quality": "fast"}
 
 

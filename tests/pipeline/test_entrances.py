@@ -27,7 +27,6 @@ from scribe.schema.parsing import parse
 from scribe.speakers.ecapa import VoiceSample
 from scribe.transcript import Segment
 
-pytestmark = pytest.mark.xdist_group("models")
 PLAIN = {"language": "en", "quality": "fast", "chunk_size": 4}
 NAMING = {"speaker_verification": True, "speaker_samples": [{"url": ADDRESS}]}
 ROOM = 448  # tokens in Whisper's window

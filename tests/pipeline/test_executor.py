@@ -33,7 +33,6 @@ from scribe.runtime.log import job_id
 from scribe.runtime.monitor import Monitor
 from scribe.schema.record import JobRecord
 
-pytestmark = pytest.mark.xdist_group("models")
 SOON_S = 120.0
 SPEAKERS = {"language": "en", "quality": "fast", "diarization": True}
 FULL = "CUDA out of memory. Tried to allocate 2 GiB"

@@ -21,8 +21,6 @@ from scribe.runtime.gpu_errors import gpu_failure
 from scribe.runtime.monitor import Monitor
 from scribe.transcript import Turn
 
-pytestmark = pytest.mark.xdist_group("models")
-
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:

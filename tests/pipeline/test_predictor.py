@@ -21,7 +21,6 @@ from scribe.pipeline.recognition import listening, speech_options
 from scribe.speakers.ecapa import VoiceSample
 from scribe.transcript import Segment, Speaker, Transcript, Voiceprint
 
-pytestmark = pytest.mark.xdist_group("models")
 NAMING = {"speaker_verification": True, "speaker_samples": [{"url": "http://h/anna.flac"}]}
 QUICK = {"language": "en", "quality": "fast"}
 

@@ -21,8 +21,6 @@ from scribe.diarization.reconstruction import hush
 from scribe.pipeline.predictor import Predictor
 from scribe.transcript import Segment, Span, Turn, Word
 
-pytestmark = pytest.mark.xdist_group("models")
-
 ASKED = {"language": "en", "quality": "fast", "diarization": True}
 NAMED = {"speaker_verification": True, "speaker_samples": [{"url": "http://h/anna.flac"}]}
 NOISE_S = 8.0

@@ -162,7 +162,6 @@ def test_pieces_come_from_the_longest_spans_first_and_are_neither_long_nor_tiny(
     assert sum(e - s for s, e in pieces) == pytest.approx(usable, abs=1e-3)
 
 
-@pytest.mark.xdist_group("models")
 class TestWithTheModel:
     @pytest.fixture(scope="class")
     def encoder(self) -> SpeakerEncoder:

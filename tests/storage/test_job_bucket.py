@@ -14,12 +14,13 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from support.desk import PREFIX, Desk, FixedPredictor, Steered, answered, asking, codes, got, guarded, inline_texts
+from support.desk import Desk, Steered, asking, codes, got, inline_texts
+from support.predictor import FakePredictor, Run
 from support.s3server import S3Server
 from support.secrets import carries
+from support.wiring import PREFIX, answered, guarded
 
 from scribe.formats import FORMATS
-from scribe.pipeline.predictor import Prediction
 from scribe.runtime.log import CleanFormatter
 from scribe.storage.s3 import Storage
 
@@ -103,7 +104,7 @@ def test_the_artifacts_land_in_the_callers_bucket_signed_with_the_callers_keys(
     desk: Desk, server: Steered, log: Log
 ) -> None:
     job = asking(formats=["json", "srt"], s3Config=config(server))
-    answer = answered(desk.handler(FixedPredictor()), job)
+    answer = answered(desk.handler(FakePredictor()), job)
     assert answer["warnings"] == []
     objects = server.objects()
     for name in ("json", "srt"):
@@ -124,7 +125,7 @@ def test_the_artifacts_land_in_the_callers_bucket_signed_with_the_callers_keys(
 def test_the_callers_bucket_goes_before_the_workers(desk: Desk, server: Steered) -> None:
     with Steered() as workers:
         own = Storage(workers.endpoint, workers.bucket, workers.access_key, workers.secret_key, PREFIX)
-        answered(desk.handler(FixedPredictor(), own), asking(s3Config=config(server)))
+        answered(desk.handler(FakePredictor(), own), asking(s3Config=config(server)))
         assert workers.requests == []
     assert len(server.commits()) == 1
 
@@ -134,7 +135,7 @@ def test_a_redelivered_job_is_answered_from_the_mark_in_the_callers_bucket(
     desk: Desk, server: Steered, log: Log, may_list: bool
 ) -> None:
     server.may_list = may_list
-    predictor = FixedPredictor()
+    predictor = FakePredictor()
     job = asking(inline="full", s3Config=config(server))
     first, second = answered(desk.handler(predictor), job), answered(desk.handler(predictor), job)
     assert predictor.runs == 1
@@ -159,7 +160,7 @@ def test_a_redelivered_job_is_answered_from_the_mark_in_the_callers_bucket(
     ],
 )
 def test_a_private_endpoint_is_refused_before_any_work(desk: Desk, server: Steered, log: Log, address: str) -> None:
-    predictor = FixedPredictor()
+    predictor = FakePredictor()
     answer = answered(desk.handler(predictor), asking(s3Config=config(server, endpointUrl=address)))
     assert answer["code"] == "url_blocked"
     assert answer["retryable"] is False
@@ -175,7 +176,7 @@ def leads_inside(host: str, port: int, **_: object) -> list[Any]:
 def test_a_name_that_leads_to_a_private_endpoint_is_refused_before_any_work(
     desk: Desk, server: Steered, log: Log
 ) -> None:
-    predictor = FixedPredictor()
+    predictor = FakePredictor()
     handler = desk.handler(predictor, client=guarded(resolver=leads_inside))
     answer = answered(handler, asking(s3Config=config(server, endpointUrl="https://storage.example")))
     assert answer["code"] == "url_blocked"
@@ -197,7 +198,7 @@ def test_a_name_that_leads_to_a_private_endpoint_is_refused_before_any_work(
 def test_an_s3config_that_is_none_is_told_by_its_keys_and_not_by_its_values(
     desk: Desk, server: Steered, log: Log, changes: dict[str, Any]
 ) -> None:
-    predictor = FixedPredictor()
+    predictor = FakePredictor()
     answer = answered(desk.handler(predictor), asking(s3Config=config(server, **changes)))
     assert (answer["code"], predictor.runs) == ("invalid_input", 0)
     assert f"s3Config.{next(iter(changes))}" in [problem["key"] for problem in answer["details"]["problems"]]
@@ -205,11 +206,11 @@ def test_an_s3config_that_is_none_is_told_by_its_keys_and_not_by_its_values(
 
 
 def test_keys_stay_hidden_when_a_library_puts_them_into_its_error(desk: Desk, server: Steered, log: Log) -> None:
-    def fail() -> None:
+    def fail(run: Run) -> None:
         pair = f"{server.access_key}:{server.secret_key}"
         raise RuntimeError(f"{pair} {quote(pair, safe='')} {base64.b64encode(pair.encode()).decode()} {pair!r}")
 
-    answer = answered(desk.handler(FixedPredictor(work=fail)), asking(s3Config=config(server)))
+    answer = answered(desk.handler(FakePredictor(work=fail)), asking(s3Config=config(server)))
     assert answer["code"] == "internal"
     assert "Traceback" in str(log)
     assert_hidden(server, answer, log)
@@ -220,7 +221,7 @@ def test_keys_stay_hidden_when_a_library_puts_them_into_its_error(desk: Desk, se
 def test_an_upload_that_fails_once_is_tried_again(desk: Desk, server: Steered, fault: str) -> None:
     server.let_pass()
     getattr(server, fault)()
-    answer = answered(desk.handler(FixedPredictor()), asking(s3Config=config(server)))
+    answer = answered(desk.handler(FakePredictor()), asking(s3Config=config(server)))
     assert [seen.status for seen in server.requests] == [404, 503 if fault == "fail" else 0, 200, 200]
     assert (answer["warnings"], set(answer["artifacts"])) == ([], {"json"})
 
@@ -230,7 +231,7 @@ def test_a_bucket_that_keeps_failing_sends_the_transcript_inline_and_says_that_i
 ) -> None:
     server.let_pass()
     server.fail(503, times=20)
-    answer = answered(desk.handler(FixedPredictor()), asking(s3Config=config(server)))
+    answer = answered(desk.handler(FakePredictor()), asking(s3Config=config(server)))
     assert codes(answer) == ["storage_unavailable"]
     assert "send the job again" in answer["warnings"][0]["message"]
     assert inline_texts(answer) == [f"Sentence {n}." for n in range(60)]
@@ -248,7 +249,7 @@ def test_a_bucket_that_refuses_is_a_warning_and_the_transcript_comes_inline(
     else:
         key = {"wrong secret": "accessSecret", "wrong key": "accessId", "wrong bucket": "bucketName"}[why]
         given[key] = f"{given[key]}x"
-    answer = answered(desk.handler(FixedPredictor()), asking(s3Config=given))
+    answer = answered(desk.handler(FakePredictor()), asking(s3Config=given))
     assert codes(answer) == ["storage_denied"]
     assert answer["warnings"][0]["message"].startswith("json ")
     assert "again" not in answer["warnings"][0]["message"]
@@ -278,7 +279,7 @@ def test_a_format_goes_by_put_to_its_presigned_address_and_nowhere_else(
 ) -> None:
     url = presigned_put(server, **signed)
     log.lines.clear()
-    answer = answered(desk.handler(FixedPredictor()), asking(result_urls={"srt": url}))
+    answer = answered(desk.handler(FakePredictor()), asking(result_urls={"srt": url}))
     assert [(seen.method, f"{server.endpoint}{seen.path}") for seen in server.requests] == [("PUT", url)]
     data, headers = server.objects()[KEY]
     assert b"Sentence 59." in data
@@ -298,7 +299,7 @@ def test_an_address_that_has_expired_is_a_warning_and_the_transcript_comes_inlin
     url = presigned_put(server)
     log.lines.clear()
     server.ahead = 700
-    answer = answered(desk.handler(FixedPredictor()), asking(result_urls={"srt": url}))
+    answer = answered(desk.handler(FakePredictor()), asking(result_urls={"srt": url}))
     assert codes(answer) == ["storage_denied"]
     assert answer["warnings"][0]["message"].startswith("srt ")
     assert "expired" in answer["warnings"][0]["message"]
@@ -310,7 +311,7 @@ def test_an_address_that_has_expired_is_a_warning_and_the_transcript_comes_inlin
 
 def test_an_address_that_fails_once_is_tried_again(desk: Desk, server: Steered) -> None:
     server.fail(503)
-    answer = answered(desk.handler(FixedPredictor()), asking(result_urls={"srt": presigned_put(server)}))
+    answer = answered(desk.handler(FakePredictor()), asking(result_urls={"srt": presigned_put(server)}))
     assert [seen.status for seen in server.requests] == [503, 200]
     assert (answer["warnings"], set(answer["artifacts"])) == ([], {"srt"})
 
@@ -319,7 +320,7 @@ def test_a_redirect_of_an_upload_is_not_followed(desk: Desk, server: Steered) ->
     from support.loopback import Loopback, moved
 
     with Loopback(moved(presigned_put(server), "307 Temporary Redirect")) as door:
-        handler = desk.handler(FixedPredictor(), client=guarded(desk.allowed | {door.host}))
+        handler = desk.handler(FakePredictor(), client=guarded(desk.allowed | {door.host}))
         answer = answered(handler, asking(result_urls={"srt": f"{door.url}/in"}))
     assert codes(answer) == ["storage_denied"]
     assert server.requests == []
@@ -327,14 +328,14 @@ def test_a_redirect_of_an_upload_is_not_followed(desk: Desk, server: Steered) ->
 
 def test_an_address_that_cannot_be_reached_costs_no_other_host_its_result(desk: Desk, server: Steered) -> None:
     urls = {"srt": "http://nowhere.invalid/x", "vtt": "http://nowhere.invalid/y", "txt": presigned_put(server)}
-    answer = answered(desk.handler(FixedPredictor()), asking(result_urls=urls))
+    answer = answered(desk.handler(FakePredictor()), asking(result_urls=urls))
     assert set(answer["artifacts"]) == {"txt"}
     assert [w["message"].split()[0] for w in answer["warnings"]] == ["srt", "vtt"]
     assert [seen.status for seen in server.requests] == [200]
 
 
 def test_what_has_no_address_goes_to_the_workers_storage_and_the_job_is_done_once(desk: Desk, server: Steered) -> None:
-    predictor = FixedPredictor()
+    predictor = FakePredictor()
     job = asking(formats=["json", "srt"], result_urls={"srt": presigned_put(server)})
     first = answered(desk.handler(predictor, desk.storage()), job)
     second = answered(desk.handler(predictor, desk.storage()), job)
@@ -349,7 +350,7 @@ def test_what_has_no_address_goes_to_the_workers_storage_and_the_job_is_done_onc
     "address", ["http://10.0.0.5/a", "http://127.0.0.1:1/a", "ftp://example.com/a", "http://[::1]/"]
 )
 def test_a_private_result_address_is_refused_before_any_work(desk: Desk, address: str) -> None:
-    predictor = FixedPredictor()
+    predictor = FakePredictor()
     answer = answered(desk.handler(predictor), asking(result_urls={"srt": f"{address}?X-Amz-Signature=canary"}))
     assert (answer["code"], predictor.runs) == ("url_blocked", 0)
     assert "canary" not in json.dumps(answer)
@@ -360,15 +361,13 @@ def test_a_result_address_whose_name_leads_inside_is_never_written_to_and_the_tr
 ) -> None:
     inside = guarded(resolver=leads_inside)
     url = "https://results.example/a?X-Amz-Signature=canary"
-    answer = answered(desk.handler(FixedPredictor(), client=inside), asking(result_urls={"srt": url}))
+    answer = answered(desk.handler(FakePredictor(), client=inside), asking(result_urls={"srt": url}))
     assert codes(answer) == ["url_blocked"]
     assert len(answer["segments"]) == 60
     assert "canary" not in json.dumps(answer)
 
 
 def test_a_partial_result_is_delivered_to_the_callers_bucket_and_never_committed(desk: Desk, server: Steered) -> None:
-    prediction = FixedPredictor().prediction
-    partial = Prediction(prediction.transcript, (), {}, {}, partial=True)
-    answer = answered(desk.handler(FixedPredictor(partial)), asking(s3Config=config(server)))
+    answer = answered(desk.handler(FakePredictor(partial=True)), asking(s3Config=config(server)))
     assert (answer["partial"], set(answer["artifacts"])) == (True, {"json"})
     assert server.commits() == []

@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 from support.demo import SAMPLES, configured
-from support.desk import PREFIX, Desk, FixedPredictor, answered, guarded
+from support.desk import Desk
+from support.predictor import FakePredictor
 from support.s3server import S3Server
+from support.wiring import PREFIX, answered, intake_at
 
 from init_and_run import sources_of
 from scribe.errors import UrlBlocked
-from scribe.jobs.intake import Intake
-from scribe.jobs.workspace import Workspaces
 from scribe.settings import Settings
 
 CANARY = b'{"segments": [{"start": 0, "end": 1, "text": "canary"}]}'
@@ -65,8 +65,8 @@ class Reader:
         settings = sharing(server, prefixes)
         self.bucket = server.bucket
         self.sources = sources_of(settings)
-        self.predictor = FixedPredictor()
-        intake = Intake(settings, guarded(), Workspaces(folder, "w"), self.sources)
+        self.predictor = FakePredictor()
+        intake = intake_at(folder, settings, sources=self.sources)
         self.handler = Desk(server).handler(self.predictor, intake=intake)
 
     def read(self, url: str) -> dict[str, Any]:

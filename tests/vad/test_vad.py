@@ -19,8 +19,6 @@ from scribe.runtime.monitor import UNWATCHED
 from scribe.vad.binarize import speech_spans
 from scribe.vad.detectors import PyannoteDetector, SpeechDetector, merged, speech_probabilities, stretches
 
-pytestmark = pytest.mark.xdist_group("models")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _libraries() -> None:
