@@ -8,6 +8,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
+
+# Neither the clock nor chance decides whether a property holds.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parents[1]
 for folder in (ROOT / "src", ROOT / "builder", ROOT / "tests"):

@@ -18,7 +18,7 @@ import docs
 from costs import GPUS
 from job_schema import job_schema
 from scribe.errors import WorkerError
-from scribe.schema.job import JobInput
+from scribe.schema.parsing import parse
 from scribe.schema.warnings import CODES
 
 ROOT = docs.ROOT
@@ -83,7 +83,7 @@ ANSWERS = [json.loads(b) for b in blocks(TEXTS["README.md"], "json") if "input" 
 
 @pytest.mark.parametrize("job", JOBS)
 def test_every_job_that_is_shown_is_accepted(job: dict[str, Any]) -> None:
-    JobInput.parse(job["input"], s3_config=job.get("s3Config"))
+    parse(job["input"], s3_config=job.get("s3Config"))
 
 
 @pytest.mark.parametrize("name", TEXTS)

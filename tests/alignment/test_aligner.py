@@ -21,6 +21,7 @@ from scribe.alignment import stock as room
 from scribe.alignment.aligner import Aligner
 from scribe.alignment.sentences import Sentences, punkt_tables
 from scribe.errors import Cancelled, ModelNotFound
+from scribe.runtime.monitor import Monitor
 from scribe.transcript import Segment
 
 
@@ -164,13 +165,13 @@ def test_without_the_wish_there_are_no_characters(aligner: Aligner) -> None:
 def test_a_stop_comes_through_between_two_segments(aligner: Aligner) -> None:
     ticks = []
 
-    def stop_at_the_second(fraction: float | None) -> None:
+    def stop_at_the_second(fraction: float) -> None:
         ticks.append(fraction)
         if len(ticks) == 2:
             raise Cancelled("x")
 
     with pytest.raises(Cancelled):
-        aligner.align(said(), recording("conversation.mp3")[0], "nearest", False, stop_at_the_second)
+        aligner.align(said(), recording("conversation.mp3")[0], "nearest", False, Monitor(report=stop_at_the_second))
     assert len(ticks) == 2
 
 

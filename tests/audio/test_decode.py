@@ -22,6 +22,7 @@ from support.sounds import tone, write, write_silence, write_video, write_wav
 from scribe.audio.decode import SAMPLE_RATE, Audio, decode
 from scribe.audio.filetype import foreign_kind
 from scribe.errors import Cancelled, DecodeFailed, DiskFull, EmptyAudio, InvalidInput, NoAudioStream, NotAudio, TooLong
+from scribe.runtime.monitor import Monitor
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 LONG = 36000.0
@@ -330,9 +331,9 @@ def test_a_title_in_another_encoding_does_not_matter(form: str, codec: str, tmp_
 
 
 def test_the_fraction_rises_to_one_at_most(ten_hours: Path, tmp_path: Path) -> None:
-    said: list[float | None] = []
+    said: list[float] = []
     with pytest.raises(TooLong):
-        decode(ten_hours, tmp_path, max_seconds=1800, tick=said.append)
+        decode(ten_hours, tmp_path, max_seconds=1800, monitor=Monitor(report=said.append))
     assert said == sorted(said)
     assert all(0 <= fraction <= 1 for fraction in said)
 
@@ -348,7 +349,7 @@ def test_a_cancelled_decoding_ends_its_child_and_leaves_nothing(ten_hours: Path,
             raise Cancelled("the job was cancelled")
 
     with pytest.raises(Cancelled):
-        decode(ten_hours, tmp_path, max_seconds=LONG, check=stop_once_it_runs)
+        decode(ten_hours, tmp_path, max_seconds=LONG, monitor=Monitor(stop_once_it_runs))
     assert not Path(f"/proc/{seen[0]}").exists()
     assert list(tmp_path.iterdir()) == []
 
@@ -360,7 +361,7 @@ def test_a_decoder_killed_by_a_signal_is_a_failed_decoding(ten_hours: Path, tmp_
             os.kill(pid, signal.SIGSEGV)
 
     with pytest.raises(DecodeFailed) as caught:
-        decode(ten_hours, tmp_path, max_seconds=LONG, check=shoot)
+        decode(ten_hours, tmp_path, max_seconds=LONG, monitor=Monitor(shoot))
     assert caught.value.details == {"signal": "SIGSEGV"}
     assert list(tmp_path.iterdir()) == []
 
@@ -379,7 +380,7 @@ def test_the_child_has_none_of_the_workers_environment_and_a_session_of_its_own(
             raise Cancelled("seen")
 
     with pytest.raises(Cancelled):
-        decode(ten_hours, tmp_path, max_seconds=LONG, check=look)
+        decode(ten_hours, tmp_path, max_seconds=LONG, monitor=Monitor(look))
     assert b"canary" not in seen[0]
     assert b"PATH" not in seen[0]
 
@@ -403,12 +404,13 @@ def test_the_child_dies_with_its_parent(ten_hours: Path, tmp_path: Path) -> None
 import os, signal
 from pathlib import Path
 from scribe.audio.decode import decode
+from scribe.runtime.monitor import Monitor
 folder = Path(sys.argv[2])
 def die_once_it_decodes():
     if list(folder.iterdir()):
         print(Path("/proc/self/task", str(os.getpid()), "children").read_text(), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
-decode(Path(sys.argv[1]), folder, max_seconds=36000, check=die_once_it_decodes)
+decode(Path(sys.argv[1]), folder, max_seconds=36000, monitor=Monitor(die_once_it_decodes))
 """,
         ten_hours,
         tmp_path,

@@ -31,13 +31,13 @@ def clip() -> Audio:
 
 
 @pytest.fixture(scope="module")
-def ticks() -> list[float | None]:
+def shares() -> list[float]:
     return []
 
 
 @pytest.fixture(scope="module")
-def found(clip: Audio, ticks: list[float | None]) -> Diarization:
-    return models().diarizer().diarize(clip, Monitor(report=ticks.append))
+def found(clip: Audio, shares: list[float]) -> Diarization:
+    return models().diarizer().diarize(clip, Monitor(report=shares.append))
 
 
 def test_two_who_talk_are_two_labels(found: Diarization) -> None:
@@ -64,11 +64,10 @@ def test_the_turns_are_those_of_the_speakers(found: Diarization) -> None:
     assert best >= 0.9 * len(pairs)
 
 
-def test_progress_grows_from_0_to_1(found: Diarization, ticks: list[float | None]) -> None:
-    fractions = [t for t in ticks if t is not None]
-    assert fractions == sorted(fractions)
-    assert fractions[-1] == pytest.approx(1.0)
-    assert all(0 <= f <= 1 for f in fractions)
+def test_progress_grows_from_0_to_1(found: Diarization, shares: list[float]) -> None:
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+    assert all(0 <= f <= 1 for f in shares)
 
 
 def test_one_speaker_when_one_is_asked_for(clip: Audio) -> None:
@@ -111,12 +110,11 @@ def test_silence_has_no_turns() -> None:
 
 
 def test_a_stop_comes_through_and_leaves_the_diarizer_usable(found: Diarization, clip: Audio) -> None:
-    def stop(fraction: float | None) -> None:
-        if fraction is not None:
-            raise Cancelled("x")
+    def stop(fraction: float) -> None:
+        raise Cancelled("x")
 
     with pytest.raises(Cancelled):
-        models().diarizer().diarize(clip, stop)
+        models().diarizer().diarize(clip, Monitor(report=stop))
     assert models().diarizer().diarize(clip).turns == found.turns
 
 

@@ -25,10 +25,10 @@ from support.wiring import answered, guarded, handler_of, intake_at
 
 from rp_handler import Handler
 from scribe.errors import GpuBroken, StageFailed, StorageUnavailable
-from scribe.jobs.runner import planned, totals
+from scribe.jobs.runner import totals
 from scribe.models.model_set import ModelSet
 from scribe.runtime.redact import Redactor
-from scribe.schema.job import JobInput, JobWarning
+from scribe.schema.warnings import JobWarning
 from scribe.transcript import Segment, Speaker, Transcript, Voiceprint, Word
 
 SECRET = "hf_CanaryCanaryCanary"
@@ -49,9 +49,9 @@ def transcript(count: int = 3) -> Transcript:
 
 def stand_in(work: Callable[[Run], object] = lambda run: None, count: int = 3, **fields: Any) -> FakePredictor:
     """A predictor that gives a transcript of `count` segments and a warning, on an endpoint that allows one more model."""
-    notices = (JobWarning("no_speech", "transcribe", "x"),)
-    places = ModelSet(configured(allowed_models=("small",)))
-    return FakePredictor(transcript(count), work, places, notices=notices, effective={"a": 1}, **fields)
+    warnings = (JobWarning("no_speech", "transcribe", "x"),)
+    model_set = ModelSet(configured(allowed_models=("small",)))
+    return FakePredictor(transcript(count), work, model_set, warnings=warnings, options={"a": 1}, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -134,12 +134,13 @@ def test_what_a_job_needs_is_imported_while_its_recording_is_fetched(
     predictor = stand_in()
     handler = make(predictor)
     failed(answered(handler, with_input(job, audio_file=f"{files.url}nothing.mp3")), "not_found")
-    assert (predictor.foreseen, predictor.runs) == ([f"{files.url}nothing.mp3"], 0)
+    assert ([plan.recognize for plan in predictor.plans], predictor.runs) == ([True], 0)
     # A transcript that is stored needs no detector; and what is at work imports for itself.
     failed(answered(handler, {"id": "2", "input": {"source": {"transcript_url": f"{files.url}nothing"}}}), "not_found")
+    assert [plan.recognize for plan in predictor.plans] == [True, False]
     handler.runner.running = 1
     assert answered(handler, job)["segments_total"] == 3
-    assert len(predictor.foreseen) == 1
+    assert len(predictor.plans) == 2
 
 
 def test_a_recording_in_the_job_itself_is_taken(make: Callable[..., Handler]) -> None:
@@ -269,7 +270,7 @@ def test_a_cancelled_job_keeps_its_slot_until_its_thread_has_left(
         inside.set()
         try:
             for _ in range(2000):
-                run.check()
+                run.context.raise_if_stopped()
                 time.sleep(0.01)
         finally:
             time.sleep(0.2)
@@ -303,7 +304,7 @@ def test_the_loop_stays_free_while_a_job_works(make: Callable[..., Handler], job
 def test_a_deadline_is_counted_from_receipt(make: Callable[..., Handler], job: dict[str, Any]) -> None:
     def work(run: Run) -> None:
         time.sleep(0.05)
-        run.check()
+        run.context.raise_if_stopped()
 
     failed(answered(make(stand_in(work)), with_input(job, deadline_s=0.01)), "deadline_reached")
 
@@ -410,7 +411,7 @@ def test_a_partial_result_is_delivered_and_not_taken_for_the_whole_later(
     first = answered(handler, job)
     assert first["partial"] is True
     assert first["artifacts"]["json"]["url"]
-    predictor.prediction = stand_in().prediction
+    predictor.partial = False
     assert answered(handler, job)["partial"] is False
     assert predictor.runs == 2
 
@@ -482,23 +483,6 @@ def test_the_parsers_warnings_reach_the_answer(make: Callable[..., Handler], job
         "option_ignored",
         "no_speech",
     ]
-
-
-@pytest.mark.parametrize(
-    ("options", "stages"),
-    [
-        ({}, ["fetch", "decode", "transcribe", "publish"]),
-        ({"align_output": True}, ["fetch", "decode", "transcribe", "align", "publish"]),
-        ({"diarization": True}, ["fetch", "decode", "transcribe", "align", "diarize", "publish"]),
-        (
-            {"speaker_verification": True, "speaker_samples": [{"url": "http://h/a.mp3"}]},
-            ["fetch", "decode", "transcribe", "align", "diarize", "name", "publish"],
-        ),
-        ({"channels": "split"}, ["fetch", "decode", "transcribe", "publish"]),
-    ],
-)
-def test_the_percentage_counts_the_stages_that_the_job_passes(options: dict[str, Any], stages: list[str]) -> None:
-    assert planned(JobInput.parse({"audio_file": "http://h/a", **options})) == stages
 
 
 def test_the_real_time_factor_of_nothing_is_0() -> None:

@@ -205,7 +205,7 @@ def test_the_storage_is_the_one_that_the_settings_name() -> None:
 
 def test_a_worker_is_wired_together_without_loading_what_warmup_does_not_name(tmp_path: Path) -> None:
     handler = init_and_run.build(configured(jobs_dir=tmp_path / "jobs", warmup=()))
-    assert handler.models._shelf.names() == []
+    assert handler.models._cache.names() == []
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
@@ -216,7 +216,7 @@ def test_on_a_gpu_endpoint_without_a_gpu_no_model_is_loaded_onto_the_cpu(tmp_pat
         pytest.skip("there is a GPU")
     settings = configured(jobs_dir=tmp_path / "jobs", whisperx_device="auto", runpod_endpoint_id="e1")
     assert settings.warmup == ("asr",)
-    assert init_and_run.build(settings).models._shelf.names() == []
+    assert init_and_run.build(settings).models._cache.names() == []
 
 
 @pytest.mark.parametrize(

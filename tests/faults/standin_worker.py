@@ -39,10 +39,10 @@ class Orders:
     def __call__(self, run: Run) -> None:
         with (self._stations / "runs").open("a") as runs:
             runs.write(f"{os.getpid()}\n")
-        what, _, where = (run.job.hotwords or "").partition(" ")
+        what, _, where = (run.request.options.hotwords or "").partition(" ")
         for stage in ("transcribe", "diarize"):
-            run.check()
-            run.progress.stage(stage)
+            run.context.raise_if_stopped()
+            run.context.progress.stage(stage)
             if what == "abort":
                 os.abort()
             if stage != where:
@@ -50,7 +50,7 @@ class Orders:
             (self._stations / f"{stage}.at").touch()
             while not (self._stations / f"{stage}.go").exists():
                 if what == "hold":
-                    run.check()
+                    run.context.raise_if_stopped()
                 time.sleep(0.01)
 
 

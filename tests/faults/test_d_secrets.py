@@ -17,7 +17,7 @@ from support.predictor import FakePredictor, Run
 from support.secrets import carries
 from support.transcripts import HELLO
 
-from scribe.schema.job import JobInput
+from scribe.schema.parsing import parse
 
 from .healthy import Worker, assert_failed, base64_of, wav
 from .site import Site
@@ -81,19 +81,19 @@ def test_d2_settings_and_jobs_show_no_secret_however_they_are_written() -> None:
         hf_token=TOKEN, storage_bucket="b", storage_access_key="AKIACANARY", storage_secret_key="canary+/secret"
     )
     address = f"https://{USER}@example.com/a.mp3?X-Amz-Signature={SIGNATURE}"
-    job = JobInput.parse(
+    job = parse(
         {"audio_file": address, "speaker_samples": [{"url": address}], "result_urls": {"json": address}},
         1000,
         {**CALLER, "bucketName": "bucket", "endpointUrl": "https://example.com"},
     )
-    for value in (settings, job, job.s3_config):
+    for value in (settings, job.options, job.s3_config):
         assert value is not None
         shown = f"{value!r} {value} {value.model_dump_json()} {json.dumps(value.model_dump(mode='json'))}"
         assert "canary" not in shown.lower()
         with pytest.raises(TypeError, match="never pickled"):
             pickle.dumps(value)
     assert "**********" in repr(settings)
-    assert "[secure]" in job.model_dump_json()
+    assert "[secure]" in job.options.model_dump_json()
 
 
 def test_d3_a_fault_that_nobody_foresaw_shows_nothing_of_the_inside(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class Counted:
 @pytest.fixture
 def inner(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
     """Puts a stand-in before the speech model's decoding: stand_in(real, features, prompts, **options)."""
-    return functools.partial(before_decoding, monkeypatch, models().engine(models().places.speech()))
+    return functools.partial(before_decoding, monkeypatch, models().engine(models().model_set.speech()))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ import init_and_run
 from support.demo import configured, models, predicted, recording, voice
 settings = configured()
 init_and_run.prepare_environment(settings)
-init_and_run.prepare_offline(models().places.is_local)
+init_and_run.prepare_offline(models().model_set.is_local)
 assert os.environ["HF_HUB_OFFLINE"] == "1"
 models().warm(("asr", "align", "diarization", "speakers"))
 print("all loaded")
@@ -253,7 +253,7 @@ def test_f7_a_job_that_dies_leaves_nothing_of_itself_to_the_next(worker: Worker,
     assert second["detected_language"] == "en"
     assert second["segments"]
     (before, options), (prompt, later) = seen[0], seen[-1]
-    token = models().engine(models().places.speech())._model.hf_tokenizer.token_to_id
+    token = models().engine(models().model_set.speech())._model.hf_tokenizer.token_to_id
     assert token("<|fr|>") in before
     assert len(options["suppress_tokens"]) > 1
     assert prompt == [token(f"<|{name}|>") for name in ("startoftranscript", "en", "transcribe", "notimestamps")]
@@ -312,7 +312,7 @@ def test_f9_of_two_speech_models_in_turn_the_old_one_has_left_before_the_new_one
 
     monkeypatch.setattr(BatchedEngine, "__init__", watched)
     for name in (None, other, None, other):
-        own.engine(own.places.speech(name))
+        own.engine(own.model_set.speech(name))
     assert len(alive) == 4
 
 

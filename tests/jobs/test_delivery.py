@@ -16,7 +16,8 @@ from scribe.errors import StorageDenied, StorageError, StorageUnavailable, UrlBl
 from scribe.formats import FORMATS
 from scribe.jobs.delivery import Delivery, Outbox
 from scribe.net.client import GuardedClient
-from scribe.schema.job import JobInput
+from scribe.schema.parsing import parse
+from scribe.schema.record import JobRecord
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def shelf() -> Shelf:
 def delivery(
     shelf: Shelf | None, client: GuardedClient | None = None, job_id: str = "job-1", **options: Any
 ) -> Delivery:
-    task = JobInput.parse({"audio_file": ADDRESS, **options})
+    task = parse({"audio_file": ADDRESS, **options})
     return Outbox(shelf, client or GuardedClient(), "transcripts", 3600).delivery(task, job_id, "f00d")
 
 
@@ -58,8 +59,8 @@ def test_formats_are_the_jobs_else_json_where_there_is_a_storage(
 
 
 def test_every_format_lies_under_its_own_key_with_its_type(shelf: Shelf) -> None:
-    artifacts, notices = delivery(shelf).upload({name: name.encode() for name in FORMATS})
-    assert notices == []
+    artifacts = delivery(shelf).upload({name: name.encode() for name in FORMATS}, record := JobRecord())
+    assert record.warnings == []
     for name, form in FORMATS.items():
         shown = artifacts[name]
         assert shown["key"] == f"transcripts/job-1/f00d/transcript.{form.extension}"
@@ -73,7 +74,7 @@ def test_every_format_lies_under_its_own_key_with_its_type(shelf: Shelf) -> None
 def test_a_committed_job_comes_back_with_links_of_today_and_without_a_signature_in_the_store(shelf: Shelf) -> None:
     this = delivery(shelf)
     assert this.recall() is None
-    artifacts, _ = this.upload({"json": b"{}"})
+    artifacts = this.upload({"json": b"{}"}, JobRecord())
     this.commit(answer(artifacts))
     assert not any(b"signature" in data for data in shelf.objects.values())
     again = delivery(shelf).recall()
@@ -86,7 +87,7 @@ def test_a_committed_job_comes_back_with_links_of_today_and_without_a_signature_
 def test_another_job_or_another_input_is_not_answered_from_it(shelf: Shelf) -> None:
     delivery(shelf).commit(answer({}))
     assert delivery(shelf, job_id="job-2").recall() is None
-    task = JobInput.parse({"audio_file": ADDRESS})
+    task = parse({"audio_file": ADDRESS})
     assert Outbox(shelf, GuardedClient(), "transcripts", 3600).delivery(task, "job-1", "beef").recall() is None
 
 
@@ -118,23 +119,23 @@ def test_a_storage_that_does_not_answer_only_means_that_the_job_runs(shelf: Shel
 )
 def test_a_format_that_cannot_be_stored_is_missing_and_told(shelf: Shelf, error: StorageError, again: bool) -> None:
     shelf.failing["put"] = error
-    artifacts, notices = delivery(shelf).upload({"json": b"{}", "srt": b""})
+    artifacts = delivery(shelf).upload({"json": b"{}", "srt": b""}, record := JobRecord())
     assert artifacts == {}
-    assert [(n.code, n.stage) for n in notices] == [(error.code, "publish")] * 2
-    assert all(n.message.startswith(name) for n, name in zip(notices, ("json", "srt"), strict=True))
-    assert all(("send the job again" in n.message) is again for n in notices)
+    assert [(n.code, n.stage) for n in record.warnings] == [(error.code, "publish")] * 2
+    assert all(n.message.startswith(name) for n, name in zip(record.warnings, ("json", "srt"), strict=True))
+    assert all(("send the job again" in n.message) is again for n in record.warnings)
 
 
 def test_a_link_that_cannot_be_signed_is_a_warning_and_the_key_still_comes(shelf: Shelf) -> None:
     shelf.failing["presign"] = StorageUnavailable("no credentials")
-    artifacts, notices = delivery(shelf).upload({"json": b"{}"})
+    artifacts = delivery(shelf).upload({"json": b"{}"}, record := JobRecord())
     assert artifacts["json"] == {
         "key": "transcripts/job-1/f00d/transcript.json",
         "bytes": 2,
         "url": None,
         "expires_at": None,
     }
-    assert [n.code for n in notices] == ["presign_failed"]
+    assert [n.code for n in record.warnings] == ["presign_failed"]
     delivery(shelf).commit(answer(artifacts))
     again = delivery(shelf).recall()
     assert again is not None
@@ -150,7 +151,7 @@ def test_a_commit_that_fails_is_only_logged(shelf: Shelf, caplog: pytest.LogCapt
 def test_without_storage_nothing_is_stored_or_recalled() -> None:
     this = delivery(None)
     assert this.recall() is None
-    assert this.upload({}) == ({}, [])
+    assert this.upload({}, JobRecord()) == {}
     this.commit(answer({}))
 
 
@@ -193,8 +194,8 @@ def test_a_format_goes_to_the_address_that_the_job_names_for_it(shelf: Shelf, re
     url = f"http://{receiver.host}/in/a.srt?X-Amz-Signature=canary"
     this = delivery(shelf, GuardedClient(frozenset({receiver.host})), formats=["json"], result_urls={"srt": url})
     assert this.formats == ["json", "srt"]
-    artifacts, notices = this.upload({"json": b"{}", "srt": b"1\n"})
-    assert notices == []
+    artifacts = this.upload({"json": b"{}", "srt": b"1\n"}, record := JobRecord())
+    assert record.warnings == []
     assert receiver.received["/in/a.srt?X-Amz-Signature=canary"] == (b"1\n", FORMATS["srt"].content_type)
     assert artifacts["srt"] == {"key": None, "bytes": 2, "url": f"http://{receiver.host}/in/a.srt", "expires_at": None}
     this.commit(answer(artifacts))
@@ -207,12 +208,11 @@ def test_a_format_goes_to_the_address_that_the_job_names_for_it(shelf: Shelf, re
 def test_an_address_that_refuses_is_a_warning_without_its_signature(receiver: Receiver) -> None:
     receiver.status = 403
     url = f"http://{receiver.host}/a.json?X-Amz-Signature=canary"
-    artifacts, notices = delivery(None, GuardedClient(frozenset({receiver.host})), result_urls={"json": url}).upload(
-        {"json": b"{}"}
-    )
+    this, record = delivery(None, GuardedClient(frozenset({receiver.host})), result_urls={"json": url}), JobRecord()
+    artifacts = this.upload({"json": b"{}"}, record)
     assert artifacts == {}
-    assert [n.code for n in notices] == ["storage_denied"]
-    assert "canary" not in notices[0].message
+    assert [n.code for n in record.warnings] == ["storage_denied"]
+    assert "canary" not in record.warnings[0].message
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_private_s3_endpoint_of_the_job_is_refused_before_any_work_is_done() -
         "bucketName": "my-bucket",
         "endpointUrl": "http://127.0.0.1:9",
     }
-    task = JobInput.parse({"audio_file": ADDRESS}, s3_config=config)
+    task = parse({"audio_file": ADDRESS}, s3_config=config)
     with pytest.raises(UrlBlocked):
         Outbox(None, GuardedClient(), "transcripts", 3600).delivery(task, "j", "f")
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from scribe.jobs.inline import inline_mode, inline_notices
-from scribe.schema.job import JobInput
+from scribe.jobs.inline import inline_mode, inline_warnings
+from scribe.schema.parsing import JobRequest, parse
 
 
-def asked(**options: Any) -> JobInput:
-    return JobInput.parse({"audio_file": "https://example.com/a.mp3", **options})
+def asked(**options: Any) -> JobRequest:
+    return parse({"audio_file": "https://example.com/a.mp3", **options})
 
 
 def segments(count: int, words: bool = False) -> list[dict[str, Any]]:
@@ -22,8 +22,8 @@ def told(options: dict[str, Any], count: int = 60, words: bool = False, **place:
     """(code, message) of each warning for a job with these options."""
     task = asked(**options)
     stored, homeless = place.get("stored", False), place.get("homeless", [])
-    mode = inline_mode(task, place.get("default"), stored, homeless)
-    return [(n.code, n.message) for n in inline_notices(task, mode, stored, homeless, segments(count, words))]
+    mode = inline_mode(task.options.inline, place.get("default"), stored, homeless)
+    return [(n.code, n.message) for n in inline_warnings(task, mode, stored, homeless, segments(count, words))]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def told(options: dict[str, Any], count: int = 60, words: bool = False, **place:
 def test_the_job_decides_then_a_json_without_a_place_then_the_endpoint(
     options: dict[str, Any], default: str | None, stored: bool, homeless: list[str], mode: str
 ) -> None:
-    assert inline_mode(asked(**options), default, stored, homeless) == mode
+    assert inline_mode(asked(**options).options.inline, default, stored, homeless) == mode
 
 
 @pytest.mark.parametrize(

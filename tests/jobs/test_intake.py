@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from contract.files import FileServer
-from support.demo import SAMPLES, configured, truth
+from support.demo import SAMPLES, configured, job_context, truth
 
 from scribe.errors import (
     Cancelled,
@@ -27,8 +28,8 @@ from scribe.errors import (
 from scribe.jobs.intake import Intake, JobFiles
 from scribe.jobs.workspace import Workspaces
 from scribe.net.client import GuardedClient
-from scribe.pipeline.progress import Progress
-from scribe.schema.job import JobInput
+from scribe.schema.parsing import parse
+from scribe.schema.record import JobRecord
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +57,24 @@ def intake(files: FileServer, root: Path, **limits: Any) -> Intake:
     return Intake(configured(**limits), GuardedClient(frozenset({files.host})), Workspaces(root, "w1"))
 
 
-def gathered(this: Intake, raw: dict[str, Any], check: Any = lambda: None) -> JobFiles:
-    with Progress(lambda event: None, []) as progress, this.open(JobInput.parse(raw), progress, check) as found:
+@dataclass(frozen=True)
+class Gathered:
+    """What a job brought, and what is recorded of it."""
+
+    files: JobFiles
+    record: JobRecord
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.record if hasattr(self.record, name) else self.files, name)
+
+
+def gathered(this: Intake, raw: dict[str, Any], check: Any = lambda: None) -> Gathered:
+    request = parse(raw)
+    with job_context(request, check) as context, this.open(request, context) as found:
         for audio in found.channels:
             assert audio.path.is_file()
             assert len(audio[:1600]) == 1600
-        return found
+        return Gathered(found, context.record)
 
 
 def left(root: Path) -> list[Path]:
@@ -72,7 +85,7 @@ def test_a_recording_is_fetched_decoded_and_gone_after_the_block(files: FileServ
     found = gathered(intake(files, root), {"audio_file": f"{files.url}silence.flac?token=abc"})
     (audio,) = found.channels
     assert audio.seconds == pytest.approx(10.0, abs=0.01)
-    assert found.notices == []
+    assert found.warnings == []
     assert set(found.timings) == {"fetch", "decode"}
     assert left(root) == []
 
@@ -87,13 +100,13 @@ def test_a_recording_in_the_job_itself_is_the_same_recording(files: FileServer, 
 def test_a_split_recording_has_an_audio_a_channel(files: FileServer, root: Path) -> None:
     found = gathered(intake(files, root), {"audio_file": f"{files.url}call.flac", "channels": "split"})
     assert [a.seconds for a in found.channels] == pytest.approx([truth("call")["duration"]] * 2, abs=0.05)
-    assert found.notices == []
+    assert found.warnings == []
 
 
 def test_one_channel_cannot_be_split_and_the_caller_is_told(files: FileServer, root: Path) -> None:
     found = gathered(intake(files, root), {"audio_file": f"{files.url}silence.flac", "channels": "split"})
     assert len(found.channels) == 1
-    assert [n.code for n in found.notices] == ["one_channel"]
+    assert [n.code for n in found.warnings] == ["one_channel"]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +173,7 @@ def test_samples_are_fetched_decoded_and_keep_their_names_in_order(files: FileSe
     assert by_name["anna"].audio is not None
     assert by_name["anna"].audio.seconds == pytest.approx(truth("voices/anna")["duration"], abs=0.05)
     assert by_name["C"].vector == (0.5,) * 8
-    assert found.notices == []
+    assert found.warnings == []
 
 
 def test_samples_are_left_alone_when_nobody_is_to_be_named(files: FileServer, root: Path) -> None:
@@ -180,7 +193,7 @@ def test_a_sample_that_cannot_be_had_is_a_warning(files: FileServer, root: Path,
         naming(files, {"url": f"{files.url}{name}?key=1", "name": "Ghost"}, {"url": f"{files.url}anna.flac"}),
     )
     assert [v.name for v in found.voices] == ["anna"]
-    (notice,) = found.notices
+    (notice,) = found.warnings
     assert (notice.code, notice.stage) == ("sample_unusable", "name")
     assert "Ghost" in notice.message
     assert "key=1" not in notice.message
@@ -197,7 +210,7 @@ def test_a_sample_on_a_private_address_is_never_asked_for(files: FileServer, roo
     with FileServer(SAMPLES) as private:
         found = gathered(intake(files, root), naming(files, {"url": f"{private.url}voices/anna.flac"}))
         assert private.requests == []
-    assert [n.code for n in found.notices] == ["sample_unusable"]
+    assert [n.code for n in found.warnings] == ["sample_unusable"]
 
 
 def test_a_stop_ends_the_intake_and_leaves_nothing(files: FileServer, root: Path) -> None:
@@ -210,10 +223,10 @@ def test_a_stop_ends_the_intake_and_leaves_nothing(files: FileServer, root: Path
 
 
 def test_the_folder_goes_also_when_the_job_fails_inside_the_block(files: FileServer, root: Path) -> None:
-    task = JobInput.parse({"audio_file": f"{files.url}silence.flac"})
+    request = parse({"audio_file": f"{files.url}silence.flac"})
 
     def fail() -> None:
-        with Progress(lambda event: None, []) as progress, intake(files, root).open(task, progress, lambda: None):
+        with job_context(request) as context, intake(files, root).open(request, context):
             assert left(root)
             raise ValueError("later")
 

@@ -23,7 +23,7 @@ from support.wiring import PREFIX, answered
 
 from scribe.errors import StorageUnavailable
 from scribe.formats import FORMATS
-from scribe.schema.job import JobWarning
+from scribe.schema.warnings import JobWarning
 from scribe.storage.s3 import Storage
 
 
@@ -199,7 +199,7 @@ def test_what_the_deadline_cut_short_is_stored_and_never_committed(desk: Desk, s
     handler = desk.handler(predictor, desk.storage())
     assert answered(handler, asking(deadline_s=60))["partial"] is True
     assert server.commits() == []
-    predictor.prediction = FakePredictor().prediction
+    predictor.partial = False
     whole = answered(handler, asking(deadline_s=60))
     assert (predictor.runs, whole["partial"]) == (2, False)
     assert len(server.commits()) == 1
@@ -312,7 +312,7 @@ def test_a_link_that_cannot_be_signed_leaves_the_key_and_is_signed_when_the_job_
 
 def test_the_warnings_of_the_work_come_again_with_the_answer(desk: Desk) -> None:
     told = JobWarning("speaker_count", "diarize", "2 speakers were asked for and 1 could be told apart")
-    predictor = FakePredictor(notices=(told,))
+    predictor = FakePredictor(warnings=(told,))
     handler = desk.handler(predictor, desk.storage())
     assert answered(handler, asking())["warnings"] == answered(handler, asking())["warnings"] == [told.to_dict()]
     assert predictor.runs == 1

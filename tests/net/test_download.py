@@ -33,6 +33,7 @@ from scribe.errors import (
 )
 from scribe.net.client import GuardedClient
 from scribe.net.download import Fetched, decode_base64, fetch
+from scribe.runtime.monitor import Monitor
 
 BODY = bytes(range(256)) * 1000
 OK = page(BODY, Content_Type="audio/mpeg")
@@ -64,31 +65,31 @@ def failure(server: Loopback, target: Path, kind: type[WorkerError], **options: 
 
 
 def test_a_file_arrives_whole_with_its_type_and_progress(target: Path) -> None:
-    ticks: list[float | None] = []
+    shares: list[float] = []
     with Loopback(OK) as server:
-        fetched = download(server, target, tick=ticks.append)
+        fetched = download(server, target, monitor=Monitor(report=shares.append))
     assert fetched == Fetched(target, len(BODY), "audio/mpeg", ())
     assert target.read_bytes() == BODY
-    assert ticks == sorted(ticks)
-    assert ticks[-1] == 1
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
 
 
 def test_a_file_for_which_there_is_no_room_is_not_begun(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(target.parent)._replace(free=len(BODY) - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    ticks: list[float | None] = []
+    shares: list[float] = []
     with Loopback(OK) as server:
-        error = failure(server, target, DiskFull, tick=ticks.append)
+        error = failure(server, target, DiskFull, monitor=Monitor(report=shares.append))
     assert error.details == {"bytes": len(BODY)}
-    assert ticks == []
+    assert shares == []
 
 
 def test_a_chunked_file_arrives_whole_and_its_progress_is_unknown(target: Path) -> None:
-    ticks: list[float | None] = []
+    shares: list[float] = []
     with Loopback(chunked(BODY, b"end")) as server:
-        fetched = download(server, target, tick=ticks.append)
+        fetched = download(server, target, monitor=Monitor(report=shares.append))
     assert (fetched.size, fetched.warnings) == (len(BODY) + 3, ())
-    assert set(ticks) == {None}
+    assert shares == []
 
 
 def test_a_body_that_only_the_connection_ends_is_taken_with_a_warning(target: Path) -> None:
@@ -206,7 +207,8 @@ def test_an_endless_body_stops_at_the_cap(head: bytes, target: Path) -> None:
     piece = b"x" * 65536 if b"chunked" not in head else b"10000\r\n" + b"x" * 65536 + b"\r\n"
     server = Loopback(lambda connection, request: server.drip(head, piece, every_s=0)(connection, request))
     with server:
-        failure(server, target, TooLarge, tick=lambda _: sizes.append(target.stat().st_size))
+        look = Monitor(lambda: sizes.append(target.stat().st_size if target.exists() else 0))
+        failure(server, target, TooLarge, monitor=look)
         assert len(server.requests) == 1
     assert max(sizes) <= 1_000_000
 
@@ -239,7 +241,7 @@ def test_a_cancelled_download_ends_in_the_middle_and_leaves_nothing(target: Path
             raise Cancelled("the job was cancelled")
 
     with server:
-        failure(server, target, Cancelled, check=check)
+        failure(server, target, Cancelled, monitor=Monitor(check))
 
 
 def test_a_cancelled_wait_does_not_last(target: Path) -> None:
@@ -250,7 +252,7 @@ def test_a_cancelled_wait_does_not_last(target: Path) -> None:
             raise Cancelled("the job was cancelled")
 
     with Loopback(page(status="503 x", Retry_After="15")) as server:
-        failure(server, target, Cancelled, check=check, sleep=slept.append)
+        failure(server, target, Cancelled, monitor=Monitor(check), sleep=slept.append)
     assert len(slept) == 3
 
 

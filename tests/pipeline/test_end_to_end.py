@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from lab.scores import match_words, plain
-from support.demo import excerpt, predicted, recording, stock_models, truth, voice
+from support.demo import Predicted, excerpt, predicted, recording, stock_models, truth, voice
 
 from scribe.formats.json import to_dict
-from scribe.pipeline.predictor import Prediction, Predictor
+from scribe.pipeline.predictor import Predictor
 from scribe.pipeline.progress import Event
 from scribe.transcript import Word
 
@@ -22,7 +22,7 @@ def spoken(stem: str) -> list[dict[str, Any]]:
     return sorted(truth(stem)["words"], key=lambda w: w["start"])
 
 
-def words_of(prediction: Prediction) -> list[Word]:
+def words_of(prediction: Predicted) -> list[Word]:
     return [w for s in prediction.transcript.segments for w in s.words]
 
 
@@ -38,38 +38,38 @@ def events() -> list[Event]:
 
 
 @pytest.fixture(scope="module")
-def conversation(events: list[Event]) -> Prediction:
+def conversation(events: list[Event]) -> Predicted:
     options = {"align_output": True, "speaker_verification": True, "speaker_samples": [{"url": "http://h/anna.flac"}]}
     return predicted(recording("conversation.mp3"), options, [voice("Anna"), voice("Mark")], sink=events.append)
 
 
-def test_the_words_of_the_conversation_are_right(conversation: Prediction) -> None:
+def test_the_words_of_the_conversation_are_right(conversation: Predicted) -> None:
     rate, _ = matched(spoken("conversation"), words_of(conversation))
     assert rate <= 0.10
     assert conversation.transcript.language == "en"
     assert conversation.transcript.duration == pytest.approx(truth("conversation")["duration"], abs=0.1)
 
 
-def test_words_begin_when_they_are_spoken(conversation: Prediction) -> None:
+def test_words_begin_when_they_are_spoken(conversation: Predicted) -> None:
     _, pairs = matched(spoken("conversation"), words_of(conversation))
     late = [abs(said["start"] - heard.start) for said, heard in pairs]
     assert sum(late) / len(late) <= 0.030
 
 
-def test_both_speakers_are_told_apart_and_named(conversation: Prediction) -> None:
+def test_both_speakers_are_told_apart_and_named(conversation: Predicted) -> None:
     speakers = conversation.transcript.speakers
     assert {s.name for s in speakers} == {"Anna", "Mark"}
     assert len(speakers) == 2
     assert all(s.score is not None and s.score > 0.5 and s.reason is None and s.embedding is None for s in speakers)
 
 
-def test_nine_words_of_ten_carry_the_name_of_who_says_them(conversation: Prediction) -> None:
+def test_nine_words_of_ten_carry_the_name_of_who_says_them(conversation: Predicted) -> None:
     _, pairs = matched(spoken("conversation"), words_of(conversation))
     right = sum(conversation.transcript.display(heard.label) == said["speaker"] for said, heard in pairs)
     assert right >= 0.9 * len(pairs)
 
 
-def test_a_whole_run_accounts_for_its_models_and_its_seconds(conversation: Prediction) -> None:
+def test_a_whole_run_accounts_for_its_models_and_its_seconds(conversation: Predicted) -> None:
     assert {name: m.split("@")[0] for name, m in conversation.models.items()} == {
         "transcribe": "whisper",
         "align": "aligner",
@@ -83,7 +83,7 @@ def test_a_whole_run_accounts_for_its_models_and_its_seconds(conversation: Predi
     assert conversation.options_used["vad_method"] == "silero"
 
 
-def test_progress_goes_through_the_stages_in_order(conversation: Prediction, events: list[Event]) -> None:
+def test_progress_goes_through_the_stages_in_order(conversation: Predicted, events: list[Event]) -> None:
     order = ["transcribe", "align", "diarize", "name"]
     stages = [order.index(e["stage"]) for e in events]
     assert stages == sorted(stages)
@@ -163,7 +163,7 @@ def test_one_speaker_is_a_valid_answer() -> None:
 
 
 @pytest.fixture(scope="module")
-def call() -> Prediction:
+def call() -> Predicted:
     options = {
         "align_output": True,
         "channels": "split",
@@ -174,7 +174,7 @@ def call() -> Prediction:
     return predicted(recording("call.flac", split=True), options, [voice("Oscar"), voice("Anna")])
 
 
-def test_each_channel_of_the_call_holds_the_words_of_its_speaker(call: Prediction) -> None:
+def test_each_channel_of_the_call_holds_the_words_of_its_speaker(call: Predicted) -> None:
     for person in truth("call")["speakers"]:
         said = [w for w in spoken("call") if w["speaker"] == person["name"]]
         heard = [w for w in words_of(call) if w.label == f"CHANNEL_{person['channel'] + 1}"]
@@ -184,7 +184,7 @@ def test_each_channel_of_the_call_holds_the_words_of_its_speaker(call: Predictio
         assert len(pairs) >= 0.55 * len(said), person["name"]
 
 
-def test_each_channel_of_the_call_is_named_by_its_voice(call: Prediction) -> None:
+def test_each_channel_of_the_call_is_named_by_its_voice(call: Predicted) -> None:
     names = {s.label: s.name for s in call.transcript.speakers}
     assert names == {f"CHANNEL_{s['channel'] + 1}": s["name"] for s in truth("call")["speakers"]}
     starts = [s.start for s in call.transcript.segments]

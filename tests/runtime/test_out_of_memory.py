@@ -3,6 +3,7 @@ is a stand-in that counts what it asks for against what others hold."""
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +13,17 @@ import pytest
 
 from scribe.errors import Cancelled, GpuBroken, GpuOutOfMemory
 from scribe.models.cache import ModelCache, Stage
+from scribe.pipeline.context import JobContext
+from scribe.pipeline.executor import StageExecutor
+from scribe.pipeline.gpu_budget import GpuBudget
+from scribe.pipeline.overlap import SideStream
 from scribe.pipeline.progress import Progress
-from scribe.pipeline.stages import Stages
 from scribe.runtime import gpu_memory
 from scribe.runtime import out_of_memory as room
 from scribe.runtime.gpu_memory import MOST_UNUSED, give_back_unused
+from scribe.runtime.monitor import Monitor
 from scribe.runtime.out_of_memory import PATIENCE, Ceiling, Parts, fitted
+from scribe.schema.record import JobRecord
 
 FULL = "CUDA failed with error out of memory"
 
@@ -204,35 +210,29 @@ def test_the_model_that_was_used_longest_ago_leaves_first_and_the_speech_model_l
     ]
 
 
-class Beside:
-    """Stands in for diarization beside the stages: at work until it pauses."""
-
-    def __init__(self) -> None:
-        self.working = True
-
-    def check(self) -> None:
-        """Nothing ends the job."""
-
-    def give_way(self) -> bool:
-        working, self.working = self.working, False
-        return working
-
-
-def test_what_runs_beside_pauses_before_a_model_leaves_and_keeps_its_own() -> None:
+def test_the_concurrent_stage_pauses_before_a_model_leaves_and_keeps_its_own() -> None:
     class Loaded:
         def drop_idle(self, *in_use: Stage) -> bool:
             kept.append(set(in_use))
             return False
 
+    def until_told(monitor: Monitor) -> None:
+        while not over.is_set():
+            monitor.raise_if_stopped()
+            over.wait(0.002)
+
     kept: list[set[Stage]] = []
-    stages = Stages(Progress(lambda event: None, []), lambda: None, strict=False)
-    stages.beside = Beside()
-    clear = stages.room(Loaded(), Stage.ALIGNMENT)
-    assert [clear(), clear()] == [True, False]
-    assert kept == [{Stage.ALIGNMENT, Stage.DIARIZATION}]
-    stages.beside = None
-    clear()
-    assert kept[1:] == [{Stage.ALIGNMENT}]
+    over = threading.Event()
+    context = JobContext(Progress(lambda event: None, []), JobRecord())
+    with StageExecutor(context, SideStream("cpu", "on")) as executor:
+        clear = GpuBudget(Loaded(), executor).clear(Stage.ALIGNMENT)
+        future = executor.submit(until_told)
+        assert [clear(), clear()] == [True, False]
+        assert kept == [{Stage.ALIGNMENT, Stage.DIARIZATION}]
+        over.set()
+        future.result()
+        clear()
+        assert kept[1:] == [{Stage.ALIGNMENT}]
 
 
 @pytest.mark.parametrize(("unused", "emptied"), [(MOST_UNUSED, []), (MOST_UNUSED + 1, ["emptied"])])

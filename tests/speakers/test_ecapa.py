@@ -14,6 +14,7 @@ from support.demo import excerpt, models, recording, sound, truth
 from scribe.audio.decode import SAMPLE_RATE, Audio
 from scribe.errors import Cancelled
 from scribe.models.model_set import UNCALIBRATED_MARGIN, UNCALIBRATED_THRESHOLD
+from scribe.runtime.monitor import Monitor
 from scribe.speakers.ecapa import (
     CACHED_VOICES,
     PIECE_SECONDS,
@@ -280,4 +281,4 @@ class TestWithTheModel:
             raise Cancelled("x")
 
         with pytest.raises(Cancelled):
-            encoder.voice(*self.sample("Anna"), stop)
+            encoder.voice(*self.sample("Anna"), Monitor(stop))

@@ -13,6 +13,7 @@ from scribe.models.model_set import ModelSet
 from scribe.pipeline.context import JobContext
 from scribe.schema.parsing import JobRequest
 from scribe.schema.plan import Plan
+from scribe.schema.warnings import JobWarning
 from scribe.transcript import Transcript
 from support.demo import configured
 from support.transcripts import spoken
@@ -34,7 +35,8 @@ class Run:
 class FakePredictor:
     """Takes the place of the models: answers every job with `transcript`, after `work(run)`.
 
-    transcript: `spoken(60)` when not given. options: the options used; private: those that no log may show.
+    transcript: `spoken(60)` when not given. options: the options used; private: those that no log may show;
+    partial and warnings: what else it records.
     requests: every job that came as far as the models; paths and seconds: of every channel of each of them.
     plans: those for which imports were to begin.
     """
@@ -47,12 +49,13 @@ class FakePredictor:
         options: Mapping[str, Any] = {},
         private: Mapping[str, Any] = {},
         partial: bool = False,
+        warnings: Sequence[JobWarning] = (),
     ) -> None:
         self.transcript = transcript or spoken(60)
         self.work = work
         self.models = self
         self.model_set = model_set or demo_models()
-        self.options, self.private, self.partial = options, private, partial
+        self.options, self.private, self.partial, self.warnings = options, private, partial, warnings
         self.requests: list[JobRequest] = []
         self.paths: list[Path] = []
         self.seconds: list[list[float]] = []
@@ -66,9 +69,7 @@ class FakePredictor:
     def import_ahead(self, plan: Plan, vad_method: str | None) -> None:
         self.plans.append(plan)
 
-    def run(
-        self, channels: Sequence[Audio], request: JobRequest, voices: object, context: JobContext
-    ) -> Transcript:
+    def run(self, channels: Sequence[Audio], request: JobRequest, voices: object, context: JobContext) -> Transcript:
         self.requests.append(request)
         self.paths += [audio.path for audio in channels]
         self.seconds.append([len(audio[:]) / SAMPLE_RATE for audio in channels])
@@ -87,3 +88,5 @@ class FakePredictor:
         record.use(**self.options)
         record.use_private(**self.private)
         record.partial = self.partial
+        for warning in self.warnings:
+            record.warn(warning.code, warning.stage, warning.message)

@@ -15,7 +15,7 @@ from scribe.audio.decode import SAMPLE_RATE, Audio
 from scribe.errors import Cancelled
 from scribe.models.loader import Models
 from scribe.models.model_set import ModelSet
-from scribe.runtime.monitor import UNWATCHED
+from scribe.runtime.monitor import UNWATCHED, Monitor
 from scribe.vad.binarize import speech_spans
 from scribe.vad.detectors import PyannoteDetector, SpeechDetector, merged, speech_probabilities, stretches
 
@@ -202,11 +202,10 @@ def test_a_stop_comes_between_two_blocks(method: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr("scribe.vad.detectors.BLOCK_WINDOWS", 500)
     seen: list[float] = []
 
-    def stop(done: float | None) -> None:
-        seen.append(done or 0.0)
-        if done:
-            raise Cancelled("x")
+    def stop(done: float) -> None:
+        seen.append(done)
+        raise Cancelled("x")
 
     with pytest.raises(Cancelled):
-        models().detector(method).chunks(recording("conversation.mp3")[0], 0.5, 0.363, 15, stop)
+        models().detector(method).chunks(recording("conversation.mp3")[0], 0.5, 0.363, 15, Monitor(report=stop))
     assert 0 < seen[-1] < 0.5
