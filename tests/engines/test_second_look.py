@@ -262,7 +262,7 @@ def test_speech_without_text_is_listened_to_once_more_and_told(clip: Audio, deco
     expected = text_of(predicted([clip], PLAIN))
     decoder(deaf(1))
     found = predicted([clip], PLAIN)
-    assert (text_of(found), found.warnings, len(calls)) == (expected, (), 2)
+    assert (text_of(found), found.warnings, len(calls)) == (expected, [], 2)
     calls.clear()
     decoder(deaf(9))
     found = predicted([clip], PLAIN)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from contract.files import FileServer
-from support.demo import SAMPLES, asked, excerpt, models, predictor, recording
+from support.demo import SAMPLES, asked, excerpt, job_context, models, predictor, recording
 from support.desk import Desk, Steered, asking, codes, got
 from support.predictor import FakePredictor
 from support.transcripts import spoken
@@ -24,7 +24,6 @@ from rp_handler import Handler
 from scribe.errors import DeadlineReached
 from scribe.formats import FORMATS, TextOptions, render_all
 from scribe.formats.json import to_dict
-from scribe.pipeline.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -262,8 +261,7 @@ def test_a_deadline_in_the_naming_makes_the_result_partial() -> None:
     def late() -> None:
         raise DeadlineReached("deadline_s: 1 second has passed")
 
-    job = asked(speaker_verification=True, speaker_samples=[{"url": "http://h/anna.flac"}])
-    with Progress(lambda event: None, []) as progress:
-        prediction = predictor().rename(spoken(3), job, [], progress, late)
-    assert prediction.partial
-    assert prediction.transcript == spoken(3)
+    request = asked(speaker_verification=True, speaker_samples=[{"url": "http://h/anna.flac"}])
+    with job_context(request, late) as context:
+        assert predictor().rename(spoken(3), request, [], context) == spoken(3)
+    assert context.record.partial

@@ -72,7 +72,7 @@ def test_outside_of_speech_nobody_is_active(seed: int, count: int, spans: list[t
 
 def test_in_blocks_too_turns_lie_in_speech(monkeypatch: pytest.MonkeyPatch) -> None:
     talk = excerpt("speech-of-blocks", recording("conversation.mp3")[0], 0.0, 50.0)
-    diarize = functools.partial(models().diarizer().diarize, talk, lambda done: None)
+    diarize = functools.partial(models().diarizer().diarize, talk)
     monkeypatch.setattr("scribe.diarization.diarizer.LONG_S", 30.0)
     monkeypatch.setattr("scribe.diarization.diarizer.layout", functools.partial(layout, block_s=35.0, overlap_s=20.0))
     everywhere, speech = diarize().turns, [(20.0, 27.0), (40.0, 48.0)]
