@@ -38,16 +38,21 @@ NEVER = ("*.h5", "*.msgpack", "*.ot", "*.onnx", "*.tflite", "language_model/*", 
 
 
 class _Large(Protocol):
-    sha256: str
+    @property
+    def sha256(self) -> str: ...
 
 
 class HubFile(Protocol):
     """A file as the hub's client describes it (its `RepoSibling`)."""
 
-    rfilename: str
-    size: int | None
-    blob_id: str | None
-    lfs: _Large | None
+    @property
+    def rfilename(self) -> str: ...
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def blob_id(self) -> str | None: ...
+    @property
+    def lfs(self) -> _Large | None: ...
 
 
 @dataclass(frozen=True, slots=True)
