@@ -13,7 +13,7 @@ help:
 	@echo "make test   run the tests, offline, on the demo models"
 	@echo "make test-busy   the same tests beside two processes that keep both cores busy"
 	@echo "make test-browser   drive the transcript page in a headless Chromium (installs chromium by apt)"
-	@echo "make lint   check the style, and which room imports from which"
+	@echo "make lint   check the style, which room imports from which, and the types"
 	@echo "make bench  measure the worker against stock WhisperX, part by part (PART=align for one)"
 	@echo "make bench-gpu   seconds of a GPU for an hour of audio, by stage (needs one; REHEARSE=1 without)"
 	@echo "make fuzz   decode damaged recordings by the thousand (5 minutes; FILES=500 SEED=2)"
@@ -61,6 +61,7 @@ lint: $(VENV)/.lint
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	PYTHONPATH=src $(VENV)/bin/lint-imports --no-cache
+	$(VENV)/bin/mypy
 
 bench: $(VENV)/.dev
 	$(PY) tests/bench/run.py $(PART)
@@ -96,4 +97,4 @@ lock: $(VENV)/.uv
 	$(COMPILE) builder/requirements-dev.in -o builder/requirements-dev.txt
 
 clean:
-	rm -rf $(VENV) out .lab .image .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) out .lab .image .pytest_cache .ruff_cache .mypy_cache .hypothesis

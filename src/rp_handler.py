@@ -23,7 +23,7 @@ from scribe.pipeline.progress import Event
 class _Run:
     """A job at work: its input, its stop signal, its answer to be."""
 
-    given: Any
+    given: object
     stop: threading.Event
     work: asyncio.Future[dict[str, Any]]
 
@@ -32,7 +32,7 @@ class Handler:
     """Answers RunPod's jobs by `runner`; `report(job)` gives the sink of that job's progress."""
 
     def __init__(
-        self, runner: JobRunner, report: Callable[[Mapping[str, Any]], Callable[[Event], None]] = progress_sink
+        self, runner: JobRunner, report: Callable[[Mapping[str, object]], Callable[[Event], None]] = progress_sink
     ) -> None:
         self.runner = runner
         self._report = report
@@ -43,7 +43,7 @@ class Handler:
         """The models that its jobs use."""
         return self.runner.models
 
-    async def __call__(self, job: Mapping[str, Any]) -> dict[str, Any]:
+    async def __call__(self, job: Mapping[str, object]) -> dict[str, Any]:
         """Answer one job. A cancelled job keeps its slot until its thread has left the GPU: the next must not meet it there.
 
         A job that is handed out again while it runs shares the run, and its stop: the platform cancels by id.
@@ -68,7 +68,7 @@ class Handler:
             if run.work.done() and self._runs.get(job_id) is run:
                 del self._runs[job_id]
 
-    def _answer(self, job: Mapping[str, Any], stop: threading.Event) -> dict[str, Any]:
+    def _answer(self, job: Mapping[str, object], stop: threading.Event) -> dict[str, Any]:
         """The runner's answer, ready to be posted."""
         answer = self.runner.run(job, stop, self._report(job))
         # The SDK stops the pod after this answer, and hands out jobs until the platform has: the runner refuses them.

@@ -16,23 +16,25 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 
 class WorkerError(Exception):
     """The root. `message` is safe to show: no path, token or signed query. `details` is small and JSON-ready."""
 
     code: ClassVar[str] = "internal"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
     remedy: ClassVar[str] = ""
 
-    def __init__(self, message: str, details: Mapping[str, Any] | None = None, retryable: bool | None = None) -> None:
+    def __init__(
+        self, message: str, details: Mapping[str, object] | None = None, retryable: bool | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.details = dict(details or {})
-        self.retryable = type(self).retryable if retryable is None else retryable  # type: ignore[misc]
+        self.retryable = type(self).retryable if retryable is None else retryable
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The failure as RunPod returns it: `error` marks the job FAILED."""
         return {
             "error": f"{self.code}: {self.message}",
@@ -49,7 +51,9 @@ class InvalidInput(WorkerError):
     code = "invalid_input"
     remedy = "Correct the named keys; the table of inputs lists types, ranges and defaults."
 
-    def __init__(self, message: str, details: Mapping[str, Any] | None = None, retryable: bool | None = None) -> None:
+    def __init__(
+        self, message: str, details: Mapping[str, object] | None = None, retryable: bool | None = None
+    ) -> None:
         """`details.key` names the culprit where there is one problem and the message tells it."""
         given = dict(details or {})
         key = given.pop("key", "input")
@@ -192,7 +196,7 @@ class GpuOutOfMemory(GpuError):
     def __init__(
         self,
         message: str,
-        details: Mapping[str, Any] | None = None,
+        details: Mapping[str, object] | None = None,
         retryable: bool | None = None,
         doubtful: bool = False,
         final: bool = False,

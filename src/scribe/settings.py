@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -249,10 +249,10 @@ class Settings(BaseSettings):
         return tuple(s.get_secret_value() for s in held if s is not None)
 
 
-def load(env_file: Path | None = Path(".env"), **overrides: object) -> Settings:
-    """Read the environment (and `.env` in development). Raises InvalidSettings naming every bad variable."""
+def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
+    """Read the environment (and `.env` in development); `overrides` are fields. Raises InvalidSettings naming every bad variable."""
     try:
-        settings = Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg]
+        settings = Settings(_env_file=env_file, **overrides)
     except ValidationError as error:
         raise InvalidSettings("\n".join(_sentence(problem) for problem in error.errors())) from None
     if settings.storage_endpoint and not settings.storage_endpoint.startswith(("http://", "https://")):

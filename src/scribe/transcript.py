@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict, cast
 
 Span = tuple[float, float]
 
@@ -38,7 +38,7 @@ class Word:
     score: float | None = None
     label: str | None = None
     interpolated: bool = False
-    chars: tuple[Mapping[str, Any], ...] = ()
+    chars: tuple[Mapping[str, object], ...] = ()
     overlap: bool = False
 
 
@@ -112,15 +112,29 @@ class Transcript:
         return None if label is None else self.names.get(label, label)
 
 
+class _Scored(TypedDict, total=False):
+    score: float | None
+    interpolated: bool
+
+
+class TimedWord(_Scored):
+    """The aligner's shape of a word, once it has its times."""
+
+    word: str
+    start: float
+    end: float
+
+
 def words_with_times(
-    words: Sequence[Mapping[str, Any]], start: float, end: float, longest: float = math.inf
-) -> list[dict[str, Any]]:
+    words: Sequence[Mapping[str, object]], start: float, end: float, longest: float = math.inf
+) -> list[TimedWord]:
     """Give every word a start and an end: a run without times shares the gap around it by length of its letters.
 
     `words` are the aligner's ({word, start?, end?, score?}); `start` and `end` bound the segment. What had to be
     filled in carries `interpolated: True` and lasts at most `longest` seconds a letter. Times never run backwards.
     """
-    timed = [dict(w) for w in words]
+    # Those without times get them below.
+    timed = [cast(TimedWord, dict(w)) for w in words]
     at = 0
     while at < len(timed):
         stop = at
@@ -138,7 +152,7 @@ def words_with_times(
     return timed
 
 
-def _is_timed(word: Mapping[str, Any]) -> bool:
+def _is_timed(word: Mapping[str, object]) -> bool:
     return word.get("start") is not None and word.get("end") is not None
 
 

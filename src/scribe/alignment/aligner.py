@@ -13,12 +13,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import SupportsFloat
 
 from scribe.alignment.sentences import Sentences
 from scribe.alignment.stock import stock_align
 from scribe.alignment.text import (
     UNSPACED,
+    Letter,
+    Sentence,
     Times,
     between_words,
     character_words,
@@ -27,13 +29,13 @@ from scribe.alignment.text import (
     sentences,
     word_numbers,
 )
-from scribe.alignment.viterbi import Array, LetterSpan, letter_spans, with_wildcard
+from scribe.alignment.viterbi import LetterSpan, Scores, letter_spans, with_wildcard
 from scribe.alignment.word_times import LETTER_S, in_order, pauses, settled
-from scribe.audio.decode import SAMPLE_RATE, Audio
+from scribe.audio.decode import SAMPLE_RATE, Audio, Samples
 from scribe.runtime.cores import on_all_cores
 from scribe.runtime.log import quiet_prints
 from scribe.runtime.monitor import UNWATCHED, Monitor
-from scribe.transcript import Segment, Span, Word, words_with_times
+from scribe.transcript import Segment, Span, TimedWord, Word, words_with_times
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class _Spelled:
     places: list[int]
     tokens: list[int]
     lasting: list[bool]
-    emission: Array
+    emission: Scores
     numbers: list[int]
     quiet: list[Span]
 
@@ -83,8 +85,8 @@ class Aligner:
         self._model, self._metadata = load_align_model(
             language, device, model_name=source, model_dir=checkpoints, model_cache_only=True
         )
-        known = self._metadata["dictionary"]
-        self._known: dict[str, int] = known
+        known: dict[str, int] = self._metadata["dictionary"]
+        self._known = known
         self._blank = next((code for char, code in reversed(known.items()) if char in ("[pad]", "<pad>")), 0)
         self._spaced = language not in LANGUAGES_WITHOUT_SPACES
         self._by_character = language in UNSPACED
@@ -125,7 +127,7 @@ class Aligner:
         method: str,
         characters: bool,
         monitor: Monitor,
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[Sentence]:
         for first in range(0, len(segments), GROUP_SEGMENTS):
             group = segments[first : first + GROUP_SEGMENTS]
             spelled = []
@@ -143,25 +145,33 @@ class Aligner:
 
     def _cut(
         self, segment: Segment, spelled: _Spelled | None, spans: list[LetterSpan] | None, method: str, characters: bool
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[Sentence]:
         """The segment's sentences; the segment as it was when it could not be aligned."""
-        known = {"avg_logprob": segment.avg_logprob, "suspect": segment.suspect}
         if spelled is None or spans is None:
             log.warning("a segment at %.1f s could not be aligned", segment.start)
-            words = [{"word": w} for w in self._split(segment.text)] if self._rules else []
-            yield {"start": segment.start, "end": segment.end, "text": segment.text, "words": words, **known}
+            yield {
+                "start": segment.start,
+                "end": segment.end,
+                "text": segment.text,
+                "words": [{"word": w} for w in self._split(segment.text)] if self._rules else [],
+                "avg_logprob": segment.avg_logprob,
+                "suspect": segment.suspect,
+            }
             return
         begin, frame = segment.start, (segment.end - segment.start) / len(spelled.emission)
         # A letter ends where the next begins.
         edges = [round(number * frame + begin, 3) for number in (*(s.start for s in spans), spans[-1].end)]
         scores = [round(s.score, 3) for s in spans]
-        times = dict(zip(spelled.places, zip(edges, edges[1:], scores, strict=False), strict=True))
+        times: dict[int, Times] = dict(zip(spelled.places, zip(edges, edges[1:], scores, strict=False), strict=True))
         cuts = self.sentences.spans(segment.text)
         if self._rules:
             times, cuts = self._trusted(segment.text, times, spelled), between_words(cuts, spelled.numbers)
-        own = (None, "ignore", characters, 0) if self._rules else (" " if self._spaced else "", method, characters)
-        for found in sentences(segment.text, cuts, times, spelled.numbers, *own):
-            yield found | known
+            found = sentences(segment.text, cuts, times, spelled.numbers, None, "ignore", characters, reach=0)
+        else:
+            between = " " if self._spaced else ""
+            found = sentences(segment.text, cuts, times, spelled.numbers, between, method, characters)
+        for sentence in found:
+            yield {**sentence, "avg_logprob": segment.avg_logprob, "suspect": segment.suspect}
 
     def _trusted(self, text: str, times: dict[int, Times], spelled: _Spelled) -> dict[int, Times]:
         """The times inside their words' own sound, and no score for a letter that the model does not know."""
@@ -193,7 +203,7 @@ class Aligner:
             return None
         samples = audio[int(segment.start * SAMPLE_RATE) : int(segment.end * SAMPLE_RATE)]
         emission, numbers = self._emission(samples), self._numbers(segment.text)
-        wildcard = emission.shape[1]
+        wildcard: int = emission.shape[1]
         tokens = [self._known.get(letter, wildcard) for letter in letters]
         if wildcard in tokens:
             emission = with_wildcard(emission, self._blank)
@@ -202,7 +212,7 @@ class Aligner:
         lasting = open_letters(segment.text, places, self._known, numbers)
         return _Spelled(places, tokens, lasting, emission, numbers, pauses(samples, SAMPLE_RATE, segment.start))
 
-    def _emission(self, samples: Array) -> Array:
+    def _emission(self, samples: Samples) -> Scores:
         """Log-probabilities (frames, letters), float32. One segment at a time: padding would change a model without a mask."""
         import torch
 
@@ -215,10 +225,11 @@ class Aligner:
                 scores, _ = self._model(waveform.to(self._device), lengths=lengths)
             else:
                 scores = self._model(waveform.to(self._device)).logits
-            return torch.log_softmax(scores, dim=-1)[0].cpu().numpy()
+            found: Scores = torch.log_softmax(scores, dim=-1)[0].cpu().numpy()
+        return found
 
 
-def _segment(found: dict[str, Any], characters: bool, longest: float | None = None) -> Segment:
+def _segment(found: Sentence, characters: bool, longest: float | None = None) -> Segment:
     """`longest`: the seconds that a letter lasts at most in a word of which nothing was heard, and then every such word
     is marked; None leaves all as whisperX gave it."""
     start, end = found["start"], found["end"]
@@ -244,16 +255,20 @@ def _segment(found: dict[str, Any], characters: bool, longest: float | None = No
     )
 
 
-def _thousandths(value: Any) -> float:
+def _thousandths(value: SupportsFloat) -> float:
     """To three decimals, as Python rounds: NumPy's numbers round a half another way."""
     return round(float(value), 3)
 
 
-def _score(value: Any) -> float | None:
+def _rounded(value: object) -> object:
+    return _thousandths(value) if isinstance(value, SupportsFloat) else value
+
+
+def _score(value: float | None) -> float | None:
     return _thousandths(value) if value is not None and math.isfinite(value) else None
 
 
-def _letters(words: Sequence[dict[str, Any]], chars: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], ...]]:
+def _letters(words: Sequence[TimedWord], chars: Sequence[Letter]) -> list[tuple[dict[str, object], ...]]:
     """Deal the segment's characters out to its words, in order; the blanks between words belong to none."""
-    inked = iter([{k: v if k == "char" else _thousandths(v) for k, v in c.items()} for c in chars if c["char"].strip()])
+    inked = iter([{k: _rounded(v) for k, v in c.items()} for c in chars if c["char"].strip()])
     return [tuple(c for _, c in zip("".join(w["word"].split()), inked, strict=False)) for w in words]

@@ -7,11 +7,19 @@ could not be had.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 from scribe.text.sentences import Place, split_by_rules
 
 NO_TABLES = "sentences end where rules say, since NLTK's punkt_tab could not be had (the worker's log says why)"
+
+
+class _Punkt(Protocol):
+    """What NLTK's sentence splitter is asked."""
+
+    def span_tokenize(self, text: str) -> Iterable[Place]: ...
 
 
 class Sentences:
@@ -23,7 +31,7 @@ class Sentences:
     def __init__(self, language: str, nltk_data: Path | None, as_whisperx: bool = False) -> None:
         tables = punkt_tables(language, as_whisperx)
         self._language = language
-        self._punkt = None
+        self._punkt: _Punkt | None = None
         if nltk_data is not None and tables is not None:
             import nltk
 
@@ -45,4 +53,5 @@ def punkt_tables(language: str, as_whisperx: bool = False) -> str | None:
     """NLTK's name of a language's tables (`german`); None where it has none, or `as_whisperx` the English ones."""
     from whisperx.utils import PUNKT_LANGUAGES
 
-    return PUNKT_LANGUAGES.get(language, "english" if as_whisperx else None)
+    tables: str | None = PUNKT_LANGUAGES.get(language, "english" if as_whisperx else None)
+    return tables

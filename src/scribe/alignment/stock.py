@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from scribe.alignment.text import Sentence
 from scribe.audio.decode import SAMPLE_RATE, Audio
 from scribe.runtime.monitor import Monitor
 from scribe.transcript import Segment
+
+if TYPE_CHECKING:
+    import torch
 
 # Audio handed to whisperX in one piece: only a window of the recording should be float32 at once.
 BLOCK_SECONDS = 600
@@ -16,14 +20,14 @@ BLOCK_SECONDS = 600
 
 def stock_align(
     segments: Sequence[Segment],
-    model: Any,
+    model: torch.nn.Module,
     metadata: dict[str, Any],
     audio: Audio,
     device: str,
     method: str,
     characters: bool,
     monitor: Monitor,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Sentence]:
     """whisperX's aligned segments, as dicts on the recording's clock."""
     from whisperx.alignment import align
 

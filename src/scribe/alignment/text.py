@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Literal, TypedDict
 
 import numpy as np
 
@@ -21,6 +21,45 @@ READ_OUT = frozenset("%&@#/§°")
 UNSPACED = frozenset({"ja", "zh", "yue", "th", "lo", "my", "km"})
 # Thai and Lao vowels of their own category: those are written before their consonant, these behind it.
 BEFORE, BEHIND = frozenset("เแโใไເແໂໃໄ"), frozenset("ะาำๅະາຳ")
+
+
+class Timed(TypedDict, total=False):
+    """What has a start and an end in seconds, as soon as they are known."""
+
+    start: float
+    end: float
+
+
+class Scored(Timed, total=False):
+    """`score`: 0 to 1, where a letter that the model knows was heard."""
+
+    score: float
+
+
+class Letter(Scored):
+    """A character of the text, as whisperX writes it."""
+
+    char: str
+
+
+class AlignedWord(Scored):
+    """A word of the text, as whisperX writes it."""
+
+    word: str
+
+
+class _Extras(Timed, total=False):
+    chars: list[Letter]
+    gap: str
+    avg_logprob: float | None
+    suspect: tuple[str, ...]
+
+
+class Sentence(_Extras):
+    """A sentence of a segment, as whisperX writes it. `gap`: what stands in the text before it, until it is joined."""
+
+    text: str
+    words: list[AlignedWord]
 
 
 def letters_of(text: str, known: Mapping[str, int], spaced: bool) -> tuple[list[str], list[int]]:
@@ -64,7 +103,7 @@ def sentences(
     method: str,
     characters: bool,
     reach: int = 1,
-) -> list[dict[str, Any]]:
+) -> list[Sentence]:
     """The text cut at its sentences, in time order; sentences with the same times are one, joined by `between` (None: by
     what stands between them in the text).
 
@@ -73,17 +112,18 @@ def sentences(
     `reach`: with 1 the place behind a sentence belongs to it too, since whisperX's slice of labels includes its end; where
     no space stands there, that word is in two sentences.
     """
-    found = []
+    found: list[Sentence] = []
     for number, (start, end) in enumerate(spans):
         places = range(start, min(end + reach, len(text)))
-        inked = [times[p] for p in places if p in times and text[p] != " "]
-        sentence = {
+        sentence: Sentence = {
             "text": text[start:end],
-            "start": min((times[p][0] for p in places if p in times), default=None),
-            "end": max((t[1] for t in inked), default=None),
             "words": _words(text, places, numbers, times),
             "gap": (text[spans[number - 1][1] : start] if number else "") if between is None else between,
         }
+        if starts := [times[p][0] for p in places if p in times]:
+            sentence["start"] = min(starts)
+        if ends := [times[p][1] for p in places if p in times and text[p] != " "]:
+            sentence["end"] = max(ends)
         _fill(sentence["words"], method)
         if characters:
             sentence["chars"] = [_character(text[p], times.get(p)) for p in places]
@@ -148,13 +188,13 @@ def _is_alone(char: str) -> bool:
     return unicodedata.category(char) == "Lo" and unicodedata.bidirectional(char) == "L"
 
 
-def _words(text: str, places: range, numbers: Sequence[int], times: Mapping[int, Times]) -> list[dict[str, Any]]:
+def _words(text: str, places: range, numbers: Sequence[int], times: Mapping[int, Times]) -> list[AlignedWord]:
     by_number: dict[int, list[int]] = {}
     for place in places:
         by_number.setdefault(numbers[place], []).append(place)
     words = []
     for own in by_number.values():
-        word: dict[str, Any] = {"word": text[own[0] : own[-1] + 1].strip()}
+        word: AlignedWord = {"word": text[own[0] : own[-1] + 1].strip()}
         if not word["word"]:
             continue
         timed = [times[p] for p in own if p in times and text[p] != " "]
@@ -168,23 +208,26 @@ def _words(text: str, places: range, numbers: Sequence[int], times: Mapping[int,
     return words
 
 
-def _character(letter: str, time: Times | None) -> dict[str, Any]:
+def _character(letter: str, time: Times | None) -> Letter:
     if time is None:
         return {"char": letter}
-    return {"char": letter, "start": time[0], "end": time[1]} | ({} if time[2] is None else {"score": time[2]})
+    if time[2] is None:
+        return {"char": letter, "start": time[0], "end": time[1]}
+    return {"char": letter, "start": time[0], "end": time[1], "score": time[2]}
 
 
-def _fill(items: Sequence[dict[str, Any]], method: str) -> None:
+def _fill(items: Sequence[Timed], method: str) -> None:
     """Give items without a time their neighbours' (nearest, the earlier one of two as near), or one in between (linear)."""
     if method == "ignore":
         return
+    key: Literal["start", "end"]
     for key in ("start", "end"):
-        known = [i for i, item in enumerate(items) if item.get(key) is not None]
+        known = [i for i, item in enumerate(items) if key in item]
         if not known or len(known) == len(items):
             continue
         values = [items[i][key] for i in known]
         for i, item in enumerate(items):
-            if item.get(key) is None:
+            if key not in item:
                 item[key] = float(np.interp(i, known, values)) if method == "linear" else _nearest(i, known, values)
 
 
@@ -195,14 +238,14 @@ def _nearest(place: int, known: Sequence[int], values: Sequence[float]) -> float
     return values[after]
 
 
-def _merged(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    together: dict[tuple[float, float], dict[str, Any]] = {}
+def _merged(found: Sequence[Sentence]) -> list[Sentence]:
+    together: dict[tuple[float, float], Sentence] = {}
     for sentence in sorted(found, key=lambda s: (s["start"], s["end"])):
         gap = sentence.pop("gap")
         first = together.setdefault((sentence["start"], sentence["end"]), sentence)
         if first is not sentence:
             first["text"] += gap + sentence["text"]
-            for key in ("words", "chars"):
-                if key in first:
-                    first[key] = first[key] + sentence[key]
+            first["words"] = first["words"] + sentence["words"]
+            if "chars" in first:
+                first["chars"] = first["chars"] + sentence["chars"]
     return list(together.values())

@@ -11,11 +11,14 @@ letter of the text and five of the sound; with blank alone it takes a frame or t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-Array = np.ndarray[Any, Any]
+Scores = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+Numbers = NDArray[np.int_]
 # Of two ends as good as this the earlier: behind the last letter there is nothing but blank to tell them apart.
 AS_GOOD = 0.01
 
@@ -28,14 +31,14 @@ class LetterSpan(NamedTuple):
     score: float
 
 
-def with_wildcard(emission: Array, blank: int) -> Array:
+def with_wildcard(emission: Scores, blank: int) -> Scores:
     """The emission (frames, letters) with one more column for letters that the model does not know: the best of all but blank."""
     others = np.delete(emission, blank, axis=1)
     return np.concatenate([emission, others.max(axis=1, keepdims=True)], axis=1)
 
 
 def letter_spans(
-    batch: Sequence[tuple[Array, Sequence[int]]], blank: int, lasting: Sequence[Sequence[bool]] | None = None
+    batch: Sequence[tuple[Scores, Sequence[int]]], blank: int, lasting: Sequence[Sequence[bool]] | None = None
 ) -> list[list[LetterSpan] | None]:
     """For every (emission, letters) one span a letter, in order; None when the letters do not fit into the frames.
 
@@ -52,8 +55,8 @@ def letter_spans(
         total = last[: frames + 1, number]
         if is_open[number].any():
             behind = np.cumsum(emission[::-1, blank], dtype=np.float64)[::-1]
-            total = total + np.append(behind, 0.0)
-            end = int(np.argmax(total >= total.max() - AS_GOOD))
+            padded = total + np.append(behind, 0.0)
+            end = int(np.argmax(padded >= float(np.max(padded)) - AS_GOOD))
         else:
             end = int(np.argmax(total))
         path = _walk(np.ascontiguousarray(moves[:end, number, :count]), end)
@@ -62,8 +65,8 @@ def letter_spans(
 
 
 def _decisions(
-    batch: Sequence[tuple[Array, Sequence[int]]], blank: int, is_open: Sequence[Array]
-) -> tuple[Array, Array]:
+    batch: Sequence[tuple[Scores, Sequence[int]]], blank: int, is_open: Sequence[Flags]
+) -> tuple[Flags, Scores]:
     """(whether the best path to a letter at a frame enters it there: (frames, batch, letters) bool,
     the scores of the last letters: (frames + 1, batch)), shorter ones padded behind their end."""
     frames, count = max(len(e) for e, _ in batch), max(len(letters) for _, letters in batch)
@@ -98,7 +101,7 @@ def _decisions(
     return moves, last
 
 
-def _walk(moves: Array, end: int) -> tuple[int, Array] | None:
+def _walk(moves: Flags, end: int) -> tuple[int, Numbers] | None:
     """(the first frame of the path, the letters entered or held in each frame from there to `end`), walked backwards.
 
     A letter that is entered is given as its number, one that is held as -1 - its number.
@@ -117,7 +120,7 @@ def _walk(moves: Array, end: int) -> tuple[int, Array] | None:
     return None
 
 
-def _spans(emission: Array, letters: Array, blank: int, first: int, steps: Array) -> list[LetterSpan]:
+def _spans(emission: Scores, letters: Numbers, blank: int, first: int, steps: Numbers) -> list[LetterSpan]:
     entering = steps >= 0
     letter = np.where(entering, steps, -1 - steps)
     frames = np.arange(first, first + len(steps))

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from scribe.audio.decode import Samples
 from scribe.transcript import Segment, Span, Word
 
-Array = np.ndarray[Any, Any]
 # Start and end in seconds, and the aligner's score; None where it has no such letter and heard nothing.
 Letter = tuple[float, float, float | None]
 
@@ -33,7 +32,7 @@ LETTER_S = 1.0
 STRAYS = 2
 
 
-def pauses(samples: Array, rate: int, start: float) -> list[Span]:
+def pauses(samples: Samples, rate: int, start: float) -> list[Span]:
     """The quiet stretches of at least PAUSE_S of float samples, in seconds; the first sample is at `start`."""
     size = round(FRAME_S * rate)
     count = len(samples) // size

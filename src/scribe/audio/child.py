@@ -15,7 +15,7 @@ import resource
 import signal
 import sys
 import time
-from typing import Any
+from typing import TypedDict
 
 import av
 
@@ -41,6 +41,15 @@ REPORT_S = 0.25
 LENIENT = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 
+class Report(TypedDict, total=False):
+    """A line to the parent: either the share that was read, or how it ended."""
+
+    fraction: float
+    outcome: str
+    channels: int
+    damaged: bool
+
+
 def main(argument: str) -> None:
     """Does one task, in JSON {source, prefix, max_samples, max_channels, parent, cpu_s}, and reports its outcome."""
     task = json.loads(argument)
@@ -50,7 +59,7 @@ def main(argument: str) -> None:
     say(outcome_of(task["source"], Mixdown(task["prefix"], task["max_samples"], task["max_channels"])))
 
 
-def outcome_of(source: str, mixdown: Mixdown) -> dict[str, Any]:
+def outcome_of(source: str, mixdown: Mixdown) -> Report:
     """Decodes, and names how that ended. Whatever is not named here is a crash, which the parent sees by itself."""
     try:
         return decode(source, mixdown)
@@ -65,7 +74,7 @@ def outcome_of(source: str, mixdown: Mixdown) -> dict[str, Any]:
         return {"outcome": "disk_full" if full else "failed"}
 
 
-def decode(source: str, mixdown: Mixdown) -> dict[str, Any]:
+def decode(source: str, mixdown: Mixdown) -> Report:
     """Decodes the first audio stream of `source` into `mixdown`."""
     known = {*DECODERS.split(), *(name for name in av.codecs_available if name.startswith("pcm_"))}
     allowed = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "codec_whitelist": ",".join(sorted(known))}
@@ -103,7 +112,8 @@ def pump(
     """
     stamped = is_stamped(container)
     pausing = stream.codec_context.name in PAUSING
-    errors, end = 0, None
+    errors = 0
+    end: float | None = None
     damaged = False
     packets = container.demux(stream)
     reported = time.monotonic()
@@ -120,7 +130,8 @@ def pump(
         damaged = damaged or bool(frames and errors and end is not None)
         errors += bad
         for frame in frames:
-            start = frame.time if frame.pts is not None else end or 0.0
+            at = frame.time
+            start = at if at is not None else end or 0.0
             gap = start - end if end is not None else 0.0
             if gap >= MIN_GAP_S:
                 damaged = damaged or not pausing
@@ -137,10 +148,11 @@ def announced_seconds(container: av.container.InputContainer, stream: av.AudioSt
     """The length that the header gives the sound; 0 when it gives none or one that only guesses."""
     if not is_stamped(container):
         return 0.0
-    if stream.duration is not None:
+    if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
-    alone = len(container.streams) == 1 and container.duration is not None
-    return container.duration / av.time_base if alone else 0.0
+    if len(container.streams) != 1 or container.duration is None:
+        return 0.0
+    return float(container.duration / av.time_base)
 
 
 def is_stamped(container: av.container.InputContainer) -> bool:
@@ -159,7 +171,7 @@ def frames_of(packet: av.Packet) -> tuple[list[av.AudioFrame], bool]:
         return [], True
 
 
-def say(report: dict[str, Any]) -> None:
+def say(report: Report) -> None:
     """One line to the parent. When that is gone, the broken pipe ends this process."""
     sys.stdout.write(json.dumps(report) + "\n")
     sys.stdout.flush()

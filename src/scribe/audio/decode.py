@@ -23,15 +23,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scribe.audio.filetype import HEAD_BYTES, foreign_kind, looks_recorded
 from scribe.errors import AudioError, DecodeFailed, DiskFull, EmptyAudio, InvalidInput, NoAudioStream, NotAudio, TooLong
 from scribe.runtime.monitor import UNWATCHED, Monitor
 
+if TYPE_CHECKING:
+    from scribe.audio.child import Report
+
 log = logging.getLogger(__name__)
+Samples = NDArray[np.float32]
 
 SAMPLE_RATE = 16000  # hertz; what Whisper, the aligners, pyannote and ECAPA are trained on
 SAMPLE_BYTES = 2
@@ -43,7 +48,7 @@ LINE_BYTES = 4096  # no honest line of the child is longer
 CHILD = "import sys; sys.path += sys.argv[2:]; from scribe.audio.child import main; main(sys.argv[1])"
 
 
-def nothing(*_: Any) -> None:
+def nothing(*_: object) -> None:
     """The default of `check` and `tick`."""
 
 
@@ -65,17 +70,18 @@ class Audio:
     def __len__(self) -> int:
         return self.samples
 
-    def __getitem__(self, window: slice) -> np.ndarray:
+    def __getitem__(self, window: slice) -> Samples:
         """Samples [start, stop) as float32 of shape (stop - start,). The mapping ends with the call, its pages too."""
         start, stop, step = window.indices(self.samples)
         if step != 1:
             raise ValueError("an Audio is read forwards, every sample")
         if stop <= start:
             return np.zeros(0, np.float32)
-        mapped = np.memmap(self.path, "<i2", "r", offset=start * SAMPLE_BYTES, shape=(stop - start,))
-        return np.multiply(mapped, np.float32(1 / 32768), dtype=np.float32)
+        mapped: NDArray[np.int16] = np.memmap(self.path, "<i2", "r", offset=start * SAMPLE_BYTES, shape=(stop - start,))
+        found: Samples = np.multiply(mapped, np.float32(1 / 32768), dtype=np.float32)
+        return found
 
-    def window(self, start_s: float, end_s: float) -> np.ndarray:
+    def window(self, start_s: float, end_s: float) -> Samples:
         """The samples between two times in seconds, cut to the recording's ends."""
         start, stop = (min(max(0, round(at * SAMPLE_RATE)), self.samples) for at in (start_s, end_s))
         return self[start:stop]
@@ -154,7 +160,7 @@ def _run_child(
     split: bool,
     timeout_s: float,
     monitor: Monitor,
-) -> dict[str, Any]:
+) -> Report:
     """Runs decoder.py to its end, or to its deadline, and returns its last line."""
     task = {
         "source": str(source.absolute()),
@@ -173,7 +179,7 @@ def _run_child(
         start_new_session=True,
         cwd="/",
     )
-    report: dict[str, Any] = {}
+    report: Report = {}
     try:
         for report in _reports(child, timeout_s, monitor):
             if "fraction" in report:
@@ -192,7 +198,7 @@ def _run_child(
     return report
 
 
-def _reports(child: subprocess.Popen[bytes], timeout_s: float, monitor: Monitor) -> Iterator[dict[str, Any]]:
+def _reports(child: subprocess.Popen[bytes], timeout_s: float, monitor: Monitor) -> Iterator[Report]:
     """The child's lines, until it closes its output or its time is over."""
     assert child.stdout is not None
     deadline = time.monotonic() + timeout_s
@@ -222,7 +228,7 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
         child.stdout.close()
 
 
-def _error_of(report: dict[str, Any], head: bytes, max_seconds: float) -> AudioError | DiskFull | InvalidInput:
+def _error_of(report: Report, head: bytes, max_seconds: float) -> AudioError | DiskFull | InvalidInput:
     """The child's outcome as an error with a sentence for the caller."""
     outcome = report["outcome"]
     if outcome == "not_opened" and looks_recorded(head):

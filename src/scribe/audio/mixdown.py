@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import av
 import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+Raw = NDArray[np.generic]  # of the type that the codec gives
 
 SAMPLE_RATE = 16000
 BLOCK_SAMPLES = 32768  # of the source's rate, between two writes: a frame is 20 ms, too little for a numpy call
@@ -26,7 +30,7 @@ class Mixdown:
     def __init__(self, prefix: str, max_samples: int, max_channels: int) -> None:
         self._prefix, self._max_samples, self._max_channels = prefix, max_samples, max_channels
         self._tracks: list[_Track] = []
-        self._parts: list[np.ndarray] = []
+        self._parts: list[Raw] = []
         self._held = 0
         self._kind: tuple[int, str, str] = (0, "", "")  # of the held parts: rate in hertz, layout, format
         self._like: av.AudioFrame | None = None  # a frame of that kind
@@ -70,10 +74,11 @@ class Mixdown:
         self._tracks = [_Track(f"{self._prefix}.{index}.pcm", self._max_samples) for index in range(count)]
 
     def _flush(self) -> None:
-        if not self._held:
+        like = self._like
+        if like is None or not self._held:
             return
-        layout = self._like.layout.channels
-        block = full_scale(np.concatenate(self._parts, axis=1), len(layout), self._like.format.is_planar)
+        layout = like.layout.channels
+        block = full_scale(np.concatenate(self._parts, axis=1), len(layout), like.format.is_planar)
         self._parts, self._held = [], 0
         np.nan_to_num(block, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         np.clip(block, -1.0, 1.0, out=block)
@@ -81,7 +86,7 @@ class Mixdown:
             block = (shares(tuple(channel.name for channel in layout)) @ block)[None]
         silence = np.zeros(block.shape[1], np.float32)
         for index, track in enumerate(self._tracks):
-            track.write(block[index] if index < len(block) else silence, self._like.sample_rate)
+            track.write(block[index] if index < len(block) else silence, like.sample_rate)
 
 
 class _Track:
@@ -94,9 +99,9 @@ class _Track:
         self._resampler: av.AudioResampler | None = None
         self._rate = 0
 
-    def write(self, block: np.ndarray, rate: int) -> None:
+    def write(self, block: Samples, rate: int) -> None:
         """Appends float32 samples of shape (n,) at `rate` hertz."""
-        if rate != self._rate:
+        if self._resampler is None or rate != self._rate:
             self._drain()
             self._rate = rate
             self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
@@ -122,21 +127,24 @@ class _Track:
             self._file.write(block.tobytes())
 
 
-def full_scale(data: np.ndarray, channels: int, planar: bool) -> np.ndarray:
+def full_scale(data: Raw, channels: int, planar: bool) -> Samples:
     """Samples of any type, planar or interleaved in one row, as float32 of shape (channels, n), full scale at 1."""
     if not planar:
         data = data.reshape(-1, channels).T
-    if data.dtype == np.uint8:
-        return (data.astype(np.float32) - 128) / 128
-    if data.dtype.kind == "i":
-        return data.astype(np.float32) * np.float32(2.0 ** (1 - 8 * data.dtype.itemsize))
     with np.errstate(over="ignore", invalid="ignore"):
-        return data.astype(np.float32)
+        found = data.astype(np.float32)
+    if data.dtype == np.uint8:
+        found -= 128
+        found /= 128
+    elif data.dtype.kind == "i":
+        found *= np.float32(2.0 ** (1 - 8 * data.dtype.itemsize))
+    return found
 
 
-def shares(names: tuple[str, ...]) -> np.ndarray:
+def shares(names: tuple[str, ...]) -> Samples:
     """Each channel's share in the mono mix as float32 of shape (channels,), summing to 1, so that no mix can clip."""
     weights = np.array([SHARES.get(name, OTHER_SHARE) for name in names], np.float32)
     if not weights.any():
         weights[:] = 1
-    return weights / weights.sum()
+    found: Samples = weights / weights.sum()
+    return found

@@ -150,7 +150,9 @@ def _labelled(
 
 
 def _marked(words: list[Word], crowd: SpeakerTimeline | None) -> list[Word]:
-    for i, word in enumerate(words if crowd else ()):
+    if crowd is None:
+        return words
+    for i, word in enumerate(words):
         shared = crowd.heard(word.start, word.end)
         if shared and shared[""] >= min(CROWDED_S, CROWDED * (word.end - word.start)):
             words[i] = replace(word, overlap=True)

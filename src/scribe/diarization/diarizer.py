@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scribe.audio.decode import SAMPLE_RATE, Audio
 from scribe.diarization.embeddings import (
@@ -22,11 +22,15 @@ from scribe.diarization.embeddings import (
 )
 from scribe.diarization.linking import Block, joined, layout, linked
 from scribe.diarization.reconstruction import hush, reconstruct
-from scribe.nn.sliding_window import Excerpt, Waveform, grid_seconds, network_of, suits, window_scores
+from scribe.nn.sliding_window import Excerpt, Scores, Waveform, grid_seconds, network_of, suits, window_scores
 from scribe.runtime.machine import largest_batch, spare_gpu_memory
 from scribe.runtime.monitor import UNWATCHED, Monitor
 from scribe.runtime.out_of_memory import Clear, Parts, fitted, nothing
 from scribe.transcript import Span, Turn
+
+if TYPE_CHECKING:
+    from pyannote.audio.pipelines.speaker_diarization import DiarizeOutput
+    from pyannote.core import Annotation, SlidingWindowFeature
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +75,7 @@ class Diarizer:
         self._device = device
         self._parts = Parts()
         # (waveform, its windows' scores): a later step may not fit, and the pipeline then runs again.
-        self._heard: tuple[object, Any] | None = None
+        self._heard: tuple[Waveform, Scores] | None = None
         self._parity = parity or not suits(pipeline._segmentation)
         if not self._parity:
             self._pipeline.get_segmentations = self._segmentations
@@ -143,12 +147,12 @@ class Diarizer:
 
         excerpt = Excerpt(audio, round(start * SAMPLE_RATE), round(end * SAMPLE_RATE))
         waveform = torch.from_numpy(excerpt[:]).unsqueeze(0) if self._parity else Waveform(excerpt)
-        file = {"waveform": waveform, "sample_rate": SAMPLE_RATE}
+        file: dict[str, object] = {"waveform": waveform, "sample_rate": SAMPLE_RATE}
         if speech is not None:
             file["speech"] = [(a - start - AROUND_S, b - start + AROUND_S) for a, b in speech]
         before = [getattr(self._pipeline, name) for name in BATCHES]
 
-        def run(size: int) -> Any:
+        def run(size: int) -> DiarizeOutput:
             # In parity, and in a pipeline whose networks are not run here, only pyannote's own batches can be made smaller.
             for name, most in zip(BATCHES, before, strict=True):
                 setattr(self._pipeline, name, max(1, most * size // max(before)))
@@ -171,17 +175,17 @@ class Diarizer:
             dict(zip(found.speaker_diarization.labels(), found.speaker_embeddings, strict=False)),
         )
 
-    def _run(self, count: int, run: Callable[[slice], Any]) -> Any:
+    def _run(self, count: int, run: Callable[[slice], Scores]) -> Scores:
         """A network on a batch, in as few parts as fit into this run's memory."""
         return self._parts(count, run)
 
-    def _segmentations(self, file: Any, hook: Callable[..., None]) -> Any:
+    def _segmentations(self, file: Mapping[str, Any], hook: Callable[..., None]) -> SlidingWindowFeature:
         """pyannote's own, its windows read as they are wanted, and without what is heard outside of `speech`."""
         from pyannote.core import SlidingWindow, SlidingWindowFeature
 
         inference = self._pipeline._segmentation
         network = network_of(inference)
-        waveform = file["waveform"]
+        waveform: Waveform = file["waveform"]
         if self._heard is None or self._heard[0] is not waveform:
             windows, _ = window_scores(
                 replace(network, infer=lambda batch: self._run(len(batch), lambda of: network.infer(batch[of]))),
@@ -215,10 +219,10 @@ def comfortable_batches(free_bytes: int, before: Sequence[int]) -> list[int]:
     return [largest_batch(free_bytes // 2, *of) for of in zip(WINDOW_BYTES, MOST_WINDOWS, strict=True)]
 
 
-def _turns(annotation: object, start: float, end: float) -> tuple[Turn, ...]:
+def _turns(annotation: Annotation, start: float, end: float) -> tuple[Turn, ...]:
     """On the recording's clock, in time order, cut at the block's end: the last analysis window reaches beyond it."""
     return tuple(
         Turn(round(max(start, start + s.start), 3), round(min(end, start + s.end), 3), label)
-        for s, _, label in annotation.itertracks(yield_label=True)  # type: ignore[attr-defined]
+        for s, _, label in annotation.itertracks(yield_label=True)
         if start + s.start < end
     )

@@ -9,13 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scribe.runtime.cores import by_core
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    import torch
+    from pyannote.audio.core.io import AudioFile
+    from pyannote.audio.pipelines import SpeakerDiarization
+    from pyannote.audio.pipelines.clustering import BaseClustering
+    from pyannote.core import SlidingWindowFeature
+
+Vectors = NDArray[np.float32]
+Numbers = NDArray[np.int_]
+Network = Callable[["torch.Tensor"], "torch.Tensor"]
+InParts = Callable[[int, Callable[[slice], Vectors]], Vectors]
+
+# Embeddings, and the windows and speakers they belong to.
+Chosen = tuple[Vectors, Numbers, Numbers]
 
 # The first step of clustering holds a distance for every pair: 8000 take 0.4 GB and seconds, ten hours' 40 000 would take
 # 13 GB and minutes. The speakers found among these are given to all.
@@ -23,8 +37,8 @@ MOST_CLUSTERED = 8000
 
 
 def stacked_embeddings(
-    pipeline: Any, parts: Callable[[int, Callable[[slice], Array]], Array] = lambda count, run: run(slice(count))
-) -> Callable[..., Array] | None:
+    pipeline: SpeakerDiarization, parts: InParts = lambda count, run: run(slice(count))
+) -> Callable[..., Vectors] | None:
     """A `get_embeddings` for this pipeline that runs the network once a window; None when its network cannot.
 
     `parts(count, run)` gives what `run` gives for a batch of so many windows, in as many slices as it likes.
@@ -35,14 +49,17 @@ def stacked_embeddings(
         return None
 
     def get_embeddings(
-        file: Any, binary_segmentations: Any, exclude_overlap: bool = False, hook: Callable[..., None] | None = None
-    ) -> Array:
+        file: AudioFile,
+        binary_segmentations: SlidingWindowFeature,
+        exclude_overlap: bool = False,
+        hook: Callable[..., None] | None = None,
+    ) -> Vectors:
         return _embeddings(pipeline, file, binary_segmentations, exclude_overlap, hook or (lambda *a, **k: None), parts)
 
     return get_embeddings
 
 
-def shared_among_cores(pipeline: Any, device: str) -> None:
+def shared_among_cores(pipeline: SpeakerDiarization, device: str) -> None:
     """Let each core compute some of a batch's windows, where the device is a CPU."""
     import torch
 
@@ -51,7 +68,7 @@ def shared_among_cores(pipeline: Any, device: str) -> None:
         network.forward = by_core(network.forward, device)
 
 
-def in_half(pipeline: Any, device: str) -> None:
+def in_half(pipeline: SpeakerDiarization, device: str) -> None:
     """Let the network's convolutions, nine tenths of its work, compute in 16 bits: float16 on a GPU, bfloat16 on a CPU.
 
     The spectrum before them and the pooling behind stay float32: the first does not fit into float16, the second adds up.
@@ -63,7 +80,7 @@ def in_half(pipeline: Any, device: str) -> None:
         layer.forward = _halved(torch.autocast(device, dtype=kind)(layer.forward))
 
 
-def _convolutions(network: Any) -> list[Any]:
+def _convolutions(network: object) -> list[torch.nn.Module]:
     """The residual layers of pyannote's ResNets, each in one piece; of another network the single convolutions."""
     import torch
     from pyannote.audio.models.embedding.wespeaker import BaseWeSpeakerResNet
@@ -74,18 +91,18 @@ def _convolutions(network: Any) -> list[Any]:
     return [m for m in network.modules() if isinstance(m, kinds)] if isinstance(network, torch.nn.Module) else []
 
 
-def _halved(forward: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _halved(forward: Network) -> Network:
     return lambda features: forward(features).float()
 
 
 def _embeddings(
-    pipeline: Any,
-    file: Any,
-    windows: Any,
+    pipeline: SpeakerDiarization,
+    file: AudioFile,
+    windows: SlidingWindowFeature,
     exclude_overlap: bool,
     hook: Callable[..., None],
-    parts: Callable[[int, Callable[[slice], Array]], Array],
-) -> Array:
+    parts: InParts,
+) -> Vectors:
     """(windows, speakers, dimension) float32, as pyannote's own."""
     import torch
 
@@ -105,14 +122,19 @@ def _embeddings(
         batch = list(islice(order, pipeline.embedding_batch_size))
         waveforms = torch.stack([pipeline._audio.crop(file, chunks[i], mode="pad")[0] for i in batch])
         masks = torch.from_numpy(speaker_masks(active[batch], shortest))
-        found[batch] = parts(len(batch), lambda of, w=waveforms, m=masks: network(w[of], masks=m[of]))
+
+        def run(of: slice, waveforms: torch.Tensor = waveforms, masks: torch.Tensor = masks) -> Vectors:
+            vectors: Vectors = network(waveforms[of], masks=masks[of])
+            return vectors
+
+        found[batch] = parts(len(batch), run)
         hook("embeddings", None, total=total, completed=number + 1)
     if not spoken.all():
         found[~spoken] = found[np.flatnonzero(~spoken)[0]]
     return found
 
 
-def speaker_masks(active: Array, shortest: float | None) -> Array:
+def speaker_masks(active: Vectors, shortest: float | None) -> Vectors:
     """Where each speaker's voice is taken from: (windows, speakers, frames) float32.
 
     `active`: (windows, frames, speakers), 1 while a speaker is active, NaN outside the recording. `shortest`: the part of
@@ -127,14 +149,14 @@ def speaker_masks(active: Array, shortest: float | None) -> Array:
     return np.ascontiguousarray(np.where(enough, clean, whole))
 
 
-def bounded_training(clustering: Any, most: int = MOST_CLUSTERED) -> Callable[..., Any]:
+def bounded_training(clustering: BaseClustering, most: int = MOST_CLUSTERED) -> Callable[..., Chosen]:
     """A `filter_embeddings` for this clustering that keeps at most `most`, evenly over the recording.
 
     Below that it is pyannote's own, and so is every label.
     """
-    choose = clustering.filter_embeddings
+    choose: Callable[..., Chosen] = clustering.filter_embeddings
 
-    def filter_embeddings(*arguments: Any, **options: Any) -> tuple[Array, Array, Array]:
+    def filter_embeddings(*arguments: object, **options: object) -> Chosen:
         embeddings, windows, speakers = choose(*arguments, **options)
         if len(embeddings) <= most:
             return embeddings, windows, speakers
@@ -144,19 +166,24 @@ def bounded_training(clustering: Any, most: int = MOST_CLUSTERED) -> Callable[..
     return filter_embeddings
 
 
-def limit_to_voices(clustering: Any) -> None:
+def limit_to_voices(clustering: BaseClustering) -> None:
     """Ask this clustering for no more speakers than it has different embeddings to tell them apart by.
 
     Beyond that scikit-learn's KMeans, with which pyannote forces a number of speakers, raises ValueError.
     """
 
-    class Limited(type(clustering)):  # type: ignore[misc]
-        def __call__(self, embeddings: Array, segmentations: Any = None, **options: Any) -> Any:
+    class Limited(type(clustering)):  # type: ignore[misc]  # which of pyannote's, is known when the pipeline is loaded
+        def __call__(
+            self, embeddings: Vectors, segmentations: SlidingWindowFeature | None = None, **options: Any
+        ) -> tuple[Numbers, Vectors, Vectors]:
             asked = {name: options.get(name) for name in ("num_clusters", "min_clusters")}
             if any((number or 1) > 1 for number in asked.values()):
                 voices, *_ = self.filter_embeddings(embeddings, segmentations=segmentations)
                 most = max(1, len(np.unique(voices, axis=0)))
                 options |= {name: number and min(number, most) for name, number in asked.items()}
-            return super().__call__(embeddings, segmentations=segmentations, **options)
+            found: tuple[Numbers, Vectors, Vectors] = super().__call__(
+                embeddings, segmentations=segmentations, **options
+            )
+            return found
 
     clustering.__class__ = Limited

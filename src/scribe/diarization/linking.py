@@ -11,13 +11,13 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scribe.transcript import Turn, alone
 
-Array = np.ndarray[Any, Any]
+Vector = NDArray[np.float64]
 Spoken = tuple[Turn, ...]
 
 # Seconds. A block is clustered with all its voices; the overlap holds some turns of everybody who is about.
@@ -45,7 +45,7 @@ class Block:
     end: float
     turns: Spoken
     exclusive: Spoken
-    voices: Mapping[str, Array]
+    voices: Mapping[str, Vector]
 
 
 def layout(
@@ -131,7 +131,7 @@ def _spans(block: Block, start: float, end: float) -> dict[str, list[tuple[float
     return found
 
 
-def _voice(block: Block, label: str) -> tuple[Array, float]:
+def _voice(block: Block, label: str) -> tuple[Vector, float]:
     """(the voice as a direction, as long as its clean speech; seconds of that): zeros where there is no voice or no such
     speech, because what was heard in others' speech is nobody's voice."""
     voice = np.nan_to_num(np.asarray(block.voices.get(label, np.zeros(1)), float))
@@ -159,7 +159,7 @@ class _Pair:
     cost: float
 
 
-def _pairs(groups: Mapping[Node, set[Node]], voices: Mapping[Node, tuple[Array, float]]) -> list[_Pair]:
+def _pairs(groups: Mapping[Node, set[Node]], voices: Mapping[Node, tuple[Vector, float]]) -> list[_Pair]:
     """All pairs of groups without a block in common. A voice that is not known is like no other."""
     found = list({id(group): group for group in groups.values()}.values())
     sums = [(group, *_summed(voices[node] for node in sorted(group))) for group in found]
@@ -173,7 +173,7 @@ def _pairs(groups: Mapping[Node, set[Node]], voices: Mapping[Node, tuple[Array, 
     return pairs
 
 
-def _summed(voices: Iterable[tuple[Array, float]]) -> tuple[Array, float]:
+def _summed(voices: Iterable[tuple[Vector, float]]) -> tuple[Vector, float]:
     known = [(voice, seconds) for voice, seconds in voices if seconds]
     return sum((voice for voice, _ in known), np.zeros(1)), sum(seconds for _, seconds in known)
 

@@ -7,16 +7,22 @@ The second is pyannote's own last step, in bounded memory: pyannote first spread
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scribe.transcript import Span
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    from pyannote.core import SlidingWindow, SlidingWindowFeature
+
+Activity = NDArray[np.float32]
+Labels = NDArray[np.int8]
+Counts = NDArray[np.uint8]
 
 
-def reconstruct(windows: Any, clusters: Array, count: Any) -> Any:
+def reconstruct(windows: SlidingWindowFeature, clusters: Labels, count: SlidingWindowFeature) -> SlidingWindowFeature:
     """`SpeakerDiarization.reconstruct` of pyannote.audio 4.0: (frames, speakers) of 0 and 1, on the clock of `count`.
 
     `windows`: (windows, frames, speakers of the window) activity; `clusters`: whom of the recording each of them is, -2
@@ -32,7 +38,7 @@ def reconstruct(windows: Any, clusters: Array, count: Any) -> Any:
     return SlidingWindowFeature(loudest(found.data, count.data[:, 0]), found.sliding_window)
 
 
-def hush(windows: Array, step: float, duration: float, speech: Sequence[Span]) -> None:
+def hush(windows: Activity, step: float, duration: float, speech: Sequence[Span]) -> None:
     """Set the activity of every frame whose middle lies outside of `speech` to 0, in place.
 
     `windows`: (windows, frames, speakers), each of `duration` seconds, `step` after the one before. The network that tells
@@ -47,14 +53,15 @@ def hush(windows: Array, step: float, duration: float, speech: Sequence[Span]) -
     windows[outside] = 0
 
 
-def _together(windows: Any, clusters: Array, frames: Any, at_least: int) -> Array:
+def _together(windows: SlidingWindowFeature, clusters: Labels, frames: SlidingWindow, at_least: int) -> Activity:
     """How many windows hear each speaker in each frame: (frames, speakers) float32."""
     places = windows.sliding_window
     number, length, _ = windows.data.shape
     middle = 0.5 * frames.duration
     end = places.start + places.duration + (number - 1) * places.step + middle
     # pyannote 4.0 counts nobody as -1 speakers, and fails.
-    speakers = max(int(clusters.max()) + 1, at_least) if clusters.max() >= 0 else 0
+    last = int(np.max(clusters))
+    speakers = max(last + 1, at_least) if last >= 0 else 0
     found = np.zeros((frames.closest_frame(end) + 1, speakers), np.float32)
     for who, (window, active) in zip(clusters, windows, strict=True):
         first = frames.closest_frame(window.start + middle)
@@ -64,7 +71,7 @@ def _together(windows: Any, clusters: Array, frames: Any, at_least: int) -> Arra
     return found
 
 
-def loudest(heard: Array, count: Array) -> Array:
+def loudest(heard: Activity, count: Counts) -> Activity:
     """1 for the `count` speakers of a frame whom most windows hear, 0 for the others. `heard`: (frames, speakers)."""
     speaking = np.zeros_like(heard)
     both = min(len(heard), len(count))

@@ -14,12 +14,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from scribe.audio.decode import SAMPLE_RATE, Audio
 from scribe.doctor.gpus import Gpu, accelerators, counted, graphics, judged, missing_gpu
 from scribe.doctor.report import Finding, Report, State, told
-from scribe.engines.base import SpeechOptions, TranscriptionRequest
+from scribe.engines.base import Engine, SpeechOptions, TranscriptionRequest
 from scribe.errors import StorageDenied, WorkerError
 from scribe.models import hub, published
 from scribe.models.load_errors import loading
@@ -44,11 +44,24 @@ class Loaders(Protocol):
     device: str
     compute_type: str
 
-    def engine(self, place: Location) -> Any: ...
-    def detector(self, method: str) -> Any: ...
-    def aligner(self, language: str) -> Any: ...
-    def diarizer(self) -> Any: ...
-    def encoder(self) -> Any: ...
+    def engine(self, place: Location) -> Engine: ...
+    def detector(self, method: str) -> object: ...
+    def aligner(self, language: str) -> object: ...
+    def diarizer(self) -> object: ...
+    def encoder(self) -> object: ...
+
+
+class Store(Protocol):
+    """The operator's storage: `probe` raises a WorkerError when it cannot be used."""
+
+    def probe(self) -> None: ...
+
+
+class Space(Protocol):
+    """A disk's room, in bytes."""
+
+    @property
+    def free(self) -> int: ...
 
 
 class Doctor:
@@ -61,8 +74,8 @@ class Doctor:
         self,
         settings: Settings,
         models: Callable[[], Loaders],
-        storage: Any | None = None,
-        usage: Callable[[Path], Any] = shutil.disk_usage,
+        storage: Store | None = None,
+        usage: Callable[[Path], Space] = shutil.disk_usage,
         memory: Callable[[], int] = machine.memory_limit,
         gpus: Callable[[], list[Gpu]] = accelerators,
         speech_gpus: Callable[[], int] = counted,
@@ -195,7 +208,7 @@ class Doctor:
             return Finding("compute type", "ok", text)
         return Finding("compute type", "failed", text, f"Set WHISPERX_COMPUTE_TYPE to one of {', '.join(known)}.")
 
-    def _model(self, check: str, place: Location, needed: bool, load: Callable[[], Any]) -> Finding:
+    def _model(self, check: str, place: Location, needed: bool, load: Callable[[], object]) -> Finding:
         """A model that is here is loaded; for another the hub is asked whether it could be had."""
         if place.path is not None:
             return self._loaded(check, place.identity, needed, load)
@@ -211,7 +224,7 @@ class Doctor:
         text = f"{place.name} is not on this machine; {offered / 1e9:.1f} GB will be downloaded on first use"
         return Finding(check, "warning", text, "Bake it into the image (PRELOAD_MODELS) or keep HF_HOME on a volume.")
 
-    def _loaded(self, check: str, name: str, needed: bool, load: Callable[[], Any]) -> Finding:
+    def _loaded(self, check: str, name: str, needed: bool, load: Callable[[], object]) -> Finding:
         began = time.monotonic()
         try:
             load()

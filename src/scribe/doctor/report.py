@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 State = Literal["ok", "warning", "failed", "skipped"]
 
@@ -30,7 +30,7 @@ class Report:
         """0 when everything that the configuration needs works, else 1."""
         return int(any(f.state == "failed" for f in self.findings))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """{ok, findings: [{check, state, found, remedy}]}, ready for JSON."""
         return {"ok": self.exit_code == 0, "findings": [asdict(f) for f in self.findings]}
 

@@ -12,12 +12,15 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from scribe.net.connections import default_context
+
+if TYPE_CHECKING:
+    import aiohttp
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +32,7 @@ STOPPING = "asked to stop: the running jobs are finished first; a second signal 
 EXIT_HASTY = 143  # as of a process that SIGTERM ended
 
 
-def progress_sink(job: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], None]:
+def progress_sink(job: Mapping[str, object]) -> Callable[[Mapping[str, object]], None]:
     """A function that posts one progress event and returns when it has arrived; off the platform it does nothing.
 
     One attempt an event: the next one is newer anyway, and a retry could land after the result.
@@ -56,7 +59,7 @@ class ProgressPosts:
         self._closed = threading.Event()
         self._tls = default_context() if self._address.scheme == "https" else None
 
-    def __call__(self, event: Mapping[str, Any]) -> None:
+    def __call__(self, event: Mapping[str, object]) -> None:
         """Raises OSError or http.client.HTTPException when the event could not be posted."""
         body = json.dumps({"status": "IN_PROGRESS", "output": dict(event)}).encode()
         with contextlib.closing(self._connection()) as connection:
@@ -105,7 +108,7 @@ def sound_batches() -> None:
 
     fetch = rp_scale.get_job
 
-    async def get_job(session: Any, num_jobs: int = 1) -> list[dict[str, Any]]:
+    async def get_job(session: aiohttp.ClientSession, num_jobs: int = 1) -> list[dict[str, object]]:
         given = await fetch(session, num_jobs) or []
         jobs = [job for job in given if isinstance(job, dict) and job.get("id")]
         if len(jobs) < len(given):
@@ -145,7 +148,7 @@ def hasty_exit() -> None:
     JobScaler.handle_shutdown = handle_shutdown
 
 
-def sdk() -> Any:
+def sdk() -> ModuleType:
     """The SDK, imported without its survey of the processor.
 
     For a line of its debugger that nobody asks for, py-cpuinfo starts a Python of its own: a second of every start. What
@@ -159,11 +162,12 @@ def sdk() -> Any:
         del sys.modules["cpuinfo"]
         if before is not None:
             sys.modules["cpuinfo"] = before
-    return runpod
+    loaded: ModuleType = runpod
+    return loaded
 
 
 def serve(
-    handler: Callable[..., Any],
+    handler: Callable[[Mapping[str, object]], Awaitable[Mapping[str, object]]],
     concurrency: int,
     fit: Callable[[], None] | None = None,
     begun: Callable[[], None] = lambda: None,

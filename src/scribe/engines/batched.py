@@ -8,19 +8,23 @@ import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scribe.audio.decode import SAMPLE_RATE, Audio
 from scribe.engines.base import SpeechOptions, TranscriptionRequest
 from scribe.engines.decoding_passes import BEST_OF, HALVINGS, DecodingPass, Judge, Text, halves, limit, looks, worth
-from scribe.engines.faster_whisper import WhisperEngine, require_tokenizer
+from scribe.engines.faster_whisper import Features, WhisperEngine, require_tokenizer
 from scribe.engines.hallucination import Decoded, Limits
 from scribe.errors import DeadlineReached, GpuOutOfMemory
 from scribe.runtime.gpu_errors import gpu_failure
 from scribe.runtime.monitor import Monitor
 from scribe.transcript import Chunk, Segment
+
+if TYPE_CHECKING:
+    from ctranslate2.models import WhisperGenerationResult
+    from faster_whisper.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +114,7 @@ class BatchedEngine(WhisperEngine):
         self,
         audio: Audio,
         chunks: Sequence[Chunk],
-        tokenizer: Any,
+        tokenizer: Tokenizer,
         options: SpeechOptions,
         numbers: Sequence[int],
         look: DecodingPass,
@@ -119,7 +123,7 @@ class BatchedEngine(WhisperEngine):
         """{number of the chunk: its text}, a batch at a time; the features of the next are made while one is decoded."""
         prompt = self._prompt(tokenizer, options, look)
         suppressed = [-1, *(self._numerals if options.suppress_numerals else ())]
-        search: dict[str, Any] = {"beam_size": look.beam_size, "patience": options.patience}
+        search: dict[str, float] = {"beam_size": look.beam_size, "patience": options.patience}
         if look.temperature:
             search = {"beam_size": 1, "num_hypotheses": BEST_OF, "sampling_topk": 0}
             search["sampling_temperature"] = look.temperature
@@ -146,7 +150,9 @@ class BatchedEngine(WhisperEngine):
             )
             yield {n: self._told(result, tokenizer, options, most) for n, result in zip(part, results, strict=True)}
 
-    def _told(self, result: Any, tokenizer: Any, options: SpeechOptions, limit: int) -> Decoded:
+    def _told(
+        self, result: WhisperGenerationResult, tokenizer: Tokenizer, options: SpeechOptions, limit: int
+    ) -> Decoded:
         tokens = result.sequences_ids[0]
         total = result.scores[0] * len(tokens) ** options.length_penalty
         text = tokenizer.tokenizer.decode([t for t in tokens if t < tokenizer.eot])
@@ -156,7 +162,7 @@ class BatchedEngine(WhisperEngine):
 
     def _ahead(
         self, audio: Audio, parts: Sequence[Sequence[Chunk]], batches: Sequence[Sequence[int]]
-    ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+    ) -> Iterator[tuple[Sequence[int], Features]]:
         """Each batch with its features, those of the next in the making: CTranslate2 works without Python's lock."""
         with ThreadPoolExecutor(1, "features") as pool:
             following = pool.submit(self._features, audio, parts[0]) if parts else None
@@ -167,15 +173,16 @@ class BatchedEngine(WhisperEngine):
                     following = pool.submit(self._features, audio, parts[number + 1])
                 yield batch, features
 
-    def _tokenizer(self, language: str, task: str) -> Any:
+    def _tokenizer(self, language: str, task: str) -> Tokenizer:
         from faster_whisper.tokenizer import Tokenizer
 
         return Tokenizer(self._model.hf_tokenizer, self._model.model.is_multilingual, task=task, language=language)
 
-    def _prompt(self, tokenizer: Any, options: SpeechOptions, look: DecodingPass) -> list[int]:
+    def _prompt(self, tokenizer: Tokenizer, options: SpeechOptions, look: DecodingPass) -> list[int]:
         before = tokenizer.encode(" " + options.initial_prompt) if look.prompted and options.initial_prompt else []
         hotwords = options.hotwords if look.prompted else None
-        return self._model.get_prompt(tokenizer, before, without_timestamps=True, hotwords=hotwords)
+        prompt: list[int] = self._model.get_prompt(tokenizer, before, without_timestamps=True, hotwords=hotwords)
+        return prompt
 
     @functools.cached_property
     def _numerals(self) -> list[int]:

@@ -6,9 +6,10 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scribe.audio.decode import SAMPLE_RATE, Audio
 from scribe.engines.base import Abilities, Engine, SpeechOptions
@@ -18,6 +19,11 @@ from scribe.runtime.monitor import UNWATCHED, Monitor
 from scribe.schema.languages import LANGUAGES
 from scribe.transcript import Chunk
 
+if TYPE_CHECKING:
+    from faster_whisper import WhisperModel
+
+Features = NDArray[np.float32]
+
 
 class WhisperEngine(Engine):
     """`model` is a loaded faster_whisper.WhisperModel."""
@@ -25,7 +31,7 @@ class WhisperEngine(Engine):
     # Of large-v3 with a beam of 5: its keys and values for 1500 frames, twice 32 layers.
     chunk_bytes = 600_000_000
 
-    def __init__(self, model: Any, device: str) -> None:
+    def __init__(self, model: WhisperModel, device: str) -> None:
         self._model = model
         _set_mel_bins(model)
         super().__init__(device)
@@ -73,7 +79,7 @@ class WhisperEngine(Engine):
         language, probability = vote(heard)
         return language, round(probability, 4)
 
-    def _features(self, audio: Audio, chunks: Sequence[Chunk]) -> np.ndarray:
+    def _features(self, audio: Audio, chunks: Sequence[Chunk]) -> Features:
         """Log-mel windows of 30 s, (chunks, mel bins, 3000) float32; what is longer is cut, what is shorter is silent."""
         extractor, longest = self._model.feature_extractor, WINDOW_S * SAMPLE_RATE
         windows = []
@@ -98,7 +104,7 @@ def require_tokenizer(source: str) -> None:
         )
 
 
-def _set_mel_bins(model: Any) -> None:
+def _set_mel_bins(model: WhisperModel) -> None:
     """Compute as many mel bins as the model has inputs: without preprocessor_config.json faster-whisper takes 80."""
     from faster_whisper.feature_extractor import FeatureExtractor
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scribe.engines.base import Abilities, SpeechOptions, TranscriptionRequest
 from scribe.engines.faster_whisper import WhisperEngine, require_tokenizer
 from scribe.runtime.log import quiet_prints
 from scribe.runtime.monitor import Monitor
 from scribe.transcript import Chunk, Segment
+
+if TYPE_CHECKING:
+    from whisperx.vads import Vad
 
 
 class WhisperXEngine(WhisperEngine):
@@ -44,7 +47,7 @@ class WhisperXEngine(WhisperEngine):
     def _recognized(self, request: TranscriptionRequest, batch: int, monitor: Monitor) -> list[Segment]:
         with self._configured(request.options, request.chunks):
             result = self._pipeline.transcribe(
-                request.audio,  # type: ignore[arg-type]  # sliced by whisperX: only one chunk is in memory as float32
+                request.audio,  # whisperX slices it: only one chunk is in memory as float32
                 batch_size=batch,
                 language=request.language,
                 task=request.options.task,
@@ -82,20 +85,20 @@ _TRANSCRIPTION_OPTIONS = frozenset(
 )
 
 
-def _given_chunks() -> Any:
+def _given_chunks() -> Vad:
     """A whisperX `Vad` that returns the chunks it was handed: detection is vad.py's work and happened before."""
     from whisperx.vads import Vad
 
-    class GivenChunks(Vad):
+    class GivenChunks(Vad):  # type: ignore[misc]  # whisperX has no types
         def __init__(self) -> None:
             super().__init__(vad_onset=0.5)
             self.chunks: Sequence[Chunk] = ()
 
-        def __call__(self, audio: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
+        def __call__(self, audio: object, **options: object) -> list[dict[str, Any]]:
             return [{"start": c.start, "end": c.end, "segments": list(c.speech)} for c in self.chunks]
 
         @staticmethod
-        def preprocess_audio(audio: Any) -> Any:
+        def preprocess_audio(audio: object) -> object:
             return audio
 
         @staticmethod

@@ -71,6 +71,7 @@ def _template() -> str:
 def _policy() -> str:
     def allowed(tag: str) -> str:
         inside = re.search(f"<{tag}>(.*?)</{tag}>", _template(), re.DOTALL)
+        assert inside is not None
         return "'sha256-" + base64.b64encode(hashlib.sha256(inside[1].encode()).digest()).decode() + "'"
 
     return (

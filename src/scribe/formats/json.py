@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -33,10 +33,41 @@ def render(transcript: Transcript, options: TextOptions) -> str:
     return json.dumps(to_dict(transcript), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
 
 
-def to_dict(transcript: Transcript, words: bool = True) -> dict[str, Any]:
+class _Said(TypedDict):
+    start: float | None
+    end: float | None
+    text: str
+
+
+class SegmentDict(_Said, total=False):
+    """A segment as JSON-ready values."""
+
+    avg_logprob: float | None
+    suspect: list[str]
+    speaker: str
+    speaker_label: str
+    overlap: bool
+    words: list[dict[str, object]]
+
+
+class _Whole(TypedDict):
+    language: str | None
+    language_probability: float | None
+    duration: float | None
+    speakers: list[dict[str, object]]
+    segments: list[SegmentDict]
+
+
+class TranscriptDict(_Whole, total=False):
+    """A transcript as JSON-ready values."""
+
+    word_segments: list[dict[str, object]]
+
+
+def to_dict(transcript: Transcript, words: bool = True) -> TranscriptDict:
     """The transcript as JSON-ready values; without `words` neither `words` nor `word_segments` are there."""
     segments = [_segment(s, transcript, words) for s in transcript.segments]
-    shape: dict[str, Any] = {
+    shape: TranscriptDict = {
         "language": None if transcript.language is None else well_formed(transcript.language),
         "language_probability": _rounded(transcript.language_probability),
         "duration": _rounded(transcript.duration),
@@ -48,8 +79,12 @@ def to_dict(transcript: Transcript, words: bool = True) -> dict[str, Any]:
     return shape
 
 
-def _segment(segment: Segment, transcript: Transcript, words: bool) -> dict[str, Any]:
-    shape = {"start": _rounded(segment.start), "end": _rounded(segment.end), "text": well_formed(segment.text)}
+def _segment(segment: Segment, transcript: Transcript, words: bool) -> SegmentDict:
+    shape: SegmentDict = {
+        "start": _rounded(segment.start),
+        "end": _rounded(segment.end),
+        "text": well_formed(segment.text),
+    }
     if segment.avg_logprob is not None:
         shape["avg_logprob"] = _rounded(segment.avg_logprob)
     if segment.suspect:
@@ -64,8 +99,8 @@ def _segment(segment: Segment, transcript: Transcript, words: bool) -> dict[str,
     return shape
 
 
-def _word(word: Word, segment_label: str | None, transcript: Transcript) -> dict[str, Any]:
-    shape = {
+def _word(word: Word, segment_label: str | None, transcript: Transcript) -> dict[str, object]:
+    shape: dict[str, object] = {
         "word": well_formed(word.text),
         "start": _rounded(word.start),
         "end": _rounded(word.end),
@@ -84,8 +119,8 @@ def _word(word: Word, segment_label: str | None, transcript: Transcript) -> dict
     return shape
 
 
-def _speaker(speaker: Speaker) -> dict[str, Any]:
-    shape = {
+def _speaker(speaker: Speaker) -> dict[str, object]:
+    shape: dict[str, object] = {
         "label": well_formed(speaker.label),
         "name": None if speaker.name is None else well_formed(speaker.name),
         "score": _rounded(speaker.score),
@@ -112,7 +147,7 @@ def _rounded(number: float | None, decimals: int = 3) -> float | None:
     return None if number is None or not math.isfinite(number) else round(number, decimals)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Any value the aligner left beside a character, made strict JSON."""
     if isinstance(value, float):
         return _rounded(value)
@@ -132,7 +167,7 @@ class _WordShape(BaseModel):
     speaker_label: str | None = None
     interpolated: bool = False
     overlap: bool = False
-    chars: list[dict[str, Any]] = Field(default_factory=list)
+    chars: list[dict[str, object]] = Field(default_factory=list)
 
 
 class _SegmentShape(BaseModel):
@@ -170,7 +205,7 @@ class _TranscriptShape(BaseModel):
     language_probability: float | None = None
 
 
-def from_dict(shape: Mapping[str, Any]) -> Transcript:
+def from_dict(shape: Mapping[str, object]) -> Transcript:
     """The inverse of `to_dict`, which also reads whisperX's own files (no labels, words without times).
 
     Raises InvalidInput, naming the first key that does not fit. A duration that is missing is the last end.
@@ -194,19 +229,15 @@ def from_dict(shape: Mapping[str, Any]) -> Transcript:
 
 
 def _read_speaker(read: _SpeakerShape) -> Speaker:
-    print_ = read.embedding and Voiceprint(read.embedding.model, read.embedding.seconds, read.embedding.vector)
-    return Speaker(read.label, read.name, read.score, read.seconds or 0.0, read.reason, print_)
+    given = read.embedding
+    voice = None if given is None else Voiceprint(given.model, given.seconds, given.vector)
+    return Speaker(read.label, read.name, read.score, read.seconds or 0.0, read.reason, voice)
 
 
 def _read_segment(read: _SegmentShape, labels: Mapping[str, str]) -> Segment:
     label = _label(read, None, None, labels)
-    words = [w.model_dump(exclude={"speaker", "speaker_label"}) for w in read.words]
-    for word in words:
-        # A time that is no number (whisperX interpolates with NaN at the edges) is a time to be filled in.
-        for key in ("start", "end", "score"):
-            word[key] = word[key] if word[key] is not None and math.isfinite(word[key]) else None
-    if any(w["start"] is None or w["end"] is None for w in words):
-        words = words_with_times(words, read.start, read.end)
+    # A time that is no number (whisperX interpolates with NaN at the edges) is a time to be filled in.
+    words = [{"word": w.word, "start": _finite(w.start), "end": _finite(w.end)} for w in read.words]
     return Segment(
         start=read.start,
         end=read.end,
@@ -216,19 +247,23 @@ def _read_segment(read: _SegmentShape, labels: Mapping[str, str]) -> Segment:
                 text=word["word"],
                 start=word["start"],
                 end=word["end"],
-                score=word["score"],
+                score=_finite(shape.score),
                 label=_label(shape, read.speaker, label, labels),
-                interpolated=word["interpolated"],
-                chars=tuple(word["chars"]),
-                overlap=word["overlap"],
+                interpolated=word.get("interpolated", shape.interpolated),
+                chars=tuple(shape.chars),
+                overlap=shape.overlap,
             )
-            for word, shape in zip(words, read.words, strict=True)
+            for word, shape in zip(words_with_times(words, read.start, read.end), read.words, strict=True)
         ),
         label=label,
         avg_logprob=read.avg_logprob,
         suspect=read.suspect,
         overlap=read.overlap,
     )
+
+
+def _finite(number: float | None) -> float | None:
+    return None if number is None or not math.isfinite(number) else number
 
 
 def _label(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Container, Iterator
 
 from scribe.formats.text import one_line
-from scribe.transcript import Transcript
+from scribe.transcript import Segment, Transcript, Word
 
 _CHANNEL = re.compile(r"CHANNEL_0*(\d+)")
 _SPEAKER = re.compile(r"SPEAKER_\d+")
@@ -30,7 +30,8 @@ def reader_names(transcript: Transcript) -> dict[str, str]:
 def _starts(transcript: Transcript) -> Iterator[tuple[str, float]]:
     """(label, seconds) of everything said; a speaker without text comes last."""
     for segment in transcript.segments:
-        for spoken in (segment, *segment.words):
+        said: tuple[Segment | Word, ...] = (segment, *segment.words)
+        for spoken in said:
             if spoken.label is not None:
                 yield spoken.label, spoken.start
     yield from ((speaker.label, math.inf) for speaker in transcript.speakers)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, TypeGuard
 from urllib.parse import urlsplit
 
 from scribe.errors import UrlBlocked, WorkerError
@@ -19,10 +19,16 @@ from scribe.runtime.redact import safe_url
 from scribe.schema.job import JobInput
 from scribe.schema.parsing import JobRequest
 from scribe.schema.record import JobRecord
+from scribe.schema.result import Artifact
 from scribe.storage.job_bucket import JobStorage, send
 from scribe.storage.s3 import artifact_key, commit_key
 
 log = logging.getLogger(__name__)
+
+
+class _Link(TypedDict):
+    url: str | None
+    expires_at: str | None
 
 
 class Store(Protocol):
@@ -61,7 +67,7 @@ class Delivery:
     ) -> None:
         self._store = store
         self._client = client
-        self._urls: Mapping[str, str] = options.result_urls
+        self._urls: Mapping[str, str] = dict(options.result_urls.items())
         self._place = place
         asked = options.formats if options.formats is not None else list(options.result_urls) or ["json"]
         wanted = dict.fromkeys([*asked, *options.result_urls])
@@ -100,12 +106,12 @@ class Delivery:
 
     def upload(
         self, files: Mapping[str, bytes], record: JobRecord, stopped: Callable[[], None] = lambda: None
-    ) -> dict[str, dict[str, Any]]:
+    ) -> dict[str, Artifact]:
         """Store each format. {format: {key, bytes, url, expires_at}}; one that could not be stored is missing, and a warning.
 
         `stopped` raises when the job was cancelled; it is asked before each format.
         """
-        artifacts: dict[str, dict[str, Any]] = {}
+        artifacts: dict[str, Artifact] = {}
         gone: dict[str, WorkerError] = {}
         for name, data in files.items():
             stopped()
@@ -135,7 +141,7 @@ class Delivery:
         except WorkerError as error:
             log.warning("the result could not be committed: %s", error.message)
 
-    def _put(self, name: str, data: bytes, record: JobRecord) -> dict[str, Any]:
+    def _put(self, name: str, data: bytes, record: JobRecord) -> Artifact:
         form = FORMATS[name]
         if name in self._urls:
             send(self._client, self._urls[name], data, {"Content-Type": form.content_type})
@@ -143,9 +149,9 @@ class Delivery:
         assert self._store is not None  # `formats` holds nothing without a place
         key = artifact_key(*self._place, form.extension)
         self._store.put(key, data, form.content_type, f"transcript.{form.extension}")
-        return {"key": key, "bytes": len(data)} | self._link(key, record)
+        return {"key": key, "bytes": len(data), **self._link(key, record)}
 
-    def _link(self, key: str, record: JobRecord) -> dict[str, Any]:
+    def _link(self, key: str, record: JobRecord) -> _Link:
         assert self._store is not None
         try:
             url, expires_at = self._store.presign(key)
@@ -156,7 +162,7 @@ class Delivery:
         return {"url": url, "expires_at": expires_at}
 
 
-def _is_answer(shape: object) -> bool:
+def _is_answer(shape: object) -> TypeGuard[dict[str, Any]]:
     """Whether this is what `commit` wrote: the object may be another program's, or half of one."""
     if not isinstance(shape, dict):
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from scribe.schema.parsing import JobRequest
 from scribe.schema.result import PREVIEW_SEGMENTS
@@ -21,7 +20,7 @@ def inline_mode(asked: str | None, default: str | None, stored: bool, homeless: 
 
 
 def inline_warnings(
-    request: JobRequest, mode: str, stored: bool, homeless: Sequence[str], segments: Sequence[Mapping[str, Any]]
+    request: JobRequest, mode: str, stored: bool, homeless: Sequence[str], segments: Sequence[Mapping[str, object]]
 ) -> list[JobWarning]:
     """Warn about formats without a storage, and about a preview that nobody asked for by name."""
     if stored and not homeless:
@@ -45,7 +44,7 @@ def inline_warnings(
     return found
 
 
-def _missing(segments: Sequence[Mapping[str, Any]]) -> str:
+def _missing(segments: Sequence[Mapping[str, object]]) -> str:
     """What a preview of these segments leaves out, in words; empty when nothing."""
     total, words = len(segments), any("words" in segment for segment in segments)
     if total > PREVIEW_SEGMENTS:

@@ -23,7 +23,7 @@ MOST, MOST_BYTES = 64, 50_000_000
 Key = tuple[str, str]
 
 
-def key_of(job: Mapping[str, Any]) -> Key | None:
+def key_of(job: Mapping[str, object]) -> Key | None:
     """What makes a job the same: its id, its input and its storage. None for a job without an id, and for nested nonsense."""
     if not job.get("id"):
         return None
@@ -41,7 +41,7 @@ class RecentAnswers:
         self._held: OrderedDict[Key, tuple[float, bytes]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def keep(self, key: Key | None, answer: Mapping[str, Any]) -> None:
+    def keep(self, key: Key | None, answer: Mapping[str, object]) -> None:
         """Remember an answer; a failure only where it would fail again (not `retryable`)."""
         failed = "error" in answer
         if key is None or (failed and answer.get("retryable") is not False):

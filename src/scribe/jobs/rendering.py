@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from scribe.formats import JOB_KEYS, TextOptions, inline_text, render_all
 from scribe.formats import json as json_format
@@ -24,8 +23,8 @@ class Rendering:
     files: Mapping[str, bytes]
     texts: Mapping[str, str]
     text: str | None
-    segments: Sequence[Mapping[str, Any]]
-    speakers: Sequence[Mapping[str, Any]]
+    segments: Sequence[Mapping[str, object]]
+    speakers: Sequence[Mapping[str, object]]
 
 
 def rendered(

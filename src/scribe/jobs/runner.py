@@ -32,7 +32,7 @@ from scribe.schema.job import fingerprint
 from scribe.schema.metadata import echoed
 from scribe.schema.parsing import JobRequest, parse
 from scribe.schema.record import JobRecord
-from scribe.schema.result import JobResult, strict
+from scribe.schema.result import Artifact, JobResult, strict
 from scribe.settings import Settings
 from scribe.transcript import Transcript
 
@@ -60,7 +60,9 @@ class JobRunner:
         """The models that its jobs use."""
         return self._predictor.models
 
-    def run(self, job: Mapping[str, Any], cancel: threading.Event, report: Callable[[Event], None]) -> dict[str, Any]:
+    def run(
+        self, job: Mapping[str, object], cancel: threading.Event, report: Callable[[Event], None]
+    ) -> dict[str, Any]:
         """The result or the failure of one job; never raises.
 
         `job` holds `id`, `input` and perhaps `s3Config`. The job ends soon after `cancel` is set; `report` gets its
@@ -100,7 +102,7 @@ class JobRunner:
                 self.running -= 1
 
     @contextlib.contextmanager
-    def _hidden(self, job: Mapping[str, Any]) -> Iterator[None]:
+    def _hidden(self, job: Mapping[str, object]) -> Iterator[None]:
         """Keep the secrets that the job itself carries out of logs and answers while it runs."""
         config = job.get("s3Config")
         values = (config.get("accessId"), config.get("accessSecret")) if isinstance(config, Mapping) else ()
@@ -114,16 +116,17 @@ class JobRunner:
                 self._redactor.discard(secret)
 
     def _failed(
-        self, job: Mapping[str, Any], error: WorkerError, unexpected: BaseException | None = None
+        self, job: Mapping[str, object], error: WorkerError, unexpected: BaseException | None = None
     ) -> dict[str, Any]:
         """The failure, with the job's own metadata as it came."""
         answer: dict[str, Any] = self._redactor.clean_value(strict(error.to_dict()))
         log.warning("job failed: %s (error_id %s)", answer["error"], answer["error_id"], exc_info=unexpected)
         self.broken = self.broken or isinstance(error, GpuBroken)
-        return answer | strict(echoed(job.get("input")))
+        answer |= strict(echoed(job.get("input")))
+        return answer
 
     def _work(
-        self, job: Mapping[str, Any], cancel: threading.Event, report: Callable[[Event], None], began: float
+        self, job: Mapping[str, object], cancel: threading.Event, report: Callable[[Event], None], began: float
     ) -> dict[str, Any]:
         if self.broken:
             raise ShuttingDown("this worker's GPU is broken and it waits to be replaced")
@@ -190,7 +193,7 @@ class JobRunner:
         rendering: Rendering,
         record: JobRecord,
         delivery: Delivery,
-        artifacts: Mapping[str, Mapping[str, Any]],
+        artifacts: Mapping[str, Artifact],
     ) -> JobResult:
         """Shape the answer. What could not be stored travels inline, as far as it fits."""
         options, stored, homeless = request.options, bool(delivery.formats), delivery.homeless

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from enum import Enum
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 from scribe.runtime.gpu_memory import keep_float32, release_memory
 
@@ -34,7 +34,7 @@ class ModelCache:
     """Models that are loaded once and stay until dropped. Two jobs asking at once load once."""
 
     def __init__(self) -> None:
-        self._models: dict[str, Any] = {}
+        self._models: dict[str, object] = {}
         self._uses: dict[str, int] = {}
         self._lock = threading.RLock()
 
@@ -47,7 +47,8 @@ class ModelCache:
                 keep_float32()
                 log.info("[Predict] loaded %s in %.1f s", key, time.monotonic() - began)
             self._uses[key] = max(self._uses.values(), default=0) + 1
-            return self._models[key]
+            # One key, one kind of model.
+            return cast(Loaded, self._models[key])
 
     def drop(self, prefix: str) -> None:
         """Forget the models whose key begins so, and give their GPU memory back."""

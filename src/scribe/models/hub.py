@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 
 from scribe.errors import ModelNotFound, WeightsCorrupt
 from scribe.models import snapshots
@@ -37,12 +37,30 @@ PAUSES_S = (1.0, 4.0, 10.0)
 NEVER = ("*.h5", "*.msgpack", "*.ot", "*.onnx", "*.tflite", "language_model/*", "*.md", ".gitattributes")
 
 
+class _Large(Protocol):
+    @property
+    def sha256(self) -> str: ...
+
+
+class HubFile(Protocol):
+    """A file as the hub's client describes it (its `RepoSibling`)."""
+
+    @property
+    def rfilename(self) -> str: ...
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def blob_id(self) -> str | None: ...
+    @property
+    def lfs(self) -> _Large | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What the hub would give: the commit, the files and their bytes in all."""
 
     commit: str
-    files: tuple[Any, ...]
+    files: tuple[HubFile, ...]
     bytes: int
 
 
@@ -125,7 +143,7 @@ def _complete(repository: str, offer: Offer, folder: Path, token: str | None) ->
                 _put(_downloaded(repository, file, offer.commit, own, token), folder, place)
 
 
-def _downloaded(repository: str, file: Any, commit: str, own: Path, token: str | None) -> Path:
+def _downloaded(repository: str, file: HubFile, commit: str, own: Path, token: str | None) -> Path:
     """One file with the announced bytes, in the worker's own folder; fetched once more when they are others."""
     from huggingface_hub import hf_hub_download
 
@@ -190,7 +208,7 @@ def _without_xet() -> Iterator[None]:
         constants.HF_HUB_DISABLE_XET = before
 
 
-def _taken(offered: Sequence[Any], kind: str) -> tuple[Any, ...]:
+def _taken(offered: Sequence[HubFile], kind: str) -> tuple[HubFile, ...]:
     """The files that a loader here could want; of the same weights in two forms the safetensors."""
     only = snapshots.FILES[kind] or ("*",)
     files = [f for f in offered if any(fnmatch(f.rfilename, pattern) for pattern in only)]
@@ -199,7 +217,7 @@ def _taken(offered: Sequence[Any], kind: str) -> tuple[Any, ...]:
     return tuple(f for f in files if not any(fnmatch(f.rfilename, pattern) for pattern in never))
 
 
-def _is_whole(path: Path, announced: Any) -> bool:
+def _is_whole(path: Path, announced: HubFile) -> bool:
     """Whether a file is there with the checksum that the hub announced: SHA-256 of a large file, git's SHA-1 of a small."""
     found = snapshots.size(path)
     if found is None or announced.size not in (None, found):

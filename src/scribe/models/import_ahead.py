@@ -36,10 +36,9 @@ class ImportAhead:
 
     def wait(self, stage: str | None = None) -> None:
         """Return when nothing is being imported any more; for a stage that imports nothing else, when its own is there."""
-        there = [self._there.get(name) for name in HEAVY[stage]] if stage else [None]
-        if None not in there:
-            for event in there:
-                event.wait()
+        if stage and all(name in self._there for name in HEAVY[stage]):
+            for name in HEAVY[stage]:
+                self._there[name].wait()
         elif self._thread is not None:
             self._thread.join()
 

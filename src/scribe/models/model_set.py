@@ -15,7 +15,7 @@ import sys
 import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from scribe.errors import WorkerError
 from scribe.models import punkt, snapshots
@@ -83,13 +83,37 @@ class SpeakerModel:
     calibrated: bool
 
 
+class _Speaker(TypedDict):
+    source: str
+    threshold: float
+    margin: float
+    min_seconds: float
+    calibrated: bool
+
+
+class _File(TypedDict):
+    """What a model_set.json holds."""
+
+    vad_method: str
+    vad_onset: float
+    vad_offset: float
+    vad_pause: float
+    chunk_size: int
+    log_prob_threshold: float
+    whisper: str
+    diarization: str
+    aligners: dict[str, str]
+    speaker: _Speaker
+    code: str | None
+
+
 class ModelSet:
     """The configured models: the set's file, overridden by the operator's variables, resolved to places."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._folder = settings.model_set_file.parent
-        self._set: dict[str, Any] = json.loads(settings.model_set_file.read_text("utf-8"))
+        self._set: _File = json.loads(settings.model_set_file.read_text("utf-8"))
         self.vad_method: str = self._set["vad_method"]
         self.vad_onset: float = self._set["vad_onset"]
         self.vad_offset: float = self._set["vad_offset"]

@@ -17,10 +17,13 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from scribe.errors import ModelNotFound, WeightsCorrupt, WorkerError
 from scribe.models.staging import FOLDER, TURN_S, staged, turn
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 
@@ -208,14 +211,14 @@ def _announced(file: Published) -> int | None:
     return None
 
 
-def _admit(answer: Any, file: Published) -> None:
+def _admit(answer: requests.Response, file: Published) -> None:
     """Raise ModelNotFound for a refusal, and requests.HTTPError for an answer that another try may change."""
     if 400 <= answer.status_code < 500 and answer.status_code not in PASSING:
         raise ModelNotFound(f"{file.url} was answered with {answer.status_code}", {"model": file.name})
     answer.raise_for_status()
 
 
-def _asked(method: str, file: Published, headers: dict[str, str]) -> Any:
+def _asked(method: str, file: Published, headers: dict[str, str]) -> requests.Response:
     import requests
     from huggingface_hub import constants
     from huggingface_hub.errors import OfflineModeIsEnabled

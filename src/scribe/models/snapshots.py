@@ -14,6 +14,7 @@ import re
 import uuid
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import TypedDict
 
 # What CTranslate2 and the tokenizer read of a speech repository, which may hold other formats too.
 SPEECH_FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*")
@@ -59,6 +60,13 @@ def repository_folder(cache: Path, repository: str) -> Path:
     return cache / f"models--{repository.replace('/', '--')}"
 
 
+class _Mark(TypedDict):
+    """What is written down of a finished snapshot: the revisions it was brought for, its files' names and bytes."""
+
+    revisions: list[str]
+    files: dict[str, int]
+
+
 def finished(cache: Path, repository: str, wanted: str = "main") -> Path | None:
     """The folder of a branch's or commit's snapshot that `hub.bring` has finished, if its files are there as they were."""
     folder = repository_folder(cache, repository)
@@ -79,7 +87,7 @@ def kept_commit(cache: Path, repository: str, branch: str) -> str | None:
 def mark_finished(folder: Path, commit: str, revision: str, files: Mapping[str, int]) -> None:
     """Write down that the snapshot of `commit`, brought for `revision`, is whole: `files` are names and bytes."""
     before = next((note["revisions"] for known, note in _marks(folder) if known == commit), [])
-    note = {"revisions": sorted({*before, revision}), "files": dict(files)}
+    note: _Mark = {"revisions": sorted({*before, revision}), "files": dict(files)}
     _write(folder / f".complete-{commit}", json.dumps(note))
 
 
@@ -131,15 +139,16 @@ def size(file: Path) -> int | None:
     return None
 
 
-def _marks(folder: Path) -> list[tuple[str, dict]]:
+def _marks(folder: Path) -> list[tuple[str, _Mark]]:
     """Commits and notes of the snapshots that were finished; what cannot be read is no mark."""
-    found = []
+    found: list[tuple[str, _Mark]] = []
     with contextlib.suppress(OSError):
         for file in sorted(folder.glob(".complete-*")):
             with contextlib.suppress(OSError, ValueError):
                 note = json.loads(file.read_text("utf-8"))
                 if isinstance(note, dict) and {"revisions", "files"} <= note.keys():
-                    found.append((file.name.removeprefix(".complete-"), note))
+                    mark: _Mark = {"revisions": note["revisions"], "files": note["files"]}
+                    found.append((file.name.removeprefix(".complete-"), mark))
     return found
 
 

@@ -17,10 +17,10 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import IO, Any
+from typing import IO
 from urllib.parse import urljoin
 
 from urllib3.connection import HTTPConnection
@@ -38,6 +38,8 @@ MAX_ADDRESSES = 6  # of one name, tried in turn: the first may be IPv6 where the
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 OF_ONE_ORIGIN = frozenset({"authorization", "cookie", "proxy-authorization"})
 _TRANSPORT_ERRORS = (OSError, HTTPError, HTTPException, ValueError)
+# As getaddrinfo gives them: family, kind, protocol, canonical name, address.
+Entries = Sequence[tuple[int, int, int, str, tuple[object, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class GuardedClient:
         allow_hosts: frozenset[str] = frozenset(),
         connect_timeout: float = 10.0,
         read_timeout: float = 30.0,
-        resolver: Callable[..., list[Any]] = socket.getaddrinfo,
+        resolver: Callable[..., Entries] = socket.getaddrinfo,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._allow_hosts = allow_hosts
@@ -170,7 +172,7 @@ class GuardedClient:
         with contextlib.suppress(ValueError):
             return [str(ipaddress.ip_address(target.host))]
         unknown = FetchFailed(f"there is no address for {target.host}", {"reason": "dns", "host": target.host})
-        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        answers: queue.SimpleQueue[Entries | Exception] = queue.SimpleQueue()
         # getaddrinfo cannot be interrupted, so it gets a thread of its own, which is left behind if need be.
         ask = threading.Thread(target=_ask, args=(self._resolver, target, answers), daemon=True, name="resolve")
         ask.start()
@@ -184,7 +186,8 @@ class GuardedClient:
                 raise unknown
         if isinstance(answer, Exception):
             raise unknown from answer
-        found = list(dict.fromkeys(entry[4][0] for entry in answer if entry[0] in (socket.AF_INET, socket.AF_INET6)))
+        known = (entry for entry in answer if entry[0] in (socket.AF_INET, socket.AF_INET6))
+        found = list(dict.fromkeys(str(entry[4][0]) for entry in known))
         if not found:
             raise unknown
         if not target.exempt:
@@ -206,7 +209,7 @@ class GuardedClient:
         return sock
 
 
-def _ask(resolver: Callable[..., list[Any]], target: Target, answers: queue.SimpleQueue[Any]) -> None:
+def _ask(resolver: Callable[..., Entries], target: Target, answers: queue.SimpleQueue[Entries | Exception]) -> None:
     try:
         answers.put(resolver(target.host, target.port, type=socket.SOCK_STREAM))
     except Exception as error:
@@ -214,7 +217,12 @@ def _ask(resolver: Callable[..., list[Any]], target: Target, answers: queue.Simp
 
 
 def _exchange(
-    connection: HTTPConnection, method: str, target: Target, headers: Mapping[str, str], body: Any, watch: Watch
+    connection: HTTPConnection,
+    method: str,
+    target: Target,
+    headers: Mapping[str, str],
+    body: bytes | IO[bytes] | None,
+    watch: Watch,
 ) -> BaseHTTPResponse:
     """Sends the request and reads the answer's head."""
     if target.userinfo is not None:

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from scribe.errors import DiskFull, FetchError, FetchFailed, FetchIncomplete, InvalidInput, NotFound, TooLarge
 from scribe.net.client import GuardedClient, Response
@@ -39,7 +38,7 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DATA_URI = re.compile(r"data:[^,]{0,200}?;base64,", re.IGNORECASE)
 
 
-def nothing(*_: Any) -> None:
+def nothing(*_: object) -> None:
     """The default of `check` and `tick`."""
 
 
@@ -179,7 +178,7 @@ def _retry_after(value: str) -> float | None:
 def _pause(error: FetchError, attempt: int) -> float:
     """Seconds until the next try; the chance in it keeps many workers from coming back at once."""
     asked = error.details.get("retry_after")
-    return BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.0) if asked is None else asked
+    return asked if isinstance(asked, float) else float(BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
 
 
 def _too_large(max_bytes: int) -> TooLarge:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 # Nothing here does anything but build what it is named for; torch's own reader knows its storages by itself.
-HARMLESS: dict[tuple[str, str], Any] = {
+HARMLESS: dict[tuple[str, str], type] = {
     ("builtins", "dict"): dict,
     ("__builtin__", "dict"): dict,
     ("builtins", "list"): list,
@@ -27,35 +28,36 @@ HARMLESS: dict[tuple[str, str], Any] = {
 class Foreign:
     """Stands for whatever is not imported, and for what calling it gives: the arguments, and an object's state."""
 
-    arguments: tuple[Any, ...]
+    arguments: tuple[object, ...]
     state: Any = None
 
-    def __new__(cls, *arguments: Any) -> Foreign:
+    def __new__(cls, *arguments: object) -> Foreign:
         self = super().__new__(cls)
         self.arguments = arguments
         return self
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         self.state = state
 
-    def __call__(self, *arguments: Any) -> Foreign:
+    def __call__(self, *arguments: object) -> Foreign:
         """What a foreign function gives is as foreign."""
         return Foreign(*arguments)
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: object) -> None:
         """A foreign mapping's items are nobody's business here."""
 
 
 class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> Callable[..., object]:
         from torch._utils import _rebuild_tensor_v2
 
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild_tensor_v2
+            rebuild: Callable[..., object] = _rebuild_tensor_v2
+            return rebuild
         return HARMLESS.get((module, name), Foreign)
 
 
-def read(path: Path) -> Any:
+def read(path: Path) -> dict[str, Any]:
     """The checkpoint's dict, its tensors on the CPU, an object of any other class as a `Foreign`.
 
     Raises whatever a file that is missing, damaged or of another kind makes torch and pickle raise.
@@ -63,9 +65,10 @@ def read(path: Path) -> Any:
     import torch
 
     reader = SimpleNamespace(__name__=__name__, Unpickler=_Unpickler, load=_load)
-    return torch.load(path, map_location="cpu", pickle_module=reader, weights_only=False)
+    found: dict[str, Any] = torch.load(path, map_location="cpu", pickle_module=reader, weights_only=False)
+    return found
 
 
-def _load(file: Any, **options: Any) -> Any:
+def _load(file: IO[bytes], **options: Any) -> object:
     """What files of before torch 1.6 are begun with."""
     return _Unpickler(file, **options).load()

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from scribe.audio.decode import SAMPLE_RATE
 from scribe.nn import checkpoint
-from scribe.nn.sliding_window import Network
+from scribe.nn.sliding_window import Network, Scores
 from scribe.runtime.cores import by_core
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ def load(path: Path, device: str) -> Network | None:
     return Network(infer, duration, 0.1 * duration, FIELD / SAMPLE_RATE, HOP / SAMPLE_RATE)
 
 
-def _known(found: Any) -> tuple[float, Any, int, dict[str, Any]]:
+def _known(found: Mapping[str, Any]) -> tuple[float, torch.nn.LSTM, int, dict[str, torch.Tensor]]:
     """(seconds of a window, the LSTM, the number of dense layers, all other weights).
 
     Raises for whatever is not exactly what this module computes.
@@ -118,14 +120,14 @@ def _shapes(features: int, dense: int, width: int, classes: int) -> dict[str, tu
 class PyanNet:
     """The network on one device. Its operations and their order are pyannote's, so that its answers are, to the last bit."""
 
-    def __init__(self, weights: dict[str, Any], lstm: Any, dense: int) -> None:
+    def __init__(self, weights: dict[str, torch.Tensor], lstm: torch.nn.LSTM, dense: int) -> None:
         self._weights = weights
         self._lstm = lstm
         self._dense = [f"linear.{number}" for number in range(dense)]
         bank = (weights[f"sincnet.conv1d.0.filterbank.{name}"] for name in ("low_hz_", "band_hz_", "window_", "n_"))
         self._filters = sinc_filters(*bank)
 
-    def infer(self, windows: Any) -> np.ndarray[Any, Any]:
+    def infer(self, windows: torch.Tensor) -> Scores:
         """(windows, 1, samples) torch.float32 -> (windows, frames, speakers) float32, probabilities that each speaks."""
         import torch
         from torch.nn.functional import leaky_relu, linear
@@ -135,13 +137,13 @@ class PyanNet:
             heard, _ = self._lstm(heard.transpose(1, 2))
             for name in self._dense:
                 heard = leaky_relu(linear(heard, *self._pair(name)))
-            found: np.ndarray[Any, Any] = torch.sigmoid(linear(heard, *self._pair("classifier"))).cpu().numpy()
+            found: Scores = torch.sigmoid(linear(heard, *self._pair("classifier"))).cpu().numpy()
         return found
 
-    def _sincnet(self, heard: Any) -> Any:
+    def _sincnet(self, heard: torch.Tensor) -> torch.Tensor:
         from torch.nn.functional import conv1d, instance_norm, leaky_relu, max_pool1d
 
-        def normed(values: Any, name: str) -> Any:
+        def normed(values: torch.Tensor, name: str) -> torch.Tensor:
             weight, bias = self._pair(f"sincnet.{name}")
             return instance_norm(values, weight=weight, bias=bias)
 
@@ -154,11 +156,13 @@ class PyanNet:
             heard = leaky_relu(normed(max_pool1d(heard, 3, stride=3), f"norm1d.{block}"))
         return heard
 
-    def _pair(self, name: str) -> tuple[Any, Any]:
+    def _pair(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         return self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
 
 
-def sinc_filters(low_hz: Any, band_hz: Any, window: Any, times: Any) -> Any:
+def sinc_filters(
+    low_hz: torch.Tensor, band_hz: torch.Tensor, window: torch.Tensor, times: torch.Tensor
+) -> torch.Tensor:
     """(80, 1, 251): an even and an odd band-pass filter for each of 40 bands, whose edges the network has learned.
 
     `low_hz`, `band_hz`: (40, 1), hertz over the least that is allowed; `window`, `times`: the left half of a Hamming

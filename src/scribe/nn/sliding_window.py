@@ -9,14 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from scribe.audio.decode import SAMPLE_RATE, Audio
+from scribe.audio.decode import SAMPLE_RATE, Audio, Samples
 from scribe.runtime.cores import by_core
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    import torch
+    from pyannote.audio import Inference
+
+Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Excerpt:
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def __getitem__(self, window: slice) -> Array:
+    def __getitem__(self, window: slice) -> Samples:
         """float32 of that window, counted from the excerpt's start."""
         start, stop, _ = window.indices(len(self))
         return self.audio[self.start + start : self.start + stop]
@@ -47,7 +52,7 @@ class Waveform:
     def T(self) -> Audio | Excerpt:  # noqa: N802 (a tensor's name; pyannote's telemetry, where it is on, takes its length)
         return self.audio
 
-    def __getitem__(self, key: tuple[slice, slice]) -> Any:
+    def __getitem__(self, key: tuple[slice, slice]) -> torch.Tensor:
         """(1, samples) torch.float32 of that window."""
         import torch
 
@@ -62,7 +67,7 @@ class Network:
     `step` from one to the next, `frame` that a frame sees, `frame_step` from one frame to the next.
     """
 
-    infer: Callable[[Any], Array]
+    infer: Callable[[torch.Tensor], Scores]
     duration: float
     step: float
     frame: float
@@ -80,21 +85,22 @@ class Network:
         return round(self.step * SAMPLE_RATE)
 
 
-def suits(inference: Any) -> bool:
+def suits(inference: Inference) -> bool:
     """Whether the network hears at the worker's rate; for any other pyannote resamples the recording as a whole."""
     return bool(inference.window == "sliding" and inference.model.audio.sample_rate == SAMPLE_RATE)
 
 
-def network_of(inference: Any) -> Network:
+def network_of(inference: Inference) -> Network:
     """The network of a pyannote `Inference` that suits, with its windows and its batches."""
     field = inference.model.receptive_field
 
-    def infer(windows: Any) -> Array:
+    def infer(windows: torch.Tensor) -> Scores:
         try:
-            return inference.infer(windows)  # type: ignore[no-any-return]
+            found: Scores = inference.infer(windows)
         except MemoryError as error:
             # pyannote hides CUDA's "out of memory", which halves the batch, behind an error that says nothing of the GPU.
             raise error.__context__ or error from None
+        return found
 
     return Network(
         by_core(infer, inference.device.type),
@@ -110,8 +116,8 @@ def window_scores(
     network: Network,
     audio: Audio | Excerpt,
     hook: Callable[[int, int], None],
-    each: Callable[[Array], Array] = lambda s: s,
-) -> tuple[Array, bool]:
+    each: Callable[[Scores], Scores] = lambda s: s,
+) -> tuple[Scores, bool]:
     """((windows, frames, classes) float32, whether the last window reaches beyond the recording).
 
     As `Inference.slide` of pyannote.audio 4.0 has them before it aggregates, to the last bit. `each` is applied to a
@@ -119,7 +125,7 @@ def window_scores(
     """
     total, cut = window_count(network, len(audio))
     hook(0, total)
-    found: Array | None = None
+    found: Scores | None = None
     for first, windows in _batches(network, audio, total, cut):
         scores = each(network.infer(windows))
         if found is None:
@@ -130,7 +136,7 @@ def window_scores(
     return found, cut
 
 
-def overlap_add(windows: Array, network: Network, seconds: float | None = None) -> Array:
+def overlap_add(windows: Scores, network: Network, seconds: float | None = None) -> Scores:
     """(windows, frames) float32 -> (frames,) float32: of all windows that hold a frame the mean, under Hamming's weights.
 
     `seconds`: of the recording, where the last window reaches beyond it. As `Inference.aggregate` of pyannote.audio 4.0
@@ -165,7 +171,7 @@ def grid_seconds(network: Network) -> float:
     return math.lcm(network.hop, round(network.frame_step * SAMPLE_RATE)) / SAMPLE_RATE
 
 
-def _batches(network: Network, audio: Audio | Excerpt, total: int, cut: bool) -> Iterator[tuple[int, Any]]:
+def _batches(network: Network, audio: Audio | Excerpt, total: int, cut: bool) -> Iterator[tuple[int, torch.Tensor]]:
     """(number of the first window, (windows, 1, samples) tensor). A cut window is a batch of its own, as pyannote has it:
     another batch's shape can round another way."""
     import torch

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from scribe.runtime import machine
 from scribe.runtime.gpu_memory import LEAST_FREE
+
+if TYPE_CHECKING:
+    import torch
 
 Overlap = Literal["auto", "off", "on"]
 
@@ -22,7 +25,7 @@ class SideStream:
         self._device = device
         self._overlap = overlap
         # One for all jobs: torch keeps the memory that it frees for the stream that it was used on.
-        self._stream: Any = None
+        self._stream: torch.cuda.Stream | None = None
 
     def has_room(self) -> bool:
         """Whether a second thread is worth while now, beside the models that are loaded."""
@@ -54,13 +57,13 @@ class SideStream:
                 # OpenMP counts by thread, but threads that are yet to come take the number that was set last.
                 torch.set_num_threads(threads)
             return
-        self._stream = self._stream or torch.cuda.Stream()
-        self._stream.wait_stream(torch.cuda.default_stream())
-        with torch.cuda.stream(self._stream):
+        stream = self._stream = self._stream or torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.default_stream())
+        with torch.cuda.stream(stream):
             try:
                 yield
             except BaseException:
                 with contextlib.suppress(RuntimeError):
-                    self._stream.synchronize()
+                    stream.synchronize()
                 raise
-            self._stream.synchronize()
+            stream.synchronize()

@@ -33,7 +33,7 @@ from scribe.schema.job import JobInput
 from scribe.schema.parsing import JobRequest
 from scribe.schema.speaker_sample import clean_name
 from scribe.speakers.ecapa import Match, VoiceSample
-from scribe.transcript import Segment, Span, Speaker, Transcript, alone, talk_seconds
+from scribe.transcript import Segment, Span, Speaker, Transcript, Turn, alone, talk_seconds
 
 NO_MATCH = Match(None, None, None, {})
 
@@ -207,7 +207,7 @@ class _Pass:
             record.use(diarized_beside_s=round(diarization.seconds, 3))
         record.models["diarize"] = self._models.model_set.diarization.identity
         record.use(**{name: getattr(options, name) for name in ("num_speakers", "min_speakers", "max_speakers")})
-        turns = found.turns
+        turns: Sequence[Turn] = found.turns
         if self._models.parity:
             labelled = assigned_as_by_whisperx(segments, turns)
         else:

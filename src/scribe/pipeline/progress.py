@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TypedDict
 
 log = logging.getLogger(__name__)
 
-Event = Mapping[str, Any]
+
+class Event(TypedDict):
+    """Where a job is, as `/status` shows it: the stage, its own percentage and the whole job's, 0 to 100."""
+
+    stage: str
+    percent: float
+    stage_percent: float
+
 
 # Shares of a whole job on one GPU, roughly; only their sum over the job's own stages matters for the percentage.
 WEIGHTS = {"fetch": 5, "decode": 3, "transcribe": 40, "align": 20, "diarize": 25, "name": 3, "publish": 4}
@@ -83,11 +90,11 @@ class Progress:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._latest is not None)
-                if self._closed:
+                if self._closed or self._latest is None:
                     return
                 latest, self._latest = self._latest, None
             try:
-                self._sink(latest or {})
+                self._sink(latest)
             except Exception as error:
                 log.warning("a progress event could not be delivered (%s)", type(error).__name__)
             with self._changed:

@@ -103,11 +103,14 @@ class Recognizer:
         record.use(**asdict(how), **shown)
         chunks: list[list[Chunk]] = []
         with record.timed("vad"):
+            limits = how.vad_onset, how.vad_offset, how.chunk_size
             for audio in channels:
                 self._monitor.raise_if_stopped()
-                limits = how.vad_onset, how.vad_offset, how.chunk_size
-                find = partial(detector.chunks, audio, *limits, self._monitor.silent())
-                chunks.append(fitted(lambda _, find=find: find(), clear=self._clear)[0])
+
+                def find(_: int, audio: Audio = audio) -> list[Chunk]:
+                    return detector.chunks(audio, *limits, self._monitor.silent())
+
+                chunks.append(fitted(find, clear=self._clear)[0])
         found = Speech(apart(chunks), engine, acting, language)
         if not found:
             record.warn("no_speech", "transcribe", "no speech was found in the recording")
@@ -119,13 +122,15 @@ class Recognizer:
         job, record, engine, chunks = self._options, self._context.record, speech.engine, speech.channels
         if not speech:
             return Recognized(job.language, None, [[] for _ in channels])
-        options, language, probability = speech.options, speech.language, None
+        options, language = speech.options, speech.language
+        probability: float | None = None
         if language is None:
             record.use(**{name: getattr(job, name) for name in DETECTION})
             tries = job.language_detection_max_tries, job.language_detection_min_prob
             voiced = next((audio, part) for audio, part in zip(channels, chunks, strict=True) if part)
             listen = partial(engine.detect_language, *voiced, *tries, self._monitor)
-            (language, probability), _ = fitted(lambda _: listen(), clear=self._clear)
+            detected, _ = fitted(lambda _: listen(), clear=self._clear)
+            language, probability = detected
         heard, batch = self._transcribed(channels, speech, language)
         self._ceiling.learn(options.batch_size, batch)
         if engine.abilities.doubts and not record.partial:

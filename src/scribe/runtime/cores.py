@@ -13,12 +13,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Computed = TypeVar("Computed", "torch.Tensor", NDArray[np.float32])
 _creation = threading.Lock()
 
 
@@ -59,7 +64,7 @@ def on_all_cores(
         futures.clear()
 
 
-def by_core(infer: Callable[..., Any], device: str = "cpu") -> Callable[..., Any]:
+def by_core(infer: Callable[..., Computed], device: str = "cpu") -> Callable[..., Computed]:
     """Share a network's batches among the cores; on another `device` the network as it is.
 
     `infer` takes tensors with the batch first, and gives a tensor or an array.
@@ -68,14 +73,14 @@ def by_core(infer: Callable[..., Any], device: str = "cpu") -> Callable[..., Any
         return infer
 
     @functools.wraps(infer)
-    def shared(batch: Any, **others: Any) -> Any:
+    def shared(batch: torch.Tensor, **others: torch.Tensor | None) -> Computed:
         import torch
 
         size = -(-len(batch) // torch.get_num_threads())
         if size >= len(batch):
             return infer(batch, **others)
 
-        def part(first: int) -> Any:
+        def part(first: int) -> Computed:
             of = slice(first, first + size)
             return infer(batch[of], **{name: v if v is None else v[of] for name, v in others.items()})
 

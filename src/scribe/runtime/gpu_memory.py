@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
-from typing import Any
+from types import ModuleType
 
 # Bytes that a job needs free beside the speech model's batches: of the 9.5 GB that these leave for pyannote, what the aligner
 # leaves. With less the stages run one after the other.
@@ -44,7 +44,7 @@ def give_back_unused() -> None:
         torch.cuda.empty_cache()
 
 
-def _torch() -> Any:
+def _torch() -> ModuleType | None:
     """torch where somebody imports it, and whole: another thread may be at it, and what lies in sys.modules then is half
     of it. The import waits until it is done."""
     return importlib.import_module("torch") if "torch" in sys.modules else None

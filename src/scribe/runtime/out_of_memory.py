@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scribe.errors import GpuBroken, GpuOutOfMemory, WorkerError
 from scribe.runtime.gpu_errors import gpu_failure
@@ -14,7 +15,7 @@ from scribe.runtime.gpu_memory import release_memory
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
-Array = np.ndarray[Any, Any]
+Number = TypeVar("Number", bound=np.generic)
 # Frees memory that others hold; whether there was any to free. Asked again until it says no.
 Clear = Callable[[], bool]
 
@@ -76,10 +77,10 @@ class Parts:
         self._clear = clear
         self._most: int | None = None
 
-    def __call__(self, count: int, run: Callable[[slice], Array]) -> Array:
+    def __call__(self, count: int, run: Callable[[slice], NDArray[Number]]) -> NDArray[Number]:
         """What `run` gives for `count` items, asked for in slices of them."""
 
-        def whole(size: int) -> Array:
+        def whole(size: int) -> NDArray[Number]:
             parts = [run(slice(first, min(first + size, count))) for first in range(0, count, size)]
             return parts[0] if len(parts) == 1 else np.concatenate(parts)
 

@@ -12,10 +12,11 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import TypeVar, overload
 from urllib.parse import quote, quote_plus, urlsplit
 from xml.sax.saxutils import escape
 
+Key = TypeVar("Key")
 MARK = "[secure]"
 # Shorter words occur in honest text ("minio", "admin"): masking them everywhere would hide the log, not the secret.
 MIN_SECRET_LENGTH = 6
@@ -76,7 +77,13 @@ class Redactor:
         text = _ENCODED_URL.sub(rf"\1?{MARK}", text)
         return _TARGET.sub(rf"\1?{MARK}", text)
 
-    def clean_value(self, value: Any) -> Any:
+    @overload
+    def clean_value(self, value: str) -> str: ...
+    @overload
+    def clean_value(self, value: dict[Key, object]) -> dict[Key, object]: ...
+    @overload
+    def clean_value(self, value: object) -> object: ...
+    def clean_value(self, value: object) -> object:
         """`clean` for every string of a JSON-like value, keys included; tuples become lists, other types stay."""
         if isinstance(value, str):
             return self.clean(value)

@@ -6,7 +6,6 @@ KOD is kodxana/whisperx-worker, FW is runpod-workers/worker-faster_whisper.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 ALIASES = {
     "audio": "audio_file",
@@ -29,12 +28,12 @@ WITHOUT_EFFECT = {
 }
 
 
-def translate(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], str | None]:
+def translate(raw: Mapping[str, object]) -> tuple[dict[str, object], list[str], str | None]:
     """(input with our keys only, sentences about keys without effect, the inline text asked for, one of TEXTS).
 
     A key and its alias together stay as they are, so that the check for unknown keys names the alias.
     """
-    known: dict[str, Any] = {}
+    known: dict[str, object] = {}
     notices: list[str] = []
     inline_text: str | None = None
     for key, value in raw.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -22,9 +22,9 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
-def unquoted(raw: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> tuple[dict[str, Any], list[str]]:
+def unquoted(raw: Mapping[str, object], fields: Mapping[str, FieldInfo]) -> tuple[dict[str, object], list[str]]:
     """(the input with the types of `fields` where its text can mean only one thing, sentences about what is lost)."""
-    meant: dict[str, Any] = {}
+    meant: dict[str, object] = {}
     lost: list[str] = []
     for key, value in raw.items():
         if isinstance(value, str) and key in fields:
@@ -50,7 +50,7 @@ def _language(text: str) -> tuple[str | None, str]:
         return text, ""
 
 
-def _typed(text: str, annotation: Any) -> Any:
+def _typed(text: str, annotation: object) -> object:
     """The text as one of the annotation's types, where exactly one of them fits."""
     word = text.strip()
     for kind in _kinds(annotation):
@@ -67,7 +67,7 @@ def _typed(text: str, annotation: Any) -> Any:
     return text
 
 
-def _kinds(annotation: Any) -> Iterator[Any]:
+def _kinds(annotation: object) -> Iterator[object]:
     """The members of a union, or the one type."""
     if get_origin(annotation) in (Union, types.UnionType):
         for member in get_args(annotation):

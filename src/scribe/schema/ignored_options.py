@@ -60,4 +60,4 @@ def ignored_options(job: JobInput, plan: Plan, inline_text: str | None) -> list[
 
 def _is_default(job: JobInput, name: str) -> bool:
     """Whether the job asks for what happens anyway."""
-    return getattr(job, name) == type(job).model_fields[name].get_default(call_default_factory=True)
+    return bool(getattr(job, name) == type(job).model_fields[name].get_default(call_default_factory=True))

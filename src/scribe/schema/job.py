@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -155,7 +155,7 @@ class JobInput(Strict):
         le=604800,
         description="seconds from receipt after which the job stops and answers with what is finished, `partial: true`",
     )
-    metadata: dict[str, Any] | None = Field(
+    metadata: dict[str, object] | None = Field(
         None,
         repr=False,
         description="an object of your own, at most 4 KB of JSON: the answer, a failure too, returns it",
@@ -170,7 +170,7 @@ class JobInput(Strict):
 
     @field_validator("metadata")
     @classmethod
-    def _small(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _small(cls, value: dict[str, object] | None) -> dict[str, object] | None:
         return None if value is None else small(value)
 
     @property

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 MOST_BYTES, DEEPEST = 4096, 32
 
 
-def small(value: dict[str, Any]) -> dict[str, Any]:
+def small(value: dict[str, object]) -> dict[str, object]:
     """The value itself. Raises ValueError, in the words of the contract, when it is too long or nested too deeply."""
     if _nested_deeper(value, DEEPEST):
         raise ValueError(f"is nested more than {DEEPEST} deep")
@@ -18,7 +17,7 @@ def small(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def echoed(raw: object) -> dict[str, Any]:
+def echoed(raw: object) -> dict[str, object]:
     """The `metadata` of an input that may be wrong elsewhere, as the part of an answer that returns it; {} without any."""
     given = raw.get("metadata") if isinstance(raw, Mapping) else None
     try:

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from scribe.schema.warnings import JobWarning
 
@@ -25,7 +24,7 @@ class JobRecord:
         self.warnings = list(warnings)
         self.timings: dict[str, float] = {}
         self.models: dict[str, str] = {}
-        self.options_used: dict[str, Any] = {}
+        self.options_used: dict[str, object] = {}
         self.partial = False
         self._private: set[str] = set()
         self._inner_s = 0.0
@@ -37,17 +36,17 @@ class JobRecord:
             self.warnings.append(warning)
             log.info("%s: %s (%s)", stage, message, code)
 
-    def use(self, **options: Any) -> None:
+    def use(self, **options: object) -> None:
         """Write down options that acted."""
         self.options_used |= options
 
-    def use_private(self, **options: Any) -> None:
+    def use_private(self, **options: object) -> None:
         """Write down options that tell what is said or who speaks: for the answer, never for the log."""
         self.options_used |= options
         self._private |= set(options)
 
     @property
-    def loggable(self) -> dict[str, Any]:
+    def loggable(self) -> dict[str, object]:
         """The options used that a log may show."""
         return {name: value for name, value in self.options_used.items() if name not in self._private}
 

@@ -11,13 +11,22 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypedDict, overload
 
 from scribe.schema.job import SCHEMA_VERSION
 from scribe.schema.warnings import JobWarning
 
 PREVIEW_SEGMENTS = 50
 OF_WHAT_TRAVELS = frozenset(("preview_only", "storage_not_configured"))
+
+
+class Artifact(TypedDict):
+    """A stored file. `key` is None where it went to an address of the caller's own, `url` where none could be signed."""
+
+    key: str | None
+    bytes: int
+    url: str | None
+    expires_at: str | None
 
 
 @dataclass(slots=True)
@@ -31,20 +40,20 @@ class JobResult:
     language: str | None
     language_probability: float | None
     duration: float
-    segments: Sequence[Mapping[str, Any]]
-    speakers: Sequence[Mapping[str, Any]]
+    segments: Sequence[Mapping[str, object]]
+    speakers: Sequence[Mapping[str, object]]
     job_id: str = ""
     inline: str = "preview"
     unstored: bool = False
     text: str | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
-    artifacts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     warnings: Sequence[JobWarning] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
     partial: bool = False
-    metadata: Mapping[str, Any] | None = None
-    debug: Mapping[str, Any] | None = None
+    metadata: Mapping[str, object] | None = None
+    debug: Mapping[str, object] | None = None
 
     def to_dict(self, max_bytes: int) -> dict[str, Any]:
         """The answer, at most `max_bytes` of UTF-8: full, then the preview, then fewer preview segments, then none.
@@ -102,7 +111,7 @@ class JobResult:
         # What was said of a preview and of texts is no longer true of a smaller answer.
         warnings = [w for w in self.warnings if not shrunk or w.code not in OF_WHAT_TRAVELS]
         warnings += [self._truncation(inline, len(shown), kept)] if shrunk else []
-        answer = {
+        answer: dict[str, object] = {
             "schema_version": SCHEMA_VERSION,
             "job_id": self.job_id,
             "detected_language": self.language,
@@ -129,12 +138,16 @@ class JobResult:
         return strict(answer)
 
 
-def preview(segments: Sequence[Mapping[str, Any]], limit: int = PREVIEW_SEGMENTS) -> list[dict[str, Any]]:
+def preview(segments: Sequence[Mapping[str, object]], limit: int = PREVIEW_SEGMENTS) -> list[dict[str, object]]:
     """The first segments without their words: a look, not the transcript."""
     return [{k: v for k, v in s.items() if k not in ("words", "chars")} for s in segments[:limit]]
 
 
-def strict(value: Any) -> Any:
+@overload
+def strict(value: Mapping[str, object]) -> dict[str, Any]: ...
+@overload
+def strict(value: object) -> object: ...
+def strict(value: object) -> object:
     """The value as strict JSON can carry it: NaN and infinity become null, numpy numbers numbers, lone surrogates `?`.
 
     The SDK drops a result that it cannot serialize, silently, and writes NaN, which no JSON parser takes.
@@ -154,6 +167,6 @@ def strict(value: Any) -> Any:
     return str(value)
 
 
-def size_of(answer: Mapping[str, Any]) -> int:
+def size_of(answer: object) -> int:
     """Bytes of the answer as the SDK posts it (UTF-8, not escaped to ASCII)."""
     return len(json.dumps(answer, ensure_ascii=False, allow_nan=False).encode("utf-8"))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from scribe.schema.key_advice import advice
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 # The search for the nearest key takes a millisecond; a job of ten megabytes has room for a million keys.
 MOST_UNKNOWN = 20
 
 
-def unknown_keys(raw: Mapping[str, Any], known: Collection[str]) -> list[dict[str, str]]:
+def unknown_keys(raw: Mapping[str, object], known: Collection[str]) -> list[dict[str, str]]:
     problems: list[dict[str, str]] = []
     for key in raw:
         if len(problems) == MOST_UNKNOWN:
@@ -23,7 +26,7 @@ def unknown_keys(raw: Mapping[str, Any], known: Collection[str]) -> list[dict[st
     return problems
 
 
-def impossible_combinations(raw: Mapping[str, Any]) -> list[dict[str, str]]:
+def impossible_combinations(raw: Mapping[str, object]) -> list[dict[str, str]]:
     """What single keys cannot tell. Reads the raw input, so that it speaks even when other keys are wrong."""
     problems = []
     given = [key for key in ("audio_file", "audio_base64", "source") if raw.get(key) is not None]
@@ -45,7 +48,7 @@ def impossible_combinations(raw: Mapping[str, Any]) -> list[dict[str, str]]:
     return problems
 
 
-def base64_texts(raw: Mapping[str, Any]) -> list[tuple[str, str]]:
+def base64_texts(raw: Mapping[str, object]) -> list[tuple[str, str]]:
     samples = raw.get("speaker_samples")
     found = [("audio_base64", raw.get("audio_base64"))]
     if isinstance(samples, list):
@@ -95,7 +98,7 @@ _EXAMPLES = {
 }
 
 
-def problem_of(error: Mapping[str, Any], under: str = "") -> dict[str, str]:
+def problem_of(error: ErrorDetails, under: str = "") -> dict[str, str]:
     """pydantic's finding as {key, problem} in the contract's words; a validator's own sentence carries its key in front."""
     place = [str(part) for part in error["loc"] if part != "[key]"]
     key, kind = ".".join(filter(None, [under, *place])), str(error["type"])

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scribe.audio.decode import Audio
+from scribe.audio.decode import Audio, Samples
 from scribe.runtime.cores import on_all_cores
 from scribe.runtime.monitor import UNWATCHED, Monitor
 from scribe.transcript import Span
 
 if TYPE_CHECKING:
-    import numpy as np
+    from speechbrain.inference.speaker import EncoderClassifier
 
 Vector = tuple[float, ...]
 PIECE_SECONDS = 5.0
@@ -106,7 +106,7 @@ class SpeakerEncoder:
         self._voices.move_to_end(key)
         return self._voices[key]
 
-    def _embed(self, window: np.ndarray) -> Vector:
+    def _embed(self, window: Samples) -> Vector:
         import torch
 
         with torch.inference_mode():
@@ -114,7 +114,7 @@ class SpeakerEncoder:
         return unit(vector.tolist())
 
 
-def get_ecapa(source: str, device: str):  # noqa: ANN201 (a SpeechBrain class, imported late)
+def get_ecapa(source: str, device: str) -> EncoderClassifier:
     """Load SpeechBrain's EncoderClassifier. Raises what SpeechBrain and the hub raise."""
     from speechbrain.inference.speaker import EncoderClassifier
 

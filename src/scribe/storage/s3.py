@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
-from typing import Any
+from typing import Protocol, TypedDict, TypeVar
 from urllib.parse import parse_qs, quote, urlsplit
 
 from scribe.errors import StorageDenied, StorageError, StorageUnavailable
@@ -23,6 +23,27 @@ from scribe.storage.errors import storage_error
 LONGEST_PRESIGN = 7 * 24 * 3600
 _NOT_SLUG = re.compile(r"[^A-Za-z0-9_-]+")
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+Answer = TypeVar("Answer")
+
+
+class _Body(Protocol):
+    def read(self) -> bytes: ...
+
+
+class _Object(TypedDict):
+    Body: _Body
+
+
+class _Client(Protocol):
+    """What boto3's client of S3 is asked here."""
+
+    def put_object(self, *, Body: bytes, **place: str) -> object: ...
+    def get_object(self, **place: str) -> _Object: ...
+    def head_object(self, **place: str) -> object: ...
+    def delete_object(self, **place: str) -> object: ...
+    def generate_presigned_url(self, method: str, place: dict[str, str], *, ExpiresIn: int) -> str: ...
 
 
 def artifact_key(prefix: str, job_id: str, fingerprint: str, extension: str) -> str:
@@ -157,7 +178,7 @@ class Storage:
             raise StorageDenied("The key lies outside the prefix that this worker keeps to.", {"reason": "bad_key"})
         return {"Bucket": self._bucket, "Key": key}
 
-    def _unless_absent(self, action: str, ask: Callable[[Any], Any]) -> Any:
+    def _unless_absent(self, action: str, ask: Callable[[_Client], Answer]) -> Answer | None:
         try:
             return self._call(action, ask)
         except StorageDenied as error:
@@ -165,7 +186,7 @@ class Storage:
                 return None
             raise
 
-    def _call(self, action: str, ask: Callable[[Any], Any]) -> Any:
+    def _call(self, action: str, ask: Callable[[_Client], Answer]) -> Answer:
         """Ask boto3, which retries by itself; only a body that breaks off half way is asked for anew here."""
         from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError, ResponseStreamingError
 
@@ -180,7 +201,7 @@ class Storage:
         raise AssertionError("the last attempt returns or raises")
 
     @cached_property
-    def _client(self) -> Any:
+    def _client(self) -> _Client:
         import boto3
         from botocore.config import Config
 
@@ -198,9 +219,9 @@ class Storage:
             s3={"addressing_style": "path" if self._endpoint else "auto"},
         )
         access_key, secret_key = self._keys
-        return boto3.session.Session(access_key, secret_key, region_name=self._region).client(
-            "s3", endpoint_url=self._endpoint, config=config
-        )
+        session = boto3.session.Session(access_key, secret_key, region_name=self._region)
+        client: _Client = session.client("s3", endpoint_url=self._endpoint, config=config)
+        return client
 
 
 def _named(content_type: str, filename: str) -> dict[str, str]:

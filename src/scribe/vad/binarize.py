@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scribe.transcript import Span
 
 
 def speech_spans(
-    scores: np.ndarray[Any, Any], frame: float, step: float, onset: float, offset: float, longest: float
+    scores: NDArray[np.float32], frame: float, step: float, onset: float, offset: float, longest: float
 ) -> list[Span]:
     """Stretches of speech in seconds, in order; two that touch are the halves of one that was cut.
 
@@ -27,7 +27,7 @@ def speech_spans(
     def middle(number: int) -> float:
         return 0.5 * (number * step + (number * step + frame))
 
-    def following(frames: np.ndarray[Any, Any], number: int) -> int:
+    def following(frames: NDArray[np.intp], number: int) -> int:
         """The first of `frames` after that number; beyond the last frame when there is none."""
         place = int(np.searchsorted(frames, number, side="right"))
         return int(frames[place]) if place < len(frames) else last + 1
@@ -40,7 +40,11 @@ def speech_spans(
         while True:
             end = following(quiet, now)
             begun = middle(start)
-            full = bisect_left(range(now + 1, last + 1), True, key=lambda n, t=begun: middle(n) - t > longest) + now + 1
+
+            def overlong(number: int, begun: float = begun) -> bool:
+                return middle(number) - begun > longest
+
+            full = bisect_left(range(now + 1, last + 1), True, key=overlong) + now + 1
             now = min(full, end, last)
             if min(full, end) > last or full > end:
                 break

@@ -16,7 +16,7 @@ import numpy as np
 
 from scribe.audio.decode import SAMPLE_RATE, Audio
 from scribe.nn import pyannet
-from scribe.nn.sliding_window import Network, network_of, overlap_add, suits, window_scores
+from scribe.nn.sliding_window import Network, Scores, network_of, overlap_add, suits, window_scores
 from scribe.runtime.monitor import UNWATCHED, Monitor
 from scribe.transcript import Chunk, Span
 from scribe.vad.binarize import speech_spans
@@ -110,7 +110,7 @@ class PyannoteDetector:
         active = Binarize(max_duration=chunk_size, onset=onset, offset=offset)(scores).get_timeline()
         return [(segment.start, segment.end) for segment in active]
 
-    def _scores(self, network: Network, audio: Audio, monitor: Monitor) -> np.ndarray:
+    def _scores(self, network: Network, audio: Audio, monitor: Monitor) -> Scores:
         """A score for every frame, as the pipeline's. Kept for all windows, 8 MB an hour, since each frame is in ten."""
         windows, cut = window_scores(
             network, audio, lambda done, total: monitor.progress(done / total), lambda scores: scores.max(axis=-1)
@@ -118,7 +118,7 @@ class PyannoteDetector:
         return overlap_add(windows, network, audio.seconds if cut else None)
 
 
-def speech_probabilities(audio: Audio, monitor: Monitor = UNWATCHED) -> np.ndarray:
+def speech_probabilities(audio: Audio, monitor: Monitor = UNWATCHED) -> Scores:
     """The probability of speech in every window of 512 samples, float32, as faster-whisper 1.2's: the network's state and
     the last samples go from block to block. Like there, the recording gets at least one sample of silence at its end, and
     the very last 64 samples are silent."""
@@ -126,7 +126,7 @@ def speech_probabilities(audio: Audio, monitor: Monitor = UNWATCHED) -> np.ndarr
 
     session = get_vad_model().session
     count = len(audio) // WINDOW + 1
-    heard = np.zeros((1, CONTEXT), np.float32)
+    heard: Scores = np.zeros((1, CONTEXT), np.float32)
     state = {"h": np.zeros((1, 1, 128), np.float32), "c": np.zeros((1, 1, 128), np.float32)}
     found = np.empty(count, np.float32)
     for first in range(0, count, BLOCK_WINDOWS):
@@ -144,7 +144,7 @@ def speech_probabilities(audio: Audio, monitor: Monitor = UNWATCHED) -> np.ndarr
 
 
 def stretches(
-    probabilities: np.ndarray, samples: int, onset: float, offset: float, longest_s: float
+    probabilities: Scores, samples: int, onset: float, offset: float, longest_s: float
 ) -> list[tuple[int, int]]:
     """Speech as (first sample, end), padded, by silero's rule as faster-whisper 1.2 applies it.
 
