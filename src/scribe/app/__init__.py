@@ -1,0 +1,1 @@
+"""Wires the settings into a worker, and joins the command with what needs one."""
