@@ -482,10 +482,10 @@ MUTATIONS = (
     ),
     Mutation(
         "the client sends no page as a recording",
-        "src/scribe/cli/transcription.py",
+        "src/scribe/cli/sending.py",
         "            if kind or not head:",
         "            if False:",
-        ("tests/cli/test_client.py", "-k", "no_recording_is_refused"),
+        ("tests/cli/test_transcribe.py", "-k", "no_recording_is_refused"),
     ),
     Mutation(
         "no formula in a table",

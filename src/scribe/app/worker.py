@@ -31,8 +31,11 @@ class Worker:
     runner: JobRunner
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Worker:
-        """Wire the rooms together and load what WARMUP names. Raises InvalidSettings and ModelError."""
+    def from_settings(cls, settings: Settings, own_logs: bool = True) -> Worker:
+        """Wire the rooms together and load what WARMUP names. Raises InvalidSettings and ModelError.
+
+        Without `own_logs` the process' root logger stays as it is: the caller is a program of its own.
+        """
         from scribe.models.model_set import ModelSet
 
         model_set = ModelSet(settings)
@@ -49,7 +52,9 @@ class Worker:
         from scribe.runtime.redact import Redactor
 
         redactor = Redactor(settings.secrets)
-        log_module.configure(settings.log_level, as_json=settings.runpod_endpoint_id is not None, clean=redactor.clean)
+        if own_logs:
+            on_platform = settings.runpod_endpoint_id is not None
+            log_module.configure(settings.log_level, as_json=on_platform, clean=redactor.clean)
         if settings.print_mounts:
             print_mounts()
         token = settings.hf_token.get_secret_value() if settings.hf_token else None

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from scribe.cli.bucket import Bucket
 from scribe.cli.failure import Failure, Unreachable
+from scribe.cli.means import Store
 from scribe.cli.order import Order
 from scribe.errors import WorkerError
 from scribe.formats import FORMATS, TextOptions
@@ -30,14 +30,14 @@ NOT_ON_THE_PAGE = ("suspect_text",)
 
 
 class Answer:
-    """`wait(seconds)` is called between attempts and chunks and may raise to stop; `bucket` reads what has no link."""
+    """`wait(seconds)` is called between attempts and chunks and may raise to stop; `store` reads what has no link."""
 
     def __init__(
-        self, answer: Mapping[str, Any], order: Order, bucket: Bucket | None, wait: Callable[[float], None]
+        self, answer: Mapping[str, Any], order: Order, store: Store | None, wait: Callable[[float], None]
     ) -> None:
         self._answer = answer
         self._order = order
-        self._bucket = bucket
+        self._store = store
         self._wait = wait
 
     def keep(self, folder: Path, name: str) -> None:
@@ -65,8 +65,8 @@ class Answer:
         if not artifact:
             return None
         data = self._fetched(artifact["url"]) if artifact.get("url") else None
-        if data is None and self._bucket is not None:
-            data = self._bucket.read(artifact["key"])
+        if data is None and self._store is not None:
+            data = self._store.read(artifact["key"])
         if data is None and not self._whole:
             raise Failure("artifact_gone", f"The link to {form} has run out: run the same command again.")
         return data
