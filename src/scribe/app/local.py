@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import tempfile
 import threading
 import uuid
 from collections import deque
@@ -31,8 +32,10 @@ def local(model: str | None, own_logs: bool = True) -> Iterator[Means]:
 
     The models are loaded by the first job. With `own_logs` the worker sets up this process' log.
     """
-    with LoopbackFiles() as files:
+    with LoopbackFiles() as files, tempfile.TemporaryDirectory(prefix="scribe-") as scratch:
         settings = settings_here(files.host, model)
+        if "jobs_dir" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"jobs_dir": Path(scratch)})
         prepare_environment(settings)
         machine = _Machine(settings, own_logs)
         yield Means(lambda: LocalConnection(machine), LocalStore(files), outlives=False)

@@ -19,6 +19,7 @@ from scribe.cli.order import Order
 from scribe.errors import WorkerError
 from scribe.formats import FORMATS, TextOptions
 from scribe.formats.json import from_dict
+from scribe.transcript import Transcript
 
 ATTEMPTS = 4
 TIMEOUTS_S = (10, 60)
@@ -41,9 +42,16 @@ class Answer:
         self._wait = wait
 
     def keep(self, folder: Path, name: str) -> None:
-        """Write `name.json`, whole or not at all. Raises Failure where the whole transcript cannot be had."""
-        data = self._stored("json")
-        _replace(json_of(folder, name), data if data is not None else self._whole_json())
+        """Write `name.json`, whole or not at all. Raises Failure where only a part of the transcript is there."""
+        _replace(json_of(folder, name), self._json())
+
+    def transcript(self) -> Transcript:
+        """The whole transcript. Raises Failure where only a part of it is there."""
+        try:
+            shape = json.loads(self._json())
+            return from_dict(shape if isinstance(shape, dict) else {})
+        except (ValueError, RecursionError, WorkerError):
+            raise Failure("unexpected_answer", "What the worker stored is no transcript.") from None
 
     def summary(self) -> dict[str, Any]:
         """What is worth showing of a transcript without the transcript."""
@@ -58,6 +66,10 @@ class Answer:
             "warnings": [w for w in answer.get("warnings", ()) if not (self._whole and w["code"] in TOLD_BY_THE_FILES)],
             "timings": answer.get("timings", {}),
         }
+
+    def _json(self) -> bytes:
+        data = self._stored("json")
+        return data if data is not None else self._whole_json()
 
     def _stored(self, form: str) -> bytes | None:
         """The artifact's bytes, by its link, or by its key where there is no link or it has run out; None: no artifact."""
