@@ -53,7 +53,7 @@ class Here:
     """The worker on this machine, which scribe.app joins to the command.
 
     `missing()` is the sentence that says what to install, None where all of it is here; `check(as_json)` examines the
-    machine and returns the exit code; `local(model, show_log)` is the means of jobs that run here.
+    machine and returns the exit code; `local(model)` is the means of jobs that run here.
     """
 
     missing: Callable[[], str | None]
