@@ -49,7 +49,7 @@ def test_nothing_in_the_package_imports_the_users_four_files() -> None:
     assert {user for user in users_of(set(FACES)) if user.startswith("scribe.")} == set()
 
 
-def test_only_settings_reads_the_environment_and_only_init_and_run_writes_it() -> None:
+def test_only_settings_reads_the_environment_and_only_the_app_writes_it() -> None:
     touching: dict[str, set[str]] = {}
     for file in FILES:
         names = {
@@ -58,8 +58,8 @@ def test_only_settings_reads_the_environment_and_only_init_and_run_writes_it() -
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
         }
         touching.setdefault(room_of(file), set()).update(names & {"environ", "getenv", "putenv", "environb"})
-    assert {room for room, names in touching.items() if names} - CLIENT <= {"settings", "init_and_run"}
-    tree = ast.parse((SRC / "init_and_run.py").read_text("utf-8"))
+    assert {room for room, names in touching.items() if names} - CLIENT <= {"settings", "app"}
+    tree = ast.parse((SRC / "scribe" / "app" / "environment.py").read_text("utf-8"))
     reads = [
         node
         for node in ast.walk(tree)
@@ -79,7 +79,7 @@ def test_nobody_prints_but_the_programs_that_a_person_runs() -> None:
         for node in ast.walk(ast.parse(file.read_text("utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
-    assert speaking - CLIENT <= {"init_and_run"}
+    assert speaking - CLIENT <= {"init_and_run", "app"}
 
 
 def test_only_net_opens_sockets_and_the_door_posts_to_runpod_and_published_downloads_models() -> None:

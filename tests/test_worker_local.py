@@ -86,13 +86,16 @@ def answered(job: dict[str, Any], host: str, scratch: str) -> dict[str, Any]:
     os.environ.setdefault("JOBS_DIR", scratch)
     os.environ["FETCH_ALLOW_HOSTS"] = ",".join(filter(None, (os.environ.get("FETCH_ALLOW_HOSTS"), host)))
 
-    import init_and_run
     from scribe import settings
+    from scribe.app.environment import prepare_environment
+    from scribe.app.worker import Worker
 
     loaded = settings.load()
-    init_and_run.prepare_environment(loaded)
-    handler = init_and_run.build(loaded)
-    return asyncio.run(handler({"id": "local", **job}))
+    prepare_environment(loaded)
+    worker = Worker.from_settings(loaded)
+    from rp_handler import Handler
+
+    return asyncio.run(Handler(worker.runner)({"id": "local", **job}))
 
 
 def readable(answer: dict[str, Any]) -> str:

@@ -13,7 +13,14 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-ROOT = Path(__file__).resolve().parents[2]
+
+def data_root(package: Path) -> Path:
+    """The folder that holds `models/` and `builder/`: `data` in an installed package, else the repository around it."""
+    carried = package / "data"
+    return carried if (carried / "models").is_dir() else package.parents[1]
+
+
+ROOT = data_root(Path(__file__).resolve().parent)
 VOLUME = Path("/runpod-volume")
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 CommaList = Annotated[tuple[str, ...], NoDecode]

@@ -89,11 +89,11 @@ def main() -> None:
     os.dup2(2, 1)  # the libraries print
     logging.disable()
     if KIND == "worker":
-        import init_and_run
         from scribe import settings
+        from scribe.app.environment import prepare_environment
 
         # Before any library is loaded.
-        init_and_run.prepare_environment(settings.load(None, model_set="demo", whisperx_device="cpu"))
+        prepare_environment(settings.load(None, model_set="demo", whisperx_device="cpu"))
     job = {"worker": worker, "stock": stock}[KIND]()
 
     async def answer() -> None:

@@ -81,3 +81,10 @@ class Endpoint:
         named = list(self._stops)
         self._stops = {job_id: left - 1 for job_id, left in self._stops.items() if left > 1}
         return named
+
+    def health(self) -> dict[str, dict[str, int]]:
+        """How many jobs are in which state; one worker, once any has asked for a job."""
+        states = [record.status for record in self.records.values()]
+        names = {"completed": "COMPLETED", "failed": "FAILED", "inProgress": "IN_PROGRESS", "inQueue": "IN_QUEUE"}
+        workers = {"idle": int(self.takes > 0), "running": 0, "throttled": 0, "initializing": 0, "ready": 0}
+        return {"jobs": {name: states.count(state) for name, state in names.items()}, "workers": workers}

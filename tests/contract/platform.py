@@ -1,7 +1,7 @@
 """A stand-in of the RunPod platform on loopback: one endpoint, one queue, the routes that workers and clients use.
 
 The worker's side (job-take, job-take-batch, job-done, job-stream, job-stop, ping) behaves as the SDK's loop expects
-it: takes and stops are long polls, bounded by `poll_seconds`. The client's side (run, runsync, status, cancel) is
+it: takes and stops are long polls, bounded by `poll_seconds`. The client's side (run, runsync, status, cancel, health) is
 there over HTTP and, for programs in the same process, as methods. It is as strict as JSON is: NaN gets 400.
 
     with Platform() as platform, WorkerProcess(platform, {}, cwd=folder):
@@ -137,6 +137,7 @@ class Platform:
                 web.post(f"/v2/{ENDPOINT}/runsync", self._api_runsync),
                 web.get(f"/v2/{ENDPOINT}/status/{{job}}", self._api_status),
                 web.post(f"/v2/{ENDPOINT}/cancel/{{job}}", self._api_cancel),
+                web.get(f"/v2/{ENDPOINT}/health", self._api_health),
             ]
         )
         # A poll whose worker died ends at once, so that it can swallow no job.
@@ -209,6 +210,9 @@ class Platform:
 
     async def _api_status(self, request: web.Request) -> web.Response:
         return web.json_response(self._named(request).answer())
+
+    async def _api_health(self, _: web.Request) -> web.Response:
+        return web.json_response(self._endpoint.health())
 
     async def _api_cancel(self, request: web.Request) -> web.Response:
         record = self._named(request)

@@ -17,6 +17,8 @@ from support.s3server import S3Server, s3_server  # noqa: F401 (a fixture)
 
 import init_and_run
 from scribe import settings as settings_module
+from scribe.app.environment import keep_kernels, prepare_offline
+from scribe.app.worker import Worker, probe_storage, storage_of
 from scribe.runtime import log as log_module
 from scribe.runtime import machine
 from scribe.settings import InvalidSettings
@@ -127,7 +129,7 @@ def test_what_the_gpus_driver_compiles_is_kept_beside_the_models_and_where_the_o
 def test_a_place_that_cannot_be_written_to_is_not_named_to_the_driver(tmp_path: Path) -> None:
     (tmp_path / "volume").mkdir()
     (tmp_path / "volume" / "cuda-cache").write_text("in the way")
-    init_and_run.keep_kernels(configured(hf_home=tmp_path / "volume" / "hf"))
+    keep_kernels(configured(hf_home=tmp_path / "volume" / "hf"))
     assert "CUDA_CACHE_PATH" not in os.environ
 
 
@@ -180,12 +182,12 @@ def test_a_folder_that_cannot_be_made_is_a_wrong_setting(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("local", [True, False])
 def test_the_hub_is_off_only_when_every_model_is_here(local: bool) -> None:
-    init_and_run.prepare_offline(local)
+    prepare_offline(local)
     assert (os.environ.get("HF_HUB_OFFLINE") == "1") is local
 
 
 def test_without_storage_settings_there_is_no_storage() -> None:
-    assert init_and_run.storage_of(configured()) is None
+    assert storage_of(configured()) is None
 
 
 def test_the_storage_is_the_one_that_the_settings_name() -> None:
@@ -195,7 +197,7 @@ def test_the_storage_is_the_one_that_the_settings_name() -> None:
         "storage_access_key": "AKIAEXAMPLE",
         "storage_secret_key": "s3cr3tcanary",
     }
-    storage = init_and_run.storage_of(configured(**named))
+    storage = storage_of(configured(**named))
     assert storage is not None
     url, expires_at = storage.presign("transcripts/a/b/transcript.json")
     assert url.startswith("http://127.0.0.1:9/bucket/transcripts/a/b/transcript.json?")
@@ -204,8 +206,8 @@ def test_the_storage_is_the_one_that_the_settings_name() -> None:
 
 
 def test_a_worker_is_wired_together_without_loading_what_warmup_does_not_name(tmp_path: Path) -> None:
-    handler = init_and_run.build(configured(jobs_dir=tmp_path / "jobs", warmup=()))
-    assert handler.models._cache.names() == []
+    worker = Worker.from_settings(configured(jobs_dir=tmp_path / "jobs", warmup=()))
+    assert worker.models._cache.names() == []
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
@@ -216,7 +218,7 @@ def test_on_a_gpu_endpoint_without_a_gpu_no_model_is_loaded_onto_the_cpu(tmp_pat
         pytest.skip("there is a GPU")
     settings = configured(jobs_dir=tmp_path / "jobs", whisperx_device="auto", runpod_endpoint_id="e1")
     assert settings.warmup == ("asr",)
-    assert init_and_run.build(settings).models._cache.names() == []
+    assert Worker.from_settings(settings).models._cache.names() == []
 
 
 @pytest.mark.parametrize(
@@ -266,7 +268,7 @@ def test_a_wrong_storage_key_is_told_at_start_and_a_right_one_too(
             storage_secret_key=secret,
         )
         with caplog.at_level("INFO"):
-            init_and_run.probe_storage(settings)
+            probe_storage(settings)
             for thread in threading.enumerate():
                 if thread.name == "storage-probe":
                     thread.join(timeout=30)

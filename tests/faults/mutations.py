@@ -305,14 +305,14 @@ MUTATIONS = (
     ),
     Mutation(
         "the SDK's own checks of host, disk and 8.8.8.8 are off",
-        "src/init_and_run.py",
+        "src/scribe/app/environment.py",
         'os.environ.setdefault("RUNPOD_SKIP_AUTO_SYSTEM_CHECKS", "true")',
         "pass",
         ("tests/doors/test_init_and_run.py", "-k", "sdks_own_checks"),
     ),
     Mutation(
         "compiled kernels outlive the container",
-        "src/init_and_run.py",
+        "src/scribe/app/environment.py",
         "    keep_kernels(settings)\n",
         "",
         ("tests/doors/test_init_and_run.py", "-k", "driver_compiles"),
@@ -482,10 +482,10 @@ MUTATIONS = (
     ),
     Mutation(
         "the client sends no page as a recording",
-        "src/scribe/cli/transcription.py",
+        "src/scribe/cli/sending.py",
         "            if kind or not head:",
         "            if False:",
-        ("tests/cli/test_client.py", "-k", "no_recording_is_refused"),
+        ("tests/cli/test_transcribe.py", "-k", "no_recording_is_refused"),
     ),
     Mutation(
         "no formula in a table",

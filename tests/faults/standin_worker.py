@@ -19,8 +19,9 @@ from support.predictor import FakePredictor, Run  # noqa: E402
 from support.transcripts import HELLO  # noqa: E402
 from support.wiring import handler_of  # noqa: E402
 
-import init_and_run  # noqa: E402
 from scribe import settings as settings_module  # noqa: E402
+from scribe.app.environment import prepare_environment  # noqa: E402
+from scribe.app.worker import storage_of  # noqa: E402
 from scribe.doors.runpod_sdk import progress_sink, serve  # noqa: E402
 from scribe.jobs.intake import Intake  # noqa: E402
 from scribe.jobs.workspace import Workspaces  # noqa: E402
@@ -56,7 +57,7 @@ class Orders:
 
 def main() -> None:
     settings = settings_module.load(None)
-    init_and_run.prepare_environment(settings)
+    prepare_environment(settings)
     redactor = Redactor()
     log_module.configure(settings.log_level, as_json=False, clean=redactor.clean)
     workspaces = Workspaces(settings.jobs_dir, settings.runpod_pod_id or "worker")
@@ -67,7 +68,7 @@ def main() -> None:
         settings,
         progress_sink,
         intake=Intake(settings, client, workspaces),
-        storage=init_and_run.storage_of(settings),
+        storage=storage_of(settings),
         client=client,
         redactor=redactor,
     )

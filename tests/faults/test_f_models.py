@@ -147,11 +147,11 @@ import os, socket, sys
 def refuse(*a, **k): raise AssertionError("the network was asked for")
 socket.socket.connect = socket.getaddrinfo = refuse
 sys.path[:0] = sys.argv[1:3]
-import init_and_run
+from scribe.app.environment import prepare_environment, prepare_offline
 from support.demo import configured, models, predicted, recording, voice
 settings = configured()
-init_and_run.prepare_environment(settings)
-init_and_run.prepare_offline(models().model_set.is_local)
+prepare_environment(settings)
+prepare_offline(models().model_set.is_local)
 assert os.environ["HF_HUB_OFFLINE"] == "1"
 models().warm(("asr", "align", "diarization", "speakers"))
 print("all loaded")

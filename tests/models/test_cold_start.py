@@ -27,7 +27,7 @@ os.environ.update(MODEL_SET="demo", WHISPERX_DEVICE="cpu", WARMUP={warmup!r})
 import init_and_run
 settings = init_and_run.settings_module.load()
 init_and_run.prepare_environment(settings)
-handler = init_and_run.build(settings)
+worker = init_and_run.Worker.from_settings(settings)
 print("READY", *sorted({{name.split(".")[0] for name in sys.modules}}), flush=True)
 if {options!r} is not None:
     from pathlib import Path
@@ -41,7 +41,7 @@ if {options!r} is not None:
     request = parse({{"audio_file": "http://samples.local/a", **{options!r}}})
     with Progress(lambda event: None, ["transcribe"]) as progress:
         context = JobContext(progress, JobRecord())
-        assert Predictor(handler.models).run(channels, request, [], context).segments
+        assert Predictor(worker.models).run(channels, request, [], context).segments
     print("DONE", *sorted({{name.split(".")[0] for name in sys.modules}}))
 """
 

@@ -148,4 +148,4 @@ def test_a_library_s_prints_go_to_the_log_and_stdout_stays_everybody_s(
 def test_nothing_but_the_check_takes_the_process_s_stdout_away() -> None:
     source = Path(log_module.__file__).parents[2]
     taking = {file.name for file in source.rglob("*.py") if "contextlib.redirect_stdout" in file.read_text("utf-8")}
-    assert taking == {"init_and_run.py"}
+    assert taking == {"check.py"}

@@ -17,9 +17,9 @@ SRC = Path(__file__).resolve().parents[2] / "src"
 # OpenMP prints what it goes by on the standard error when it is loaded.
 LOADED = """
 import json, os, sys
-import init_and_run
+from scribe.app.environment import prepare_environment
 from scribe import settings
-init_and_run.prepare_environment(settings.load(None, model_set="demo"))
+prepare_environment(settings.load(None, model_set="demo"))
 early = [name for name in ("numpy", "torch", "ctranslate2", "scipy") if name in sys.modules]
 import ctranslate2, numpy, scipy.linalg, torch
 from threadpoolctl import threadpool_info

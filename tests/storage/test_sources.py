@@ -22,7 +22,7 @@ from support.predictor import FakePredictor
 from support.s3server import S3Server
 from support.wiring import PREFIX, answered, intake_at
 
-from init_and_run import sources_of
+from scribe.app.worker import sources_of
 from scribe.errors import UrlBlocked
 from scribe.settings import Settings
 

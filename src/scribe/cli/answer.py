@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from scribe.cli.bucket import Bucket
 from scribe.cli.failure import Failure, Unreachable
+from scribe.cli.means import Store
 from scribe.cli.order import Order
 from scribe.errors import WorkerError
 from scribe.formats import FORMATS, TextOptions
 from scribe.formats.json import from_dict
+from scribe.transcript import Transcript
 
 ATTEMPTS = 4
 TIMEOUTS_S = (10, 60)
@@ -30,20 +31,27 @@ NOT_ON_THE_PAGE = ("suspect_text",)
 
 
 class Answer:
-    """`wait(seconds)` is called between attempts and chunks and may raise to stop; `bucket` reads what has no link."""
+    """`wait(seconds)` is called between attempts and chunks and may raise to stop; `store` reads what has no link."""
 
     def __init__(
-        self, answer: Mapping[str, Any], order: Order, bucket: Bucket | None, wait: Callable[[float], None]
+        self, answer: Mapping[str, Any], order: Order, store: Store | None, wait: Callable[[float], None]
     ) -> None:
         self._answer = answer
         self._order = order
-        self._bucket = bucket
+        self._store = store
         self._wait = wait
 
     def keep(self, folder: Path, name: str) -> None:
-        """Write `name.json`, whole or not at all. Raises Failure where the whole transcript cannot be had."""
-        data = self._stored("json")
-        _replace(json_of(folder, name), data if data is not None else self._whole_json())
+        """Write `name.json`, whole or not at all. Raises Failure where only a part of the transcript is there."""
+        _replace(json_of(folder, name), self._json())
+
+    def transcript(self) -> Transcript:
+        """The whole transcript. Raises Failure where only a part of it is there."""
+        try:
+            shape = json.loads(self._json())
+            return from_dict(shape if isinstance(shape, dict) else {})
+        except (ValueError, RecursionError, WorkerError):
+            raise Failure("unexpected_answer", "What the worker stored is no transcript.") from None
 
     def summary(self) -> dict[str, Any]:
         """What is worth showing of a transcript without the transcript."""
@@ -59,14 +67,18 @@ class Answer:
             "timings": answer.get("timings", {}),
         }
 
+    def _json(self) -> bytes:
+        data = self._stored("json")
+        return data if data is not None else self._whole_json()
+
     def _stored(self, form: str) -> bytes | None:
         """The artifact's bytes, by its link, or by its key where there is no link or it has run out; None: no artifact."""
         artifact = self._answer.get("artifacts", {}).get(form)
         if not artifact:
             return None
         data = self._fetched(artifact["url"]) if artifact.get("url") else None
-        if data is None and self._bucket is not None:
-            data = self._bucket.read(artifact["key"])
+        if data is None and self._store is not None:
+            data = self._store.read(artifact["key"])
         if data is None and not self._whole:
             raise Failure("artifact_gone", f"The link to {form} has run out: run the same command again.")
         return data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mimetypes
 import re
+import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,13 +15,14 @@ from scribe.cli.environment import Environment
 from scribe.cli.failure import Failure, Unreachable
 
 T = TypeVar("T")
-UPLOADS = "uploads"
 # As long as RunPod lets a job wait and run by default: the link must outlive the queue.
 LINK_S = 24 * 3600
 
 
 class Bucket:
-    """Safe to use from several threads. Raises Unreachable where nobody answers, Failure where the storage refuses."""
+    """Safe to use from several threads: a Store. Raises Unreachable where nobody answers, Failure where the storage refuses."""
+
+    keeps_results = True
 
     def __init__(self, environment: Environment) -> None:
         import boto3
@@ -90,6 +92,16 @@ class Bucket:
             return None
         return answer if isinstance(answer, dict) else None
 
+    def probe(self) -> None:
+        """Put, get and delete one small object where recordings are uploaded. Raises Failure where one is refused."""
+        key, body = f"uploads/{uuid.uuid4().hex}", b"scribe check"
+        self._asked(lambda: self._s3.put_object(Bucket=self._name, Key=key, Body=body))
+        if self.read(key) != body:
+            raise Failure(
+                "storage_denied", "What was put under uploads/ could not be read back: check the permissions."
+            )
+        self.delete([key])
+
     def delete(self, keys: Iterable[str]) -> None:
         """Remove the objects; one that is not there is no error."""
         for key in keys:
@@ -125,7 +137,7 @@ def _refusal(status: int, code: str) -> Failure:
     why = f" ({code})" if re.fullmatch(r"\w{1,60}", code) else ""
     return Failure(
         "storage_denied",
-        f"The storage refused{why}: check STORAGE_BUCKET, the keys, and their permission under {UPLOADS}/.",
+        f"The storage refused{why}: check STORAGE_BUCKET, the keys, and their permission under uploads/.",
     )
 
 

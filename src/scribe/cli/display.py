@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from scribe.cli.exits import printable
+
 STAGES = {
     "fetch": "the worker fetches it",
     "decode": "decoding",
@@ -25,15 +27,18 @@ STAGES = {
 
 
 class Display:
-    """Safe to use from several threads. With `as_json` stdout belongs to the JSON, and all else goes to stderr."""
+    """Safe to use from several threads. `as_json` writes an object a recording to stdout.
 
-    def __init__(self, quiet: bool, as_json: bool) -> None:
+    `on_stderr`: stdout belongs to the JSON or to the transcript, and all else goes to stderr.
+    """
+
+    def __init__(self, quiet: bool, as_json: bool, on_stderr: bool) -> None:
         self._quiet = quiet
         self._as_json = as_json
-        self._console = Console(stderr=as_json, markup=False, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=on_stderr, markup=False, highlight=False, soft_wrap=True)
         self._errors = (
             self._console
-            if as_json or not quiet
+            if on_stderr or not quiet
             else Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
         )
         columns = (
@@ -50,7 +55,7 @@ class Display:
             transient=True,
             disable=quiet or not self._console.is_terminal,
             # The bars are on stderr then, and would draw the JSON there with them.
-            redirect_stdout=not as_json,
+            redirect_stdout=not on_stderr,
         )
         self._bars: dict[str, TaskID] = {}
         self._said: dict[str, str] = {}
@@ -87,11 +92,11 @@ class Display:
 
     def say(self, name: str, sentence: str, style: str = "") -> None:
         if not self._quiet:
-            self._console.print(Text(f"{name}: {_printable(sentence)}", style))
+            self._console.print(Text(f"{name}: {printable(sentence)}", style))
 
     def fail(self, name: str, code: str, sentence: str) -> None:
         """Shown in every mode."""
-        self._errors.print(Text(f"{name}: {code}: {_printable(sentence)}", "red"))
+        self._errors.print(Text(f"{name}: {code}: {printable(sentence)}", "red"))
 
     def finish(self, name: str, report: Mapping[str, Any]) -> None:
         """The recording has left; `report` is its JSON object."""
@@ -100,8 +105,3 @@ class Display:
         if self._as_json:
             sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
             sys.stdout.flush()
-
-
-def _printable(text: str) -> str:
-    """Without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() else " " for c in text)

@@ -1,4 +1,4 @@
-"""One RunPod endpoint, asked through the official library: submit a job, watch it to its end."""
+"""One RunPod endpoint over its REST routes: submit a job, watch it to its end, ask how it is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from scribe.cli.failure import Failure, Unreachable
+from scribe.version import __version__
 
 T = TypeVar("T")
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
@@ -22,22 +23,29 @@ SILENCE_S = 600.0
 # RunPod keeps no job for longer than a week, whatever its policy says.
 WATCH_S = 7 * 24 * 3600.0
 CONNECT_TRIES = 3
-POST_S = 15
+GET_S, POST_S = 10, 15
 SLOW_BYTES_S = 50_000
+RUNPOD = "https://api.runpod.ai/v2"
 
 
 class Endpoint:
     """`base` is the address of the API without the endpoint's id; None takes RunPod's. Not to be shared by threads."""
 
-    def __init__(self, endpoint_id: str, api_key: str | None, base: str | None) -> None:
-        import runpod
+    def __init__(self, endpoint_id: str, api_key: str, base: str | None) -> None:
+        import requests
         from requests.adapters import HTTPAdapter, Retry
 
-        if base:
-            runpod.endpoint_url_base = base.rstrip("/")
+        def signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
+            request.headers["Authorization"] = f"Bearer {api_key}"
+            return request
+
         self._id = endpoint_id
-        self._client = runpod.Endpoint(endpoint_id, api_key).rp_client
-        # The library's own retries are mounted for http:// only. A job that was perhaps read is not sent twice.
+        self._base = (base or RUNPOD).rstrip("/")
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = f"scribe-worker/{__version__}"
+        # As a header alone, a line of ~/.netrc would replace it.
+        self._session.auth = signed
+        # A job that was perhaps read is not sent twice.
         retries = Retry(
             connect=CONNECT_TRIES,
             read=False,
@@ -52,23 +60,32 @@ class Endpoint:
         # Each try again is a line in its log; what came of them all is told by the sentence of this module.
         logging.getLogger("urllib3.connectionpool").addFilter(_is_no_retry)
         for scheme in ("http://", "https://"):
-            self._client.rp_session.mount(scheme, HTTPAdapter(max_retries=retries))
+            self._session.mount(scheme, HTTPAdapter(max_retries=retries))
 
     @property
     def identity(self) -> str:
         """What a job's id belongs to."""
-        return f"{self._client.endpoint_url_base}/{self._id}"
+        return f"{self._base}/{self._id}"
 
     def submit(self, job: Mapping[str, Any]) -> str:
         """The id of the new job. Raises Unreachable, or Failure where the platform refuses the job."""
-        # `Endpoint.run` gives the whole body ten seconds, which a recording inside a job and a slow line do not keep.
+        # A recording inside a job needs longer than a question on a slow line.
         patience = int(POST_S + len(json.dumps(job)) / SLOW_BYTES_S)
-        sent = self._asked(lambda: str(self._client.post(f"{self._id}/run", dict(job), timeout=patience)["id"]))
+        sent = self._asked(lambda: str(self._request("POST", "run", patience, job)["id"]))
         if sent is None:
-            raise Unreachable(
-                "endpoint_not_found", f"RunPod knows no endpoint {self._id}: check --endpoint or RUNPOD_ENDPOINT_ID."
-            )
+            raise self._unknown()
         return sent
+
+    def status(self, job_id: str) -> dict[str, Any] | None:
+        """What the platform says of the job; None when it knows no such job, or no longer. Raises Unreachable."""
+        return self._asked(lambda: self._request("GET", f"status/{job_id}", GET_S))
+
+    def health(self) -> dict[str, Any]:
+        """How many workers and jobs there are. Raises Unreachable."""
+        found = self._asked(lambda: self._request("GET", "health", GET_S))
+        if found is None:
+            raise self._unknown()
+        return found
 
     def watch(
         self, job_id: str, on_progress: Callable[[Mapping[str, Any]], None], wait: Callable[[float], None]
@@ -82,7 +99,7 @@ class Endpoint:
         delay, last, answered = POLL_FIRST_S, None, False
         while time.monotonic() - began < WATCH_S:
             try:
-                body = self._asked(lambda: self._client.get(f"{self._id}/status/{job_id}"))
+                body = self.status(job_id)
             except Unreachable as silence:
                 if silence.code != "endpoint_unreachable" or not answered or time.monotonic() - heard > SILENCE_S:
                     raise
@@ -91,15 +108,27 @@ class Endpoint:
                     return None
                 heard, answered = time.monotonic(), True
                 if body.get("status") in FINAL:
-                    return _answer(body)
+                    return answer_of(body)
                 on_progress(body)
                 delay, last = (POLL_FIRST_S if body != last else delay), body
             wait(delay * random.uniform(0.8, 1.2))
             delay = min(delay * POLL_GROWTH, POLL_LAST_S)
         raise Failure("job_lost", f"Job {job_id} has not ended in a week.")
 
+    def _request(self, method: str, route: str, timeout: int, job: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        response = self._session.request(method, f"{self.identity}/{route}", json=job, timeout=timeout)
+        response.raise_for_status()
+        body = response.json()
+        if not isinstance(body, dict):
+            raise TypeError("an answer of the API is an object")
+        return body
+
+    def _unknown(self) -> Unreachable:
+        why = f"RunPod knows no endpoint {self._id}: check --endpoint or RUNPOD_ENDPOINT_ID."
+        return Unreachable("endpoint_not_found", why)
+
     def _asked(self, ask: Callable[[], T]) -> T | None:
-        """The answer, None for 404; what the library raises becomes a sentence without the address or the key in it."""
+        """The answer, None for 404; what requests raises becomes a sentence without the address or the key in it."""
         import requests
 
         try:
@@ -108,6 +137,8 @@ class Endpoint:
             status = error.response.status_code
             if status == 404:
                 return None
+            if status == 401:
+                raise Unreachable("endpoint_denied", "RunPod refused the API key: check RUNPOD_API_KEY.") from None
             if status == 403:
                 why = "The API key may not use this endpoint: check RUNPOD_API_KEY and --endpoint."
                 raise Unreachable("endpoint_denied", why) from None
@@ -121,11 +152,9 @@ class Endpoint:
         except requests.RequestException as error:
             kind = "took too long to answer" if isinstance(error, requests.Timeout) else "could not be reached"
             raise Unreachable("endpoint_unreachable", f"RunPod {kind}: check the network and --api-base.") from None
-        except RuntimeError:
-            raise Unreachable("endpoint_denied", "RunPod refused the API key: check RUNPOD_API_KEY.") from None
 
 
-def _answer(body: Mapping[str, Any]) -> dict[str, Any]:
+def answer_of(body: Mapping[str, Any]) -> dict[str, Any]:
     """The output of a completed job. Raises Failure with the worker's code and sentence, else the platform's word."""
     output, status = body.get("output"), body["status"]
     if status == "COMPLETED":

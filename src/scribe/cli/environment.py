@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -21,3 +24,21 @@ class Environment(BaseSettings):
     storage_access_key: SecretStr | None = None
     storage_secret_key: SecretStr | None = None
     prefix_transcripts: str = Field("transcripts", description="The worker's: where `delete` and lost answers look.")
+
+    @property
+    def api_key(self) -> str | None:
+        """RUNPOD_API_KEY, else the key that `runpod config` stored in the home folder."""
+        return self.runpod_api_key.get_secret_value() if self.runpod_api_key else _stored_key()
+
+
+def _stored_key() -> str | None:
+    """The key in ~/.runpod/config.toml; None where there is no such file or nothing in it that can be read."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        stored = tomllib.loads((Path.home() / ".runpod" / "config.toml").read_text("utf-8"))
+        return str(stored["default"]["api_key"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,43 +51,40 @@ class Order:
         return TextOptions(**self.text, audio_name=audio_name, warnings=tuple(warnings))
 
 
-def order_of(arguments: argparse.Namespace) -> Order:
-    """Raises InvalidInput listing every problem of the options, in the words of the job."""
-    given = {
-        "formats": [name.strip() for text in arguments.format or ["json"] for name in text.split(",") if name.strip()],
-        "diarization": arguments.diarize or None,
-        "align_output": arguments.align or None,
-        "language": arguments.language,
-        "task": arguments.task,
-        "model": arguments.model,
-        "quality": arguments.quality,
-        "num_speakers": arguments.speakers,
-        "min_speakers": arguments.min_speakers,
-        "max_speakers": arguments.max_speakers,
-        "channels": arguments.channels,
-        "initial_prompt": arguments.prompt,
-        "hotwords": arguments.hotwords,
-    }
-    voices = tuple(_voice(text) for text in arguments.name)
+def order_of(
+    formats: Sequence[str] = (), names: Sequence[str] = (), settings: Sequence[str] = (), **given: Any
+) -> Order:
+    """The order of the command's `--format`, `--name` and `--set`; `given` are keys of the job, None where not given.
+
+    Raises InvalidInput listing every problem of the options, in the words of the job.
+    """
+    wanted = [name.strip() for text in formats or ["json"] for name in text.split(",") if name.strip()]
+    options = {"formats": wanted, **{key: value for key, value in given.items() if value is not None}}
+    voices = tuple(_voice(text) for text in names)
     if voices:
-        given |= {"diarization": True, "speaker_verification": True}
-    options = {key: value for key, value in given.items() if value is not None} | dict(map(_setting, arguments.set))
+        options |= {"diarization": True, "speaker_verification": True}
+    options |= dict(map(_setting, settings))
     if AUDIO & set(options):
         raise InvalidInput(
             f"--set {', '.join(AUDIO & set(options))}: recordings are given by themselves, not as an option"
         )
+    return checked(options, voices)
+
+
+def checked(given: Mapping[str, Any], voices: tuple[Voice, ...] = ()) -> Order:
+    """The order of a job's own keys. Raises InvalidInput listing every problem."""
+    options = dict(given)
     beside = {key: options.pop(key) for key in BESIDE if key in options}
     options["formats"] = options.get("formats") or ["json"]
     samples = [*options.get("speaker_samples", []), *({"url": ANYWHERE, "name": voice.name} for voice in voices)]
     job = {"audio_file": ANYWHERE, **options, **({"speaker_samples": samples} if samples else {})}
     request = parse(job, s3_config=beside.get("s3Config"))
-    checked = request.options
-    text = {key: getattr(checked, key) for key in JOB_KEYS if key in options}
+    text = {key: getattr(request.options, key) for key in JOB_KEYS if key in options}
     options = {key: value for key, value in options.items() if key not in JOB_KEYS} | {"formats": ["json"]}
     if request.plan.diarize:
         # The words are aligned for the speakers anyway, and every format is better for them.
         options.setdefault("align_output", True)
-    return Order(options, beside, voices, tuple(dict.fromkeys(checked.formats or ["json"])), text)
+    return Order(options, beside, voices, tuple(dict.fromkeys(request.options.formats or ["json"])), text)
 
 
 def _voice(text: str) -> Voice:

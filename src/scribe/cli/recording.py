@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from scribe.errors import InvalidInput
@@ -28,6 +31,8 @@ class Place:
 
     path: Path | None = None
     url: str | None = None
+    known_as: str | None = None
+    """What the state file knows it by where that is not its path: the standard input has a path of its own each time."""
 
     @classmethod
     def of(cls, text: str) -> Place:
@@ -44,7 +49,7 @@ class Place:
     def source(self) -> str:
         """What the state file knows it by: the path, or the address, its query hashed because it may be a signature."""
         if self.url is None:
-            return str(self.path)
+            return self.known_as or str(self.path)
         query = self.url.partition("?")[2]
         return safe_url(self.url).partition("?")[0] + (f"?{_digest(query.encode())[:12]}" if query else "")
 
@@ -86,13 +91,25 @@ class Recording:
         return self.place.source
 
 
-def gather(arguments: Iterable[str], named: Mapping[str, str]) -> list[Recording]:
+def gather(
+    arguments: Iterable[str],
+    named: Mapping[str, str],
+    *,
+    stdin: Place | None = None,
+    output: Path | None = None,
+    empty: bool = False,
+) -> list[Recording]:
     """Each recording once, in order; folders are searched to the bottom, and their shape is kept in the names.
 
-    `named` are the names that sources got in an earlier run: they keep them, and nobody else gets them. Raises
-    InvalidInput where an argument is nothing, or a folder holds no recording.
+    `named` are the names that sources got in an earlier run: they keep them, and nobody else gets them. `stdin` is the
+    recording that `-` stands for. What lies below `output` is left out where a folder around it is searched: recordings
+    are copied there beside their pages. Raises InvalidInput where an argument is nothing, or, unless `empty`, where a
+    folder holds no recording.
     """
-    wanted = {place.source: (place, name) for argument in arguments for place, name in _found(argument)}
+    wanted: dict[str, tuple[Place, str]] = {}
+    for argument in arguments:
+        for place, name in [(stdin, _stem(stdin))] if argument == "-" and stdin else _found(argument, output, empty):
+            wanted[place.source] = (place, name)
     taken = set(named.values())
     recordings = []
     for source, (place, name) in wanted.items():
@@ -102,17 +119,42 @@ def gather(arguments: Iterable[str], named: Mapping[str, str]) -> list[Recording
     return recordings
 
 
-def _found(argument: str) -> list[tuple[Place, str]]:
+@contextlib.contextmanager
+def buffered(stream: IO[bytes], name: str) -> Iterator[Place]:
+    """The recording of a stream in a temporary file called `name`, for as long as the block. Raises InvalidInput."""
+    if not name or name != Path(name).name:
+        raise InvalidInput("--stdin-name is a bare file name, such as talk.mp3")
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory(prefix="scribe-") as folder:
+        path = Path(folder) / name
+        with path.open("wb") as file:
+            while data := stream.read(READ_BYTES):
+                digest.update(data)
+                file.write(data)
+        if not path.stat().st_size:
+            raise InvalidInput("the standard input is empty")
+        yield Place(path=path, known_as=f"stdin:{name}#{digest.hexdigest()[:16]}")
+
+
+def _stem(place: Place) -> str:
+    return PurePosixPath(place.file_name).stem
+
+
+def _found(argument: str, output: Path | None, empty: bool) -> list[tuple[Place, str]]:
     folder = Path(argument)
     if argument.lower().startswith(SCHEMES) or not folder.is_dir():
         place = Place.of(argument)
-        return [(place, PurePosixPath(place.file_name).stem)]
+        return [(place, _stem(place))]
+    around = output is not None and folder.resolve() in output.resolve().parents
     files = [
         f
         for f in sorted(folder.rglob("*"))
-        if f.suffix.lower() in SUFFIXES and f.is_file() and not f.name.startswith(".")
+        if f.suffix.lower() in SUFFIXES
+        and f.is_file()
+        and not f.name.startswith(".")
+        and not (around and output and output.resolve() in f.resolve().parents)
     ]
-    if not files:
+    if not files and not empty:
         raise InvalidInput(f"the folder {argument} holds no recording")
     return [(Place(path=f.resolve()), f.relative_to(folder).with_suffix("").as_posix()) for f in files]
 

@@ -59,6 +59,11 @@ class State:
         with self._lock:
             return {source: entry.name for source, entry in self._book.recordings.items()}
 
+    def submitted(self, sources: set[str]) -> int:
+        """How many of these recordings have a job on its way."""
+        with self._lock:
+            return sum(e.status == "submitted" for source, e in self._book.recordings.items() if source in sources)
+
     def get(self, source: str) -> Entry | None:
         with self._lock:
             return self._book.recordings.get(source)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scribe.audio.filetype import HEAD_BYTES, foreign_kind, looks_recorded
 from scribe.cli.answer import Answer, json_of, place_beside, render
-from scribe.cli.bucket import UPLOADS, Bucket
 from scribe.cli.display import Display
-from scribe.cli.endpoint import Endpoint
 from scribe.cli.failure import Failure, Stopped, Unreachable
+from scribe.cli.means import Connection, Means
 from scribe.cli.order import Order
-from scribe.cli.recording import Place, Recording
+from scribe.cli.recording import Recording
+from scribe.cli.sending import Sender
 from scribe.cli.state import Entry, State
 from scribe.formats import FORMATS
 
-# RunPod takes 10 MB by /run.
-REQUEST_BYTES = 10_000_000
 # A job that is lost this often is lost for a reason.
 SUBMISSIONS = 3
 
@@ -52,27 +47,36 @@ class Outcome:
 
 
 class Transcriber:
-    """Called with one recording at a time from several threads. `connect` makes an Endpoint for the calling thread."""
+    """Called with one recording at a time from several threads. `beside`: a page gets its recording next to it."""
 
     def __init__(
         self,
         order: Order,
         folder: Path,
         state: State,
-        bucket: Bucket | None,
-        connect: Callable[[], Endpoint],
+        means: Means,
         display: Display,
         stop: threading.Event,
         force: bool = False,
+        beside: bool = True,
     ) -> None:
         self._order = order
         self._folder = folder
         self._state = state
-        self._bucket = bucket
-        self._connect = connect
+        self._store = means.store
+        self._connect = means.connect
         self._display = display
         self._stop = stop
         self._force = force
+        self._beside = beside
+        self._sender = Sender(
+            order,
+            means.store,
+            state.folder_id,
+            display.progress,
+            lambda name, sentence: display.say(name, sentence, "dim"),
+            self._wait,
+        )
         self._reached = False
         self._lost: Unreachable | None = None
         self._voices: list[str] | None = None
@@ -112,7 +116,7 @@ class Transcriber:
                 return self._again(recording, entry, kept)
         if recording.place.is_transcript and recording.place.path is not None and not self._renames:
             return self._rendered_only(recording, mark, recording.place.path)
-        self._refuse_what_is_no_recording(recording)
+        self._sender.refuse_what_is_no_recording(recording.place)
         if self._lost is not None:
             raise self._lost
         endpoint = self._connect()
@@ -121,8 +125,8 @@ class Transcriber:
         for attempt in range(SUBMISSIONS):
             answer = endpoint.watch(entry.job_id, lambda body: self._display.job(recording.name, body), self._wait)
             self._reached = True
-            if answer is None and self._bucket is not None:
-                answer = self._bucket.committed(entry.job_id)
+            if answer is None and self._store is not None:
+                answer = self._store.committed(entry.job_id)
             if answer is not None:
                 return self._delivered(recording, entry, answer)
             if attempt + 1 < SUBMISSIONS:
@@ -132,33 +136,13 @@ class Transcriber:
                 entry = self._submitted(recording, mark, endpoint)
         raise Failure("job_lost", "The platform forgets the job again and again.")
 
-    def _submitted(self, recording: Recording, mark: str, endpoint: Endpoint) -> Entry:
+    def _submitted(self, recording: Recording, mark: str, endpoint: Connection) -> Entry:
         """Send the job and write its id down before anything else happens."""
         before = self._state.get(recording.source)
         if before is None:
             self._refuse_to_overwrite(recording)
         uploads = list(before.uploads) if before else []
-        options = dict(self._order.options)
-        if recording.place.is_transcript and recording.place.path is not None and not self._uploads:
-            raise Failure("no_storage", "A transcript cannot travel inside the job: configure STORAGE_*.")
-        field, value = self._sent(recording.place, recording.name, uploads)
-        if recording.place.is_transcript:
-            options["source"] = {"transcript_url": value}
-        else:
-            options["audio_file" if field == "url" else field] = value
-        with self._voices_lock:
-            sent = [(voice.name, self._sent(voice.place, recording.name, uploads)) for voice in self._order.voices]
-        if sent:
-            named = [{field: value, "name": name} for name, (field, value) in sent]
-            options["speaker_samples"] = [*options.get("speaker_samples", []), *named]
-        if self._bucket is None:
-            options.setdefault("inline", "full")
-        job = {"input": options, **self._order.beside}
-        if (size := len(json.dumps(job))) > REQUEST_BYTES:
-            raise Failure(
-                "too_large",
-                f"The job has {size / 1e6:.0f} MB and RunPod takes 10: configure STORAGE_*, or give an address.",
-            )
+        job = self._sender.job(recording.place, recording.name, uploads)
         self._display.progress(recording.name, "submitting")
         job_id = endpoint.submit(job)
         self._reached = True
@@ -174,36 +158,9 @@ class Transcriber:
         self._state.put(recording.source, entry)
         return entry
 
-    def _sent(self, place: Place, name: str, uploads: list[str]) -> tuple[str, str]:
-        """("url", address) or ("audio_base64", text); a file that is stored adds its key to `uploads`."""
-        if place.path is None:
-            return "url", str(place.url)
-        if self._bucket is None or not self._uploads:
-            size = place.path.stat().st_size
-            if size > REQUEST_BYTES:
-                raise Failure(
-                    "too_large", f"{place.path.name} has {size / 1e6:.0f} MB: configure STORAGE_*, or give an address."
-                )
-            why = "there is no storage to upload it to"
-            self._display.say(name, f"{place.path.name} travels inside the job ({size / 1e6:.1f} MB): {why}", "dim")
-            return "audio_base64", base64.b64encode(place.path.read_bytes()).decode()
-        # The content decides the folder, so that nothing is uploaded twice; the file keeps its name for the page.
-        key = f"{UPLOADS}/{self._state.folder_id}/{place.content()}/{place.file_name}"
-        size, sent = max(place.path.stat().st_size, 1), 0
-
-        def tick(count: int) -> None:
-            nonlocal sent
-            sent += count
-            self._wait(0)
-            self._display.progress(name, f"uploading {place.file_name}", min(100.0, 100 * sent / size))
-
-        self._bucket.upload(place.path, key, tick)
-        uploads.append(key)
-        return "url", self._bucket.link(key)
-
     def _delivered(self, recording: Recording, entry: Entry, answer: dict[str, Any]) -> Outcome:
         self._display.progress(recording.name, "fetching the files")
-        finished = Answer(answer, self._order, self._bucket, self._wait)
+        finished = Answer(answer, self._order, self._store, self._wait)
         finished.keep(self._folder, recording.name)
         entry = entry.model_copy(update={"status": "done", "summary": finished.summary()})
         return self._written(recording, entry, json_of(self._folder, recording.name))
@@ -225,7 +182,7 @@ class Transcriber:
         order, place, sound = self._order, recording.place, recording.place.file_name
         known = self._state.get(recording.source)
         self._refuse_to_overwrite(recording, [*known.ours, *known.files] if known else [], transcript)
-        if "html" in order.formats and place.path is not None and not place.is_transcript:
+        if self._beside and "html" in order.formats and place.path is not None and not place.is_transcript:
             with self._beside_lock:
                 sound = place_beside(self._folder / f"{recording.name}.html", place.path)
         files = render(transcript, order, self._folder, recording.name, sound, entry.summary)
@@ -237,23 +194,6 @@ class Transcriber:
     @property
     def _renames(self) -> bool:
         return bool(self._order.options.get("speaker_verification"))
-
-    def _refuse_what_is_no_recording(self, recording: Recording) -> None:
-        """Raises Failure by a file's first bytes, before anything is uploaded or paid."""
-        for place in (recording.place, *(voice.place for voice in self._order.voices)):
-            if place.path is None or place.is_transcript:
-                continue
-            with place.path.open("rb") as file:
-                head = file.read(HEAD_BYTES)
-            kind = None if looks_recorded(head) else foreign_kind(head)
-            if kind or not head:
-                what = f"is no recording but {kind}" if kind else "is empty"
-                raise Failure("not_audio", f"{place.path.name} {what}: nothing was sent.")
-
-    @property
-    def _uploads(self) -> bool:
-        """Whether there is a storage that a worker can read from by a link."""
-        return self._bucket is not None and self._bucket.signs_links
 
     def _voice_contents(self) -> list[str]:
         with self._voices_lock:

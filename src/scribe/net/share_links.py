@@ -37,7 +37,7 @@ def no_address(text: str) -> str | None:
     """Why this text is no address on the web, as a sentence that helps; None when it may be one."""
     text = text.strip()
     if _ON_DISK.match(text):
-        return "this is a path on a disk, which no worker can read: send the file by src/client.py, or as audio_base64"
+        return "this is a path on a disk, which no worker can read: send the file by `scribe transcribe`, or as audio_base64"
     if text[:5].lower() == "data:":
         return "this is the file itself: send it as audio_base64"
     if "://" not in text and _BARE_HOST.match(text):

@@ -1,0 +1,141 @@
+"""The Python API: `transcribe` and `render`, as docs/python-api.md shows them."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from scribe.app.here import missing
+from scribe.app.local import local as means_here
+from scribe.cli.answer import Answer
+from scribe.cli.environment import Environment
+from scribe.cli.failure import Failure, Unreachable
+from scribe.cli.means import Means, remote
+from scribe.cli.order import Order, Voice, checked
+from scribe.cli.recording import Place
+from scribe.cli.sending import Sender
+from scribe.errors import InvalidInput, WorkerError
+from scribe.formats import FORMATS, TextOptions
+from scribe.settings import InvalidSettings
+from scribe.transcript import Transcript
+
+log = logging.getLogger("scribe")
+
+
+def transcribe(
+    recording: str | os.PathLike[str],
+    *,
+    local: bool = False,
+    endpoint: str | None = None,
+    api_base: str | None = None,
+    voices: Mapping[str, str | os.PathLike[str]] | None = None,
+    on_progress: Callable[[str, float | None], None] | None = None,
+    **options: Any,
+) -> Transcript:
+    """Transcribe a recording (a path or an address) and wait for the transcript.
+
+    It runs at the RunPod endpoint `endpoint` (else RUNPOD_ENDPOINT_ID; RUNPOD_API_KEY is the key), or with `local` in this
+    process, which needs the worker's packages. `voices` names speakers: {"Anna": "anna.wav"}. `options` are the keys of a
+    job, such as diarization=True or language="de". `on_progress(doing, percent)` is called now and then.
+    Warnings of the worker go to the log `scribe`. Raises WorkerError: `code`, `message` and `retryable` say what happened;
+    ImportError where `local` lacks its packages.
+    """
+    named = tuple(Voice(name, Place.of(os.fspath(place))) for name, place in (voices or {}).items())
+    naming = {"diarization": True, "speaker_verification": True} if named else {}
+    order = checked({**naming, **options}, named)
+    place = Place.of(os.fspath(recording))
+    if local and (sentence := missing()):
+        raise ImportError(sentence)
+    with _as_worker_errors():
+        means = _means_here(options.get("model")) if local else remote(Environment(), endpoint, api_base)
+        return _transcript(place, order, means, on_progress or (lambda doing, percent: None))
+
+
+def render(transcript: Transcript, form: str = "srt", **options: Any) -> str:
+    """The transcript as text in a format: json, srt, vtt, tsv, txt or html. `options` are those of TextOptions.
+
+    Raises InvalidInput for a format that there is none of.
+    """
+    if form not in FORMATS:
+        raise InvalidInput(f"{form} is no format: there are {', '.join(FORMATS)}")
+    return FORMATS[form].render(transcript, TextOptions(**options))
+
+
+def _transcript(place: Place, order: Order, means: Means, progress: Callable[[str, float | None], None]) -> Transcript:
+    """Send the job, wait for its end and take back what was uploaded for it. Raises Failure."""
+
+    def show(body: Mapping[str, Any]) -> None:
+        event = body.get("output")
+        known = isinstance(event, Mapping) and "percent" in event
+        progress(*((str(event["stage"]), float(event["percent"])) if known else (str(body.get("status")), None)))
+
+    uploads: list[str] = []
+    sender = Sender(
+        order,
+        means.store,
+        uuid.uuid4().hex[:12],
+        lambda name, doing, percent: progress(doing, percent),
+        lambda name, sentence: log.info("%s", sentence),
+        lambda seconds: None,
+    )
+    sender.refuse_what_is_no_recording(place)
+    connection = means.connect()
+    try:
+        job_id = connection.submit(sender.job(place, place.file_name, uploads))
+        answer = connection.watch(job_id, show, time.sleep)
+        if answer is None and means.store is not None:
+            answer = means.store.committed(job_id)
+        if answer is None:
+            raise Failure("job_lost", f"The platform no longer knows job {job_id}.")
+        finished = Answer(answer, order, means.store, time.sleep)
+        for warning in finished.summary()["warnings"]:
+            log.warning("%s: %s", warning["stage"], warning["message"])
+        transcript = finished.transcript()
+    except Unreachable:
+        raise  # the job may still need what it reads
+    except Failure:
+        _take_back(means, uploads)
+        raise
+    _take_back(means, uploads)
+    return transcript
+
+
+def _take_back(means: Means, uploads: list[str]) -> None:
+    if means.store is not None:
+        with contextlib.suppress(Failure):
+            means.store.delete(uploads)
+
+
+@functools.lru_cache(maxsize=4)
+def _means_here(model: str | None) -> Means:
+    """The worker of this process; its models stay loaded for the next recording."""
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(means_here(model, own_logs=False))
+
+
+@contextlib.contextmanager
+def _as_worker_errors() -> Iterator[None]:
+    """What the command prints as a code and a sentence is an error of the worker's tree here."""
+    try:
+        yield
+    except InvalidSettings as error:
+        raise InvalidInput(str(error)) from None
+    except Failure as failure:
+        kind = next((kind for kind in _kinds(WorkerError) if kind.code == failure.code), WorkerError)
+        error = kind(failure.message, retryable=kind.retryable or isinstance(failure, Unreachable))
+        error.code = failure.code  # type: ignore[misc]
+        raise error from None
+
+
+def _kinds(error: type[WorkerError]) -> Iterator[type[WorkerError]]:
+    for kind in error.__subclasses__():
+        yield from _kinds(kind)
+        yield kind

@@ -1,0 +1,56 @@
+"""`--check`: what works on this machine, what does not and what to do about it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+
+from scribe import settings as settings_module
+from scribe.app.environment import prepare_environment, prepare_offline
+from scribe.settings import InvalidSettings
+
+EXIT_CONFIG = 78
+DEMO = "This is about the real models. The small demo models are here too: MODEL_SET=demo checks them."
+
+
+def check(as_json: bool) -> int:
+    """Look at everything that the configuration needs and print it: a table, or JSON alone on the standard output.
+
+    0: all of it works; 1: something does not; 78: a setting is invalid.
+    """
+    try:
+        settings = settings_module.load()
+        prepare_environment(settings)
+    except InvalidSettings as error:
+        if as_json:
+            print(json.dumps({"ok": False, "invalid_settings": str(error).splitlines()}, indent=2))
+        return refused(error)
+    from scribe.app.worker import doctor_of
+    from scribe.doctor import report as report_module
+    from scribe.models.model_set import ModelSet
+    from scribe.runtime import log as log_module
+    from scribe.runtime.redact import Redactor
+
+    redactor = Redactor(settings.secrets)
+    log_module.configure(settings.log_level, as_json=False, clean=redactor.clean)
+    if not settings.debug:
+        logging.disable()  # the report says what is wrong; the libraries' own words help only with DEBUG
+    model_set = ModelSet(settings)
+    prepare_offline(model_set.is_local)
+    with contextlib.redirect_stdout(sys.stderr):
+        report = doctor_of(settings, model_set).examine()
+    if as_json:
+        print(json.dumps(redactor.clean_value(report.to_dict()), indent=2))
+    else:
+        print(report_module.table(report, clean=redactor.clean), end="")
+        if report.exit_code and "model_set" not in settings.model_fields_set:
+            print(DEMO)
+    return report.exit_code
+
+
+def refused(error: InvalidSettings) -> int:
+    """Print which variables are wrong; the exit code that says so."""
+    print(f"The worker cannot start. Correct these variables:\n{error}", file=sys.stderr)
+    return EXIT_CONFIG

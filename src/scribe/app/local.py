@@ -1,0 +1,158 @@
+"""Jobs that run on this machine: the worker's own runner behind the connection and the store of the command."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from scribe import settings as settings_module
+from scribe.app.environment import prepare_environment
+from scribe.app.worker import Worker
+from scribe.cli.endpoint import answer_of
+from scribe.cli.failure import Failure
+from scribe.cli.means import Means
+from scribe.errors import WorkerError
+from scribe.net.loopback import LoopbackFiles
+from scribe.settings import InvalidSettings, Settings
+
+POLL_S = 0.2
+
+
+@contextlib.contextmanager
+def local(model: str | None, own_logs: bool = True) -> Iterator[Means]:
+    """The means of jobs that run here; `model` is allowed beside the configured one. Raises InvalidSettings.
+
+    The models are loaded by the first job. With `own_logs` the worker sets up this process' log.
+    """
+    with LoopbackFiles() as files, tempfile.TemporaryDirectory(prefix="scribe-") as scratch:
+        settings = settings_here(files.host, model)
+        if "jobs_dir" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"jobs_dir": Path(scratch)})
+        prepare_environment(settings)
+        machine = _Machine(settings, own_logs)
+        yield Means(lambda: LocalConnection(machine), LocalStore(files), outlives=False)
+
+
+def settings_here(host: str, model: str | None) -> Settings:
+    """The operator's settings without the platform and the storage: nothing leaves this machine. Raises InvalidSettings."""
+    settings = settings_module.load()
+    quiet = settings.console_log_level is None and not settings.debug
+    return settings.model_copy(
+        update={
+            "fetch_allow_hosts": (*settings.fetch_allow_hosts, host),
+            "allowed_models": (*settings.allowed_models, *([model] if model else ())),
+            "console_log_level": "ERROR" if quiet else settings.console_log_level,
+            "result_max_bytes": sys.maxsize,
+            "warmup": (),
+            **dict.fromkeys(("storage_bucket", "storage_access_key", "storage_secret_key")),
+            "storage_source_prefixes": (),
+            **dict.fromkeys(("runpod_endpoint_id", "runpod_pod_id", "runpod_gpu_count")),
+        }
+    )
+
+
+class _Machine:
+    """The worker of this process, made by the first job."""
+
+    def __init__(self, settings: Settings, own_logs: bool) -> None:
+        self.identity = f"local/{uuid.uuid4().hex}"  # no job outlives its process: none is found again by another
+        self._settings = settings
+        self._own_logs = own_logs
+        self._lock = threading.Lock()
+        self._worker: Worker | None = None
+
+    def worker(self) -> Worker:
+        """Raises Failure where it cannot be made."""
+        with self._lock:
+            if self._worker is None:
+                try:
+                    self._worker = Worker.from_settings(self._settings, self._own_logs)
+                except WorkerError as error:
+                    raise Failure(error.code, error.message) from None
+                except InvalidSettings as error:
+                    raise Failure("invalid_settings", str(error)) from None
+            return self._worker
+
+
+class LocalConnection:
+    """A Connection whose jobs run in this process, while they are watched."""
+
+    def __init__(self, machine: _Machine) -> None:
+        self._machine = machine
+        self._jobs: dict[str, dict[str, Any]] = {}
+
+    @property
+    def identity(self) -> str:
+        """What a job's id belongs to."""
+        return self._machine.identity
+
+    def submit(self, job: Mapping[str, Any]) -> str:
+        """The id of the job, which `watch` runs."""
+        job_id = uuid.uuid4().hex
+        self._jobs[job_id] = {"id": job_id, **job}
+        return job_id
+
+    def watch(
+        self, job_id: str, on_progress: Callable[[Mapping[str, Any]], None], wait: Callable[[float], None]
+    ) -> dict[str, Any] | None:
+        """Run the job; its answer, None for an unknown id. `wait` may raise, which ends the job. Raises Failure."""
+        job = self._jobs.pop(job_id, None)
+        if job is None:
+            return None
+        events: deque[Mapping[str, Any]] = deque([{"stage": "load", "percent": 0.0}], maxlen=1)
+        cancel = threading.Event()
+        with ThreadPoolExecutor(1, "local-job") as pool:
+            future = pool.submit(lambda: self._machine.worker().runner.run(job, cancel, events.append))
+            try:
+                while not future.done():
+                    if events:
+                        on_progress({"status": "IN_PROGRESS", "output": events.popleft()})
+                    wait(POLL_S)
+            except BaseException:
+                cancel.set()
+                raise
+        answer = future.result()
+        if "error" in answer:
+            return answer_of({"status": "FAILED", "error": answer["error"], "output": answer})
+        return answer_of({"status": "COMPLETED", "output": answer})
+
+
+class LocalStore:
+    """A Store that copies nothing: a job that runs here reads a recording where it lies."""
+
+    signs_links = True
+    keeps_results = False
+
+    def __init__(self, files: LoopbackFiles) -> None:
+        self._files = files
+        self._paths: dict[str, Path] = {}
+
+    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None]) -> bool:
+        """Remember where the file lies."""
+        self._paths[key] = path
+        return False
+
+    def link(self, key: str) -> str:
+        """An address that reads the file."""
+        return self._files.add(self._paths[key])
+
+    def read(self, key: str) -> bytes | None:
+        """None: nothing is stored."""
+        return None
+
+    def committed(self, job_id: str) -> dict[str, Any] | None:
+        """None: nothing is stored."""
+        return None
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Forget the files; they stay where they are."""
+        for key in keys:
+            self._paths.pop(key, None)

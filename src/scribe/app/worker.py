@@ -1,0 +1,158 @@
+"""Wires the settings into a worker: its models, storage, intake and job runner; no platform."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scribe.app.environment import prepare_offline, print_mounts
+from scribe.settings import Settings
+
+# The libraries read their variables when they are imported: the rooms of models are imported by `from_settings`.
+if TYPE_CHECKING:
+    from scribe.doctor.checks import Doctor
+    from scribe.jobs.runner import JobRunner
+    from scribe.models.loader import Models
+    from scribe.models.model_set import ModelSet
+    from scribe.storage.s3 import Storage
+    from scribe.storage.sources import S3Sources
+
+log = logging.getLogger("worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A configured worker: `runner` runs its jobs. Call `prepare_environment` before you make one."""
+
+    settings: Settings
+    runner: JobRunner
+
+    @classmethod
+    def from_settings(cls, settings: Settings, own_logs: bool = True) -> Worker:
+        """Wire the rooms together and load what WARMUP names. Raises InvalidSettings and ModelError.
+
+        Without `own_logs` the process' root logger stays as it is: the caller is a program of its own.
+        """
+        from scribe.models.model_set import ModelSet
+
+        model_set = ModelSet(settings)
+        prepare_offline(model_set.is_local)
+
+        from scribe.jobs.delivery import Outbox
+        from scribe.jobs.intake import Intake
+        from scribe.jobs.runner import JobRunner
+        from scribe.jobs.workspace import Workspaces
+        from scribe.models.loader import Models, resolve_device
+        from scribe.net.client import GuardedClient
+        from scribe.pipeline.predictor import Predictor
+        from scribe.runtime import log as log_module
+        from scribe.runtime.redact import Redactor
+
+        redactor = Redactor(settings.secrets)
+        if own_logs:
+            on_platform = settings.runpod_endpoint_id is not None
+            log_module.configure(settings.log_level, as_json=on_platform, clean=redactor.clean)
+        if settings.print_mounts:
+            print_mounts()
+        token = settings.hf_token.get_secret_value() if settings.hf_token else None
+        device, compute_type = settings.whisperx_device, settings.whisperx_compute_type
+        half = settings.diarization_precision == "half"
+        if settings.expects_gpu and resolve_device(device) == "cpu":
+            compute_type = None  # what a GPU computes in is no setting to blame where the fitness check finds none
+        models = Models(
+            model_set, device, compute_type, token, settings.vad_model_path, parity=settings.parity, half=half
+        )
+        if settings.expects_gpu and models.device == "cpu":
+            log.error("no GPU can be used: nothing is loaded, and the fitness check will end this worker")
+        else:
+            models.warm(settings.warmup)
+        # Off the platform two workers may share a folder too, and each must only ever sweep its own.
+        workspaces = Workspaces(settings.jobs_dir, settings.runpod_pod_id or f"{os.uname().nodename}-{os.getpid()}")
+        workspaces.sweep()
+        client = GuardedClient(frozenset(settings.fetch_allow_hosts))
+        outbox = Outbox(storage_of(settings), client, settings.prefix_transcripts, settings.presign_ttl)
+        intake = Intake(settings, client, workspaces, sources_of(settings))
+        return cls(settings, JobRunner(settings, intake, Predictor(models, settings.overlap), outbox, redactor))
+
+    @property
+    def models(self) -> Models:
+        """The models that its jobs use."""
+        return self.runner.models
+
+    def fit(self) -> None:
+        """Raise where this worker could do no job, so that the platform replaces it."""
+        models = self.models
+        doctor_of(self.settings, models.model_set).fit(models)
+
+    def probe_storage(self) -> None:
+        """Put, get and delete once, in a thread: a wrong key is in the log before the first job has cost its GPU time.
+
+        Not a reason to stop: jobs may bring their own storage, and a finished transcript also travels inline.
+        """
+        probe_storage(self.settings)
+
+
+def storage_of(settings: Settings, bucket: str | None = None, **limits: Any) -> Storage | None:
+    """The worker's storage as the settings name it, or another bucket there; None without STORAGE_BUCKET.
+
+    `limits`: connect_timeout, read_timeout (seconds) and attempts where the storage's own are too patient.
+    """
+    if not (settings.storage_bucket and settings.storage_access_key and settings.storage_secret_key):
+        return None
+    from scribe.storage.s3 import Storage
+
+    return Storage(
+        settings.storage_endpoint,
+        bucket or settings.storage_bucket,
+        settings.storage_access_key.get_secret_value(),
+        settings.storage_secret_key.get_secret_value(),
+        settings.prefix_transcripts,
+        settings.presign_ttl,
+        **limits,
+    )
+
+
+def probe_storage(settings: Settings) -> None:
+    """Log, from a thread, whether the storage can be written, read and cleared."""
+    storage = storage_of(settings, connect_timeout=5.0, read_timeout=10.0, attempts=1)
+    if storage is None:
+        return
+    from scribe.errors import StorageError
+
+    def probe() -> None:
+        try:
+            storage.probe()
+            log.info("storage: put, get and delete work")
+        except StorageError as error:
+            log.error("storage: %s: %s", error.code, error.message)
+
+    threading.Thread(target=probe, name="storage-probe", daemon=True).start()
+
+
+def sources_of(settings: Settings) -> S3Sources | None:
+    """What jobs may read by s3:// with the worker's keys; None where s3:// is off."""
+    if not (settings.storage_source_prefixes and settings.storage_configured):
+        return None
+    from urllib.parse import urlsplit
+
+    from scribe.net.client import GuardedClient
+    from scribe.storage.sources import S3Sources
+
+    own = {urlsplit(settings.storage_endpoint).netloc} if settings.storage_endpoint else set()
+    client = GuardedClient(frozenset(settings.fetch_allow_hosts) | own)
+    forbidden = f"{settings.storage_bucket}/{settings.prefix_transcripts}"
+    return S3Sources(lambda bucket: storage_of(settings, bucket), client, settings.storage_source_prefixes, forbidden)
+
+
+def doctor_of(settings: Settings, model_set: ModelSet) -> Doctor:
+    """The doctor for this configuration; the models that it loads are its own."""
+    from scribe.doctor.checks import Doctor
+    from scribe.models.loader import Models
+
+    token = settings.hf_token.get_secret_value() if settings.hf_token else None
+    device, compute_type = settings.whisperx_device, settings.whisperx_compute_type
+    storage = storage_of(settings, connect_timeout=3.0, read_timeout=5.0, attempts=1)
+    return Doctor(settings, lambda: Models(model_set, device, compute_type, token, settings.vad_model_path), storage)

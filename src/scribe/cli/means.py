@@ -1,0 +1,90 @@
+"""What a job is sent with: a connection that runs it, and a store that carries its files. Remote, or on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from scribe.cli.bucket import Bucket
+from scribe.cli.endpoint import Endpoint
+from scribe.cli.environment import Environment
+from scribe.cli.installed import absent, pip_command
+from scribe.errors import InvalidInput
+
+
+class Connection(Protocol):
+    """Runs jobs. Made for one thread."""
+
+    @property
+    def identity(self) -> str: ...
+    def submit(self, job: Mapping[str, Any]) -> str: ...
+    def watch(
+        self, job_id: str, on_progress: Callable[[Mapping[str, Any]], None], wait: Callable[[float], None]
+    ) -> dict[str, Any] | None: ...
+
+
+class Store(Protocol):
+    """Carries recordings to a job and, where `keeps_results`, its files back. Safe to use from several threads."""
+
+    signs_links: bool
+    keeps_results: bool
+
+    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None]) -> bool: ...
+    def link(self, key: str) -> str: ...
+    def read(self, key: str) -> bytes | None: ...
+    def committed(self, job_id: str) -> dict[str, Any] | None: ...
+    def delete(self, keys: Iterable[str]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """`connect` makes a connection for the calling thread; `outlives`: a job goes on when this process has ended."""
+
+    connect: Callable[[], Connection]
+    store: Store | None
+    outlives: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """The worker on this machine, which scribe.app joins to the command.
+
+    `missing()` is the sentence that says what to install, None where all of it is here; `check(as_json)` examines the
+    machine and returns the exit code; `local(model)` is the means of jobs that run here.
+    """
+
+    missing: Callable[[], str | None]
+    check: Callable[[bool], int]
+    local: Callable[[str | None], AbstractContextManager[Means]]
+
+
+def remote(environment: Environment, endpoint: str | None, api_base: str | None) -> Means:
+    """The RunPod endpoint and the storage that are named. Raises InvalidInput where a variable is missing."""
+    store = bucket_of(environment)
+    connect = connection_to(environment, endpoint, api_base)
+    return Means(connect, store)
+
+
+def connection_to(environment: Environment, endpoint: str | None, api_base: str | None) -> Callable[[], Endpoint]:
+    """A maker of connections to the endpoint. Raises InvalidInput where its id or the key is missing."""
+    endpoint_id = endpoint or environment.runpod_endpoint_id
+    if not endpoint_id:
+        raise InvalidInput("which endpoint? Give --endpoint or set RUNPOD_ENDPOINT_ID")
+    key, base = environment.api_key, api_base or environment.runpod_endpoint_base_url
+    if not key:
+        raise InvalidInput("set RUNPOD_API_KEY: https://console.runpod.io/user/settings makes one")
+    return lambda: Endpoint(endpoint_id, key, base)
+
+
+def bucket_of(environment: Environment) -> Bucket | None:
+    """The storage, None where none is named. Raises InvalidInput where its keys or boto3 are missing."""
+    if environment.storage_bucket is None:
+        return None
+    if not (environment.storage_access_key and environment.storage_secret_key):
+        raise InvalidInput("STORAGE_ACCESS_KEY and STORAGE_SECRET_KEY are needed when STORAGE_BUCKET is set")
+    if absent(["boto3"]):
+        raise InvalidInput(f"STORAGE_BUCKET is set, and a storage needs boto3: {pip_command('storage')}")
+    return Bucket(environment)
