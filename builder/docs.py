@@ -1,8 +1,8 @@
-"""What is written about the worker, made from the worker: `python builder/docs.py` rewrites what it owns.
+"""Writes what is generated from the code: `python builder/docs.py` rewrites the tables of docs/ and two files.
 
-README's tables (between their markers), `.env.template` and `samples/jobs/schema.json` come from the fields of
-JobInput and Settings, from the answer's keys, from the error tree and from what `make lab` measured. A test fails when
-they are stale.
+The tables stand between markers in the pages that PAGES lists. They, `.env.template` and `samples/jobs/schema.json` come
+from the fields of JobInput and Settings, the answer's keys, the error tree, the model set, the import rules and what
+`make lab` and `make bench` measured. A test fails when one of them is out of date.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from lab.summary import summary
 
+import docs_languages
+import docs_layers
 from costs import MODELS, costs
 from job_schema import job_schema
 from scribe.errors import WorkerError
@@ -128,6 +130,16 @@ def lab_table() -> str:
     return summary(json.loads((ROOT / "tests" / "lab" / "results" / "lab.json").read_text("utf-8")))
 
 
+def languages_table() -> str:
+    """Every language: whether its words are aligned, and how its sentences are split."""
+    return table(docs_languages.HEAD, list(docs_languages.languages()))
+
+
+def layers_picture() -> str:
+    """The layers of src/scribe, then what each room is for."""
+    return f"{docs_layers.picture()}\n\n{table(('room', 'what it is for'), docs_layers.rooms())}"
+
+
 def env_template() -> str:
     """Every variable commented out, with its meaning and default."""
     lines = ["# Made by builder/docs.py from src/scribe/settings.py. Copy to .env and uncomment what you change."]
@@ -219,33 +231,34 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-TABLES = {
-    "inputs": inputs_table,
-    "outputs": outputs_table,
-    "settings": settings_table,
-    "errors": errors_table,
-    "costs": costs_table,
-    "warnings": warnings_table,
-    "bench": bench_table,
-    "lab": lab_table,
+# The pages that hold tables made here, and which.
+PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "job-inputs.md": {"inputs": inputs_table},
+    "outputs.md": {"outputs": outputs_table},
+    "errors.md": {"errors": errors_table, "warnings": warnings_table},
+    "settings.md": {"settings": settings_table},
+    "languages.md": {"languages": languages_table},
+    "quality.md": {"lab": lab_table},
+    "performance.md": {"bench": bench_table, "costs": costs_table},
+    "architecture.md": {"layers": layers_picture},
 }
 
 
-def filled(readme: str) -> str:
-    """README with its tables made anew. Raises ValueError when the markers of one are not there exactly once."""
-    for name, make in TABLES.items():
+def filled(page: str, text: str) -> str:
+    """A page's text with its tables made anew. Raises ValueError when the markers of one are not there exactly once."""
+    for name, make in PAGES[page].items():
         made = f"<!-- {name}: made by builder/docs.py -->\n\n{make()}\n\n<!-- /{name} -->"
         pattern = rf"<!-- {name}: made by builder/docs\.py -->.*?<!-- /{name} -->"
-        readme, count = re.subn(pattern, lambda _, made=made: made, readme, flags=re.DOTALL)
+        text, count = re.subn(pattern, lambda _, made=made: made, text, flags=re.DOTALL)
         if count != 1:
-            raise ValueError(f"README.md has {count} places for the table of {name}")
-    return readme
+            raise ValueError(f"docs/{page} has {count} places for the table of {name}")
+    return text
 
 
 def documents() -> dict[Path, str]:
     """What each file that this program owns should hold now."""
     return {
-        ROOT / "README.md": filled((ROOT / "README.md").read_text("utf-8")),
+        **{ROOT / "docs" / page: filled(page, (ROOT / "docs" / page).read_text("utf-8")) for page in PAGES},
         ROOT / ".env.template": env_template(),
         ROOT / "samples" / "jobs" / "schema.json": job_schema(),
     }

@@ -11,10 +11,13 @@ import jsonschema
 import pytest
 
 import docs
+import docs_languages
+import docs_layers
 from job_schema import job_schema
 from scribe import settings
 from scribe.errors import DeadlineReached, WorkerError
 from scribe.schema.job import JobInput
+from scribe.schema.languages import LANGUAGES
 from scribe.schema.warnings import CODES
 
 JOBS = sorted(p for p in (docs.ROOT / "samples" / "jobs").glob("*.json") if p.name != "schema.json")
@@ -31,9 +34,24 @@ def test_the_file_is_what_builder_docs_would_write(path: Path) -> None:
     assert path.read_text("utf-8") == docs.documents()[path], "stale: run python builder/docs.py"
 
 
-def test_a_readme_without_a_marker_is_refused_and_not_silently_left_without_its_table() -> None:
-    with pytest.raises(ValueError, match="inputs"):
-        docs.filled("# no markers")
+@pytest.mark.parametrize("page", docs.PAGES)
+def test_a_page_without_a_marker_is_refused_and_not_silently_left_without_its_table(page: str) -> None:
+    with pytest.raises(ValueError, match=next(iter(docs.PAGES[page]))):
+        docs.filled(page, "# no markers")
+
+
+def test_every_language_of_whisper_has_a_row_and_every_aligner_of_the_model_set_a_place() -> None:
+    rows = list(docs_languages.languages())
+    assert {code.strip("`") for code, *_ in rows} == LANGUAGES
+    assert sum(bool(aligner) for _, _, aligner, _ in rows) == len(
+        json.loads(docs_languages.MODEL_SET.read_text())["aligners"]
+    )
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    rooms = dict(docs_layers.rooms())
+    assert set(rooms) == {f"`{p.stem}`" for p in docs_layers.BODY.iterdir() if p.stem.isalpha()}
+    assert all(rooms.values())
 
 
 def test_an_answer_with_a_key_that_is_not_told_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

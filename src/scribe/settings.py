@@ -1,6 +1,6 @@
 """The only reader of the environment. `load()` gives one frozen `Settings`; a bad value is told with all others at once.
 
-Every field's description is the manual: `.env.template` and the README's table are generated from them.
+Every field's description is the manual: `.env.template` and the table of docs/settings.md are generated from them.
 """
 
 from __future__ import annotations

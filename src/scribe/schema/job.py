@@ -1,6 +1,6 @@
 """The public contract of a job's input: every option, its range, its default. `parsing.parse` reads one.
 
-Each field's description is the manual: the README's table and the JSON schema in `samples/jobs/` come from them.
+Each field's description is the manual: the table of docs/job-inputs.md and the JSON schema in `samples/jobs/` come from them.
 """
 
 from __future__ import annotations
