@@ -146,3 +146,24 @@ def test_the_schema_refuses_what_the_worker_refuses(wrong: dict[str, object], sc
 )
 def test_a_type_and_its_range_are_told_in_words(spec: dict[str, object], words: str) -> None:
     assert docs.kind(spec) == words
+
+
+def needs_posix(file: Path) -> bool:
+    """Whether the module cannot be imported on Windows: at its top it imports what is not there."""
+    top = ast.parse(file.read_text("utf-8")).body
+    names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+    return not names.isdisjoint({"fcntl", "resource", "pwd", "termios", "pty"})
+
+
+def test_the_page_of_platforms_names_the_files_that_need_posix_and_the_command_line_is_none_of_them() -> None:
+    page = (docs.ROOT / "docs" / "platforms.md").read_text("utf-8")
+    bound = {file.relative_to(docs.ROOT).as_posix() for file in (docs.ROOT / "src").rglob("*.py") if needs_posix(file)}
+    assert set(re.findall(r"`(src/[\w/]+\.py)`", page)) == bound
+    assert not [name for name in bound if "/cli/" in name]
+
+
+def test_the_gpu_packages_are_locked_for_linux_on_x86_64_only_as_the_page_of_platforms_says() -> None:
+    lock = (docs.ROOT / "builder" / "requirements.txt").read_text("utf-8")
+    packages = re.findall(r"^(?:nvidia-[\w-]+|triton)==\S+ ;? ?(.*?) \\$", lock, re.MULTILINE)
+    assert len(packages) > 10
+    assert set(packages) == {"platform_machine == 'x86_64' and sys_platform == 'linux'"}

@@ -7,12 +7,12 @@ import os
 import re
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.pages import FILES, ROOT, TEXTS, blocks, prose, shown
 
 import docs
 from costs import GPUS
@@ -24,12 +24,6 @@ from scribe.schema import aliases
 from scribe.schema.parsing import parse
 from scribe.schema.warnings import CODES
 
-ROOT = docs.ROOT
-FILES = [
-    *map(ROOT.joinpath, ("README.md", "PRD.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
-]
-TEXTS = {str(file.relative_to(ROOT)): file.read_text("utf-8") for file in FILES}
 MOST_BYTES_OF_README = 8 * 1024
 PLACEHOLDER = "https://example.com/"
 VARIABLES = {name for names in docs.variables().values() for name in names}
@@ -68,16 +62,6 @@ KEYS = {
 }
 
 
-def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of one language, those inside lists too."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
-    return [textwrap.dedent(body) for _, body in found]
-
-
-def prose(text: str) -> str:
-    return re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.MULTILINE | re.DOTALL)
-
-
 def shape(value: Any) -> Any:
     """Keys and types of a JSON value; a list has the shapes of its elements, each once."""
     if isinstance(value, dict):
@@ -85,12 +69,6 @@ def shape(value: Any) -> Any:
     if isinstance(value, list):
         return sorted({json.dumps(shape(item)) for item in value})
     return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
-
-
-def shown(name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The jobs and the answers that a page shows."""
-    parsed = [json.loads(block) for block in blocks(TEXTS[name], "json")]
-    return [one for one in parsed if "input" in one], [one for one in parsed if "input" not in one]
 
 
 JOBS = [job for name in TEXTS for job in shown(name)[0]]
