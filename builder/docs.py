@@ -37,11 +37,11 @@ ROOT = Path(__file__).resolve().parents[1]
 ANSWER = {
     "schema_version": "version of this shape",
     "job_id": "RunPod's id of the job",
-    "detected_language": "ISO code, given or detected; null when nobody speaks",
+    "detected_language": "ISO code, given or detected; null when there is no speech",
     "language_probability": "0 to 1; null when the job named the language",
     "duration": "seconds of audio",
     "segments": "the transcript as far as `inline` asks for it: `start`, `end` (seconds), `text`, `avg_logprob`,"
-    " `suspect` (why the text may be invented; only where it may), with diarization `speaker` (name or label),"
+    " `suspect` (why the text may be invented; only on such segments), with diarization `speaker` (name or label),"
     " `speaker_label` and, where somebody else speaks too, `overlap: true`; with `inline: full` and `align_output` also"
     " `words`",
     "segments_total": "number of segments of the whole transcript",
@@ -52,21 +52,21 @@ ANSWER = {
     "artifacts": "by format: `key`, `bytes`, `url` (presigned, null when signing failed), `expires_at`;"
     " for `result_urls` only `bytes` and `url`",
     "warnings": "list of `code`, `stage`, `message`: what was skipped or had no effect, and why",
-    "timings": "seconds by stage, each counted once (of `diarize` beside `transcribe`, what was waited for), `total`, and "
+    "timings": "seconds by stage, each counted once (of a `diarize` that ran during `transcribe` only the wait), `total`, and "
     "`real_time_factor`: seconds of work for a second of audio",
     "models": "by stage: name@revision",
     "transcription": "the whole transcript as text, only when `transcription` was asked for",
-    "texts": "by format: the whole file as text; only for text formats that were asked for and have no storage",
-    "metadata": "the job's own `metadata`, as it came",
+    "texts": "by format: the whole file as text; only for text formats that were asked for where there is no bucket",
+    "metadata": "the job's own `metadata`, unchanged",
     "debug": "effective options and peak memory, only with `debug`",
 }
 FAILURE = {
-    "error": "`code: sentence`; RunPod moves it beside `output` and marks the job FAILED",
+    "error": "`code: sentence`; RunPod moves it next to `output` and marks the job FAILED",
     "code": "stable, from the table of errors",
     "retryable": "true when the same job may succeed later",
-    "details": "the machine's version of the sentence, for `invalid_input` the list `problems`",
-    "error_id": "finds the failure in the worker's log",
-    "metadata": "the job's own `metadata`, as it came",
+    "details": "the same as data: for `invalid_input` the list `problems`",
+    "error_id": "marks the failure in the worker's log",
+    "metadata": "the job's own `metadata`, unchanged",
 }
 
 
