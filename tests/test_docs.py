@@ -43,9 +43,9 @@ def test_a_page_without_a_marker_is_refused_and_not_silently_left_without_its_ta
 def test_every_language_of_whisper_has_a_row_and_every_aligner_of_the_model_set_a_place() -> None:
     rows = list(docs_languages.languages())
     assert {code.strip("`") for code, *_ in rows} == LANGUAGES
-    assert sum(bool(aligner) for _, _, aligner, _ in rows) == len(
-        json.loads(docs_languages.MODEL_SET.read_text())["aligners"]
-    )
+    aligned = sum(bool(aligner) for _, _, aligner, _ in rows)
+    assert aligned == len(json.loads(docs_languages.MODEL_SET.read_text("utf-8"))["aligners"])
+    assert f"(in {aligned} languages)" in (docs.ROOT / "README.md").read_text("utf-8")
 
 
 def test_every_room_says_what_it_is_for() -> None:
