@@ -53,7 +53,15 @@ OTHER_VARIABLES = {
     "YOUR_REGISTRY",
 }
 SCHEMA = json.loads(job_schema())
+# The codes of the command line's own failures, as its source writes them.
+CLIENT_CODES = {
+    code
+    for file in (ROOT / "src" / "scribe" / "cli").glob("*.py")
+    for code in re.findall(r'(?:Failure|Unreachable)\(\s*f?"([a-z_]+)"', file.read_text("utf-8"))
+}
 KEYS = {
+    *CLIENT_CODES,
+    "job_failed",
     *(key for part in (*SCHEMA["properties"].values(), *SCHEMA["$defs"].values()) for key in part["properties"]),
     *docs.ANSWER,
     *docs.FAILURE,
