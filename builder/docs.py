@@ -12,6 +12,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -255,18 +256,24 @@ def filled(page: str, text: str) -> str:
     return text
 
 
-def documents() -> dict[Path, str]:
-    """What each file that this program owns should hold now."""
+def documents() -> dict[Path, Callable[[], str]]:
+    """The files that this program owns, and what makes the text that each should hold."""
     return {
-        **{ROOT / "docs" / page: filled(page, (ROOT / "docs" / page).read_text("utf-8")) for page in PAGES},
-        ROOT / ".env.template": env_template(),
-        ROOT / "samples" / "jobs" / "schema.json": job_schema(),
+        **{ROOT / "docs" / page: partial(renewed, page) for page in PAGES},
+        ROOT / ".env.template": env_template,
+        ROOT / "samples" / "jobs" / "schema.json": job_schema,
     }
+
+
+def renewed(page: str) -> str:
+    """The page as it is, with its tables made anew."""
+    return filled(page, (ROOT / "docs" / page).read_text("utf-8"))
 
 
 def main() -> None:
     """Write what differs and say so."""
-    for path, text in documents().items():
+    for path, make in documents().items():
+        text = make()
         if not path.is_file() or path.read_text("utf-8") != text:
             path.write_text(text, "utf-8")
             print(f"wrote {path.relative_to(ROOT)}")

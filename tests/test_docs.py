@@ -31,16 +31,21 @@ def schema() -> dict[str, object]:
 
 @pytest.mark.parametrize("path", docs.documents(), ids=lambda path: path.name)
 def test_the_file_is_what_builder_docs_would_write(path: Path) -> None:
-    assert path.read_text("utf-8") == docs.documents()[path], "stale: run python builder/docs.py"
+    if path.name == "languages.md":
+        pytest.importorskip("whisperx", reason="its lists of languages are whisperX's")
+    assert path.read_text("utf-8") == docs.documents()[path](), "stale: run python builder/docs.py"
 
 
 @pytest.mark.parametrize("page", docs.PAGES)
 def test_a_page_without_a_marker_is_refused_and_not_silently_left_without_its_table(page: str) -> None:
+    if page == "languages.md":
+        pytest.importorskip("whisperx", reason="its lists of languages are whisperX's")
     with pytest.raises(ValueError, match=next(iter(docs.PAGES[page]))):
         docs.filled(page, "# no markers")
 
 
 def test_every_language_of_whisper_has_a_row_and_every_aligner_of_the_model_set_a_place() -> None:
+    pytest.importorskip("whisperx", reason="its lists of languages are whisperX's")
     rows = list(docs_languages.languages())
     assert {code.strip("`") for code, *_ in rows} == LANGUAGES
     aligned = sum(bool(aligner) for _, _, aligner, _ in rows)
