@@ -1,8 +1,8 @@
-"""What is written about the worker, made from the worker: `python builder/docs.py` rewrites what it owns.
+"""Writes what is generated from the code: `python builder/docs.py` rewrites the tables of docs/ and two files.
 
-README's tables (between their markers), `.env.template` and `samples/jobs/schema.json` come from the fields of
-JobInput and Settings, from the answer's keys, from the error tree and from what `make lab` measured. A test fails when
-they are stale.
+The tables stand between markers in the pages that PAGES lists. They, `.env.template` and `samples/jobs/schema.json` come
+from the fields of JobInput and Settings, the answer's keys, the error tree, the model set, the import rules and what
+`make lab` and `make bench` measured. A test fails when one of them is out of date.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from lab.summary import summary
 
+import docs_languages
+import docs_layers
 from costs import MODELS, costs
 from job_schema import job_schema
 from scribe.errors import WorkerError
@@ -35,11 +38,11 @@ ROOT = Path(__file__).resolve().parents[1]
 ANSWER = {
     "schema_version": "version of this shape",
     "job_id": "RunPod's id of the job",
-    "detected_language": "ISO code, given or detected; null when nobody speaks",
+    "detected_language": "ISO code, given or detected; null when there is no speech",
     "language_probability": "0 to 1; null when the job named the language",
     "duration": "seconds of audio",
     "segments": "the transcript as far as `inline` asks for it: `start`, `end` (seconds), `text`, `avg_logprob`,"
-    " `suspect` (why the text may be invented; only where it may), with diarization `speaker` (name or label),"
+    " `suspect` (why the text may be invented; only on such segments), with diarization `speaker` (name or label),"
     " `speaker_label` and, where somebody else speaks too, `overlap: true`; with `inline: full` and `align_output` also"
     " `words`",
     "segments_total": "number of segments of the whole transcript",
@@ -50,21 +53,21 @@ ANSWER = {
     "artifacts": "by format: `key`, `bytes`, `url` (presigned, null when signing failed), `expires_at`;"
     " for `result_urls` only `bytes` and `url`",
     "warnings": "list of `code`, `stage`, `message`: what was skipped or had no effect, and why",
-    "timings": "seconds by stage, each counted once (of `diarize` beside `transcribe`, what was waited for), `total`, and "
+    "timings": "seconds by stage, each counted once (of a `diarize` that ran during `transcribe` only the wait), `total`, and "
     "`real_time_factor`: seconds of work for a second of audio",
     "models": "by stage: name@revision",
     "transcription": "the whole transcript as text, only when `transcription` was asked for",
-    "texts": "by format: the whole file as text; only for text formats that were asked for and have no storage",
-    "metadata": "the job's own `metadata`, as it came",
+    "texts": "by format: the whole file as text; only for text formats that were asked for where there is no bucket",
+    "metadata": "the job's own `metadata`, unchanged",
     "debug": "effective options and peak memory, only with `debug`",
 }
 FAILURE = {
-    "error": "`code: sentence`; RunPod moves it beside `output` and marks the job FAILED",
+    "error": "`code: sentence`; RunPod moves it next to `output` and marks the job FAILED",
     "code": "stable, from the table of errors",
     "retryable": "true when the same job may succeed later",
-    "details": "the machine's version of the sentence, for `invalid_input` the list `problems`",
-    "error_id": "finds the failure in the worker's log",
-    "metadata": "the job's own `metadata`, as it came",
+    "details": "the same as data: for `invalid_input` the list `problems`",
+    "error_id": "marks the failure in the worker's log",
+    "metadata": "the job's own `metadata`, unchanged",
 }
 
 
@@ -126,6 +129,16 @@ def costs_table() -> str:
 def lab_table() -> str:
     """Bare WhisperX and the worker, as `make lab` last measured them."""
     return summary(json.loads((ROOT / "tests" / "lab" / "results" / "lab.json").read_text("utf-8")))
+
+
+def languages_table() -> str:
+    """Every language: whether its words are aligned, and how its sentences are split."""
+    return table(docs_languages.HEAD, list(docs_languages.languages()))
+
+
+def layers_picture() -> str:
+    """The layers of src/scribe, then what each room is for."""
+    return f"{docs_layers.picture()}\n\n{table(('room', 'what it is for'), docs_layers.rooms())}"
 
 
 def env_template() -> str:
@@ -219,41 +232,48 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-TABLES = {
-    "inputs": inputs_table,
-    "outputs": outputs_table,
-    "settings": settings_table,
-    "errors": errors_table,
-    "costs": costs_table,
-    "warnings": warnings_table,
-    "bench": bench_table,
-    "lab": lab_table,
+# The pages that hold tables made here, and which.
+PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "job-inputs.md": {"inputs": inputs_table},
+    "outputs.md": {"outputs": outputs_table},
+    "errors.md": {"errors": errors_table, "warnings": warnings_table},
+    "settings.md": {"settings": settings_table},
+    "languages.md": {"languages": languages_table},
+    "quality.md": {"lab": lab_table},
+    "performance.md": {"bench": bench_table, "costs": costs_table},
+    "architecture.md": {"layers": layers_picture},
 }
 
 
-def filled(readme: str) -> str:
-    """README with its tables made anew. Raises ValueError when the markers of one are not there exactly once."""
-    for name, make in TABLES.items():
+def filled(page: str, text: str) -> str:
+    """A page's text with its tables made anew. Raises ValueError when the markers of one are not there exactly once."""
+    for name, make in PAGES[page].items():
         made = f"<!-- {name}: made by builder/docs.py -->\n\n{make()}\n\n<!-- /{name} -->"
         pattern = rf"<!-- {name}: made by builder/docs\.py -->.*?<!-- /{name} -->"
-        readme, count = re.subn(pattern, lambda _, made=made: made, readme, flags=re.DOTALL)
+        text, count = re.subn(pattern, lambda _, made=made: made, text, flags=re.DOTALL)
         if count != 1:
-            raise ValueError(f"README.md has {count} places for the table of {name}")
-    return readme
+            raise ValueError(f"docs/{page} has {count} places for the table of {name}")
+    return text
 
 
-def documents() -> dict[Path, str]:
-    """What each file that this program owns should hold now."""
+def documents() -> dict[Path, Callable[[], str]]:
+    """The files that this program owns, and what makes the text that each should hold."""
     return {
-        ROOT / "README.md": filled((ROOT / "README.md").read_text("utf-8")),
-        ROOT / ".env.template": env_template(),
-        ROOT / "samples" / "jobs" / "schema.json": job_schema(),
+        **{ROOT / "docs" / page: partial(renewed, page) for page in PAGES},
+        ROOT / ".env.template": env_template,
+        ROOT / "samples" / "jobs" / "schema.json": job_schema,
     }
+
+
+def renewed(page: str) -> str:
+    """The page as it is, with its tables made anew."""
+    return filled(page, (ROOT / "docs" / page).read_text("utf-8"))
 
 
 def main() -> None:
     """Write what differs and say so."""
-    for path, text in documents().items():
+    for path, make in documents().items():
+        text = make()
         if not path.is_file() or path.read_text("utf-8") != text:
             path.write_text(text, "utf-8")
             print(f"wrote {path.relative_to(ROOT)}")

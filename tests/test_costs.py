@@ -1,4 +1,4 @@
-"""The cost table of the README: arithmetic that a reader can repeat."""
+"""The cost table of docs/performance.md: arithmetic that a reader can repeat."""
 
 from __future__ import annotations
 

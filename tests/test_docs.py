@@ -11,10 +11,13 @@ import jsonschema
 import pytest
 
 import docs
+import docs_languages
+import docs_layers
 from job_schema import job_schema
 from scribe import settings
 from scribe.errors import DeadlineReached, WorkerError
 from scribe.schema.job import JobInput
+from scribe.schema.languages import LANGUAGES
 from scribe.schema.warnings import CODES
 
 JOBS = sorted(p for p in (docs.ROOT / "samples" / "jobs").glob("*.json") if p.name != "schema.json")
@@ -28,12 +31,34 @@ def schema() -> dict[str, object]:
 
 @pytest.mark.parametrize("path", docs.documents(), ids=lambda path: path.name)
 def test_the_file_is_what_builder_docs_would_write(path: Path) -> None:
-    assert path.read_text("utf-8") == docs.documents()[path], "stale: run python builder/docs.py"
+    if path.name == "languages.md":
+        pytest.importorskip("whisperx", reason="its lists of languages are whisperX's")
+    assert path.read_text("utf-8") == docs.documents()[path](), "stale: run python builder/docs.py"
 
 
-def test_a_readme_without_a_marker_is_refused_and_not_silently_left_without_its_table() -> None:
-    with pytest.raises(ValueError, match="inputs"):
-        docs.filled("# no markers")
+@pytest.mark.parametrize("page", docs.PAGES)
+def test_a_page_without_a_marker_is_refused_and_not_silently_left_without_its_table(page: str) -> None:
+    if page == "languages.md":
+        pytest.importorskip("whisperx", reason="its lists of languages are whisperX's")
+    with pytest.raises(ValueError, match=next(iter(docs.PAGES[page]))):
+        docs.filled(page, "# no markers")
+
+
+def test_every_language_of_whisper_has_a_row_and_every_aligner_of_the_model_set_a_place() -> None:
+    pytest.importorskip("whisperx", reason="its lists of languages are whisperX's")
+    rows = list(docs_languages.languages())
+    assert {code.strip("`") for code, *_ in rows} == LANGUAGES
+    aligned = sum(bool(aligner) for _, _, aligner, _ in rows)
+    assert aligned == len(json.loads(docs_languages.MODEL_SET.read_text("utf-8"))["aligners"])
+    assert f"(in {aligned} languages)" in (docs.ROOT / "README.md").read_text("utf-8")
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    rooms = dict(docs_layers.rooms())
+    packages = {p.parent.name for p in docs_layers.BODY.glob("*/__init__.py")}
+    modules = {p.stem for p in docs_layers.BODY.glob("*.py")} - {"__init__"}
+    assert {room.strip("`") for room in rooms} == packages | modules
+    assert all(rooms.values())
 
 
 def test_an_answer_with_a_key_that_is_not_told_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,3 +153,24 @@ def test_the_schema_refuses_what_the_worker_refuses(wrong: dict[str, object], sc
 )
 def test_a_type_and_its_range_are_told_in_words(spec: dict[str, object], words: str) -> None:
     assert docs.kind(spec) == words
+
+
+def needs_posix(file: Path) -> bool:
+    """Whether the module cannot be imported on Windows: at its top it imports what is not there."""
+    top = ast.parse(file.read_text("utf-8")).body
+    names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+    return not names.isdisjoint({"fcntl", "resource", "pwd", "termios", "pty"})
+
+
+def test_the_page_of_platforms_names_the_files_that_need_posix_and_the_command_line_is_none_of_them() -> None:
+    page = (docs.ROOT / "docs" / "platforms.md").read_text("utf-8")
+    bound = {file.relative_to(docs.ROOT).as_posix() for file in (docs.ROOT / "src").rglob("*.py") if needs_posix(file)}
+    assert set(re.findall(r"`(src/[\w/]+\.py)`", page)) == bound
+    assert not [name for name in bound if "/cli/" in name]
+
+
+def test_the_gpu_packages_are_locked_for_linux_on_x86_64_only_as_the_page_of_platforms_says() -> None:
+    lock = (docs.ROOT / "builder" / "requirements.txt").read_text("utf-8")
+    packages = re.findall(r"^(?:nvidia-[\w-]+|triton)==\S+ ;? ?(.*?) \\$", lock, re.MULTILINE)
+    assert len(packages) > 10
+    assert set(packages) == {"platform_machine == 'x86_64' and sys_platform == 'linux'"}

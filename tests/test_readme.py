@@ -1,4 +1,4 @@
-"""README.md and PRD.md keep their word: what they show parses, compiles and runs, what they name exists."""
+"""The pages keep their word: what they show parses, compiles and runs, what they name exists, every link leads somewhere."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ import os
 import re
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.pages import FILES, ROOT, TEXTS, blocks, prose, shown
 
 import docs
 from costs import GPUS
 from job_schema import job_schema
+from scribe.cli.environment import Environment
 from scribe.errors import WorkerError
+from scribe.models.torchaudio_bundles import FILES as TORCHAUDIO_BUNDLES
+from scribe.schema import aliases
 from scribe.schema.parsing import parse
 from scribe.schema.warnings import CODES
 
-ROOT = docs.ROOT
-TEXTS = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "PRD.md")}
+MOST_BYTES_OF_README = 8 * 1024
 PLACEHOLDER = "https://example.com/"
 VARIABLES = {name for names in docs.variables().values() for name in names}
-# Not read by the worker: the caller's own, the build's, the loader's, a speaker's label.
+# Not read by the worker: the caller's own, the build's, the loader's, a speaker's label, an aligner.
 OTHER_VARIABLES = {
+    *map(str.upper, Environment.model_fields),
+    *TORCHAUDIO_BUNDLES,
     "ENDPOINT_ID",
     "RUNPOD_API_KEY",
     "JOB_ID",
@@ -49,23 +53,21 @@ OTHER_VARIABLES = {
     "YOUR_REGISTRY",
 }
 SCHEMA = json.loads(job_schema())
+# The codes of the command line's own failures, as its source writes them.
+CLIENT_CODES = {
+    code
+    for file in (ROOT / "src" / "scribe" / "cli").glob("*.py")
+    for code in re.findall(r'(?:Failure|Unreachable)\(\s*f?"([a-z_]+)"', file.read_text("utf-8"))
+}
 KEYS = {
+    *CLIENT_CODES,
+    "job_failed",
     *(key for part in (*SCHEMA["properties"].values(), *SCHEMA["$defs"].values()) for key in part["properties"]),
     *docs.ANSWER,
     *docs.FAILURE,
     *(error.code for error in docs.leaves(WorkerError)),
     *("avg_logprob", "speaker_label", "expires_at", "real_time_factor", "word_segments", "stage_percent"),
 }
-
-
-def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of one language, those inside lists too."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
-    return [textwrap.dedent(body) for _, body in found]
-
-
-def prose(text: str) -> str:
-    return re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def shape(value: Any) -> Any:
@@ -77,8 +79,7 @@ def shape(value: Any) -> Any:
     return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
 
 
-JOBS = [json.loads(b) for text in TEXTS.values() for b in blocks(text, "json") if "input" in json.loads(b)]
-ANSWERS = [json.loads(b) for b in blocks(TEXTS["README.md"], "json") if "input" not in json.loads(b)]
+JOBS = [job for name in TEXTS for job in shown(name)[0]]
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -89,9 +90,11 @@ def test_every_job_that_is_shown_is_accepted(job: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_shell_example_is_bash_and_calls_make_targets_that_exist(name: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    shown = "\n".join(blocks(TEXTS[name], "bash"))
-    subprocess.run(["bash", "-n"], input=shown, encoding="utf-8", check=True)
-    assert set(re.findall(r"\bmake ([a-z-]+)", shown + " ".join(re.findall(r"`[^`]+`", prose(TEXTS[name]))))) <= targets
+    script = "\n".join(blocks(TEXTS[name], "bash"))
+    subprocess.run(["bash", "-n"], input=script, encoding="utf-8", check=True)
+    assert (
+        set(re.findall(r"\bmake ([a-z-]+)", script + " ".join(re.findall(r"`[^`]+`", prose(TEXTS[name]))))) <= targets
+    )
 
 
 @pytest.mark.parametrize("snippet", [s for text in TEXTS.values() for s in blocks(text, "python")])
@@ -120,7 +123,7 @@ def test_every_setting_that_is_named_exists(name: str) -> None:
 def test_every_key_that_is_named_exists(name: str) -> None:
     named = set(re.findall(r"`([a-z]+(?:_[a-z0-9]+)+)(?:: [^`]*)?`", prose(TEXTS[name])))
     # Names in the prose that are no keys: files, functions and values.
-    named -= set(CODES) | {
+    named -= {*CODES, *aliases.TEXTS} | {
         *("align_failed", "diarize_failed", "name_failed", "vad_pause", "too_fast"),
         "hf_token",
         "init_and_run",
@@ -134,9 +137,52 @@ def test_every_key_that_is_named_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_every_link_into_the_repository_leads_somewhere(name: str) -> None:
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", TEXTS[name]) if "://" not in link]
-    assert not [link for link in links if not (ROOT / link).exists()]
+def test_every_file_of_the_repository_that_is_named_exists(name: str) -> None:
+    named = re.findall(r"`((?:src|tests|builder|samples|docs|\.runpod|\.ci)/[\w./-]*)`", prose(TEXTS[name]))
+    named += re.findall(
+        r"(?<![\w/])((?:src|tests|builder|samples)/[\w./-]+\.(?:py|json))", "\n".join(blocks(TEXTS[name], "bash"))
+    )
+    named += re.findall(r"^(src/\w+\.py|src/[\w/]+/) ", "\n".join(blocks(TEXTS[name], "")), re.MULTILINE)
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def anchors(text: str) -> set[str]:
+    """The names under which GitHub links to a page's headings."""
+    found: dict[str, int] = {}
+    names = set()
+    for heading in re.findall(r"^#{1,6} +(.+?)[ #]*$", prose(text), re.MULTILINE):
+        words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()
+        name = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+        count = found[name] = found.get(name, -1) + 1
+        names.add(f"{name}-{count}" if count else name)
+    return names
+
+
+@pytest.mark.parametrize("file", [*FILES, *ROOT.glob("samples/**/*.md"), *ROOT.glob("models/**/*.md")], ids=str)
+def test_every_link_into_the_repository_leads_to_a_file_and_a_heading(file: Path) -> None:
+    lost = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(file.read_text("utf-8"))):
+        path, _, anchor = link.partition("#")
+        target = (file.parent / path).resolve() if path else file
+        if "://" in link:
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text("utf-8"))):
+            lost.append(link)
+    assert not lost
+
+
+def test_a_heading_has_the_anchor_that_github_gives_it() -> None:
+    page = "# Which GPU, and what it costs?\n## `scribe check`\n## Twice\n```\n# no heading\n```\n## Twice\n"
+    assert anchors(page) == {"which-gpu-and-what-it-costs", "scribe-check", "twice", "twice-1"}
+
+
+def test_the_readme_is_short() -> None:
+    assert len(TEXTS["README.md"].encode()) <= MOST_BYTES_OF_README
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    linked = set(re.findall(r"\]\(([^)#\s]+)\)", TEXTS["README.md"]))
+    assert {name for name in TEXTS if name != "README.md"} <= linked
 
 
 @pytest.fixture
@@ -173,7 +219,8 @@ print(json.dumps(answers))
 
 
 def test_the_real_answers_have_the_documented_keys_and_types(tmp_path: Path, storage: dict[str, str]) -> None:
-    jobs = json.dumps(JOBS[:2]).replace(PLACEHOLDER, "http://samples.local/")
+    (by_readme, answers), (by_quickstart, responses) = shown("README.md"), shown("docs/quickstart.md")
+    jobs = json.dumps([by_readme[0], by_quickstart[0]]).replace(PLACEHOLDER, "http://samples.local/")
     env = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "OMP_NUM_THREADS") if name in os.environ}
     done = subprocess.run(
         [sys.executable, "-c", BOTH, str(ROOT / "tests"), json.dumps(storage)],
@@ -181,7 +228,7 @@ def test_the_real_answers_have_the_documented_keys_and_types(tmp_path: Path, sto
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     waited, handed = json.loads(done.stdout.splitlines()[-1])
-    by_runsync, by_run = ANSWERS[0], ANSWERS[1]["output"]
+    by_runsync, by_run = answers[0], responses[0]["output"]
     assert shape(waited) == shape(by_runsync)
     assert shape(handed) == shape(by_run)
     for same in ("detected_language", "duration", "segments_total", "truncated", "partial"):

@@ -84,7 +84,7 @@ class FetchFailed(FetchError):
 
     code = "fetch_failed"
     retryable = True
-    remedy = "Send the job again; if it stays, check that the server is reachable from the internet."
+    remedy = "Send the job again; if it happens again, check that the server is reachable from the internet."
 
 
 class FetchIncomplete(FetchError):
@@ -92,7 +92,7 @@ class FetchIncomplete(FetchError):
 
     code = "fetch_incomplete"
     retryable = True
-    remedy = "Send the job again; if it stays, upload the file to the server again."
+    remedy = "Send the job again; if it happens again, upload the file to the server again."
 
 
 class TooLarge(FetchError):
@@ -208,7 +208,7 @@ class GpuOutOfMemory(GpuError):
 
 
 class GpuBroken(GpuError):
-    """The GPU is in a state that only a new process mends; the worker asks to be replaced."""
+    """The GPU is in a state that only a new process repairs; the worker asks to be replaced."""
 
     code = "gpu_broken"
     retryable = True
@@ -216,10 +216,10 @@ class GpuBroken(GpuError):
 
 
 class GpuUnsuited(GpuError):
-    """This kind of GPU, its driver or its CUDA libraries cannot run the worker's packages; no new worker on it will."""
+    """This kind of GPU, its driver or its CUDA libraries cannot run the worker's packages; nor can a new worker on it."""
 
     code = "gpu_unsuited"
-    remedy = "Choose another GPU and CUDA 12.8 or newer for the endpoint; `--check` tells what is missing."
+    remedy = "Choose another GPU and CUDA 12.8 or newer for the endpoint; `--check` shows what is missing."
 
 
 class StorageError(WorkerError):
@@ -256,14 +256,14 @@ class Stopped(WorkerError):
 
 
 class Cancelled(Stopped):
-    """The platform took the job back."""
+    """The platform cancelled the job."""
 
     code = "cancelled"
     remedy = "Nothing to do: the job was cancelled or ran into its execution timeout."
 
 
 class ShuttingDown(Stopped):
-    """The worker is leaving."""
+    """The worker is shutting down."""
 
     code = "shutting_down"
     retryable = True
@@ -281,12 +281,12 @@ class StageFailed(WorkerError):
     """A stage that the job asked for could not be done, and the job said `strict`."""
 
     code = "stage_failed"
-    remedy = "Mend what the message names, or leave `strict` out to get the transcript without that stage."
+    remedy = "Correct what the message names, or leave `strict` out to get the transcript without that stage."
 
 
 class Internal(WorkerError):
-    """A fault of the worker's own; the log has the traceback under the same `error_id`."""
+    """An error of the worker itself; the log has the traceback under the same `error_id`."""
 
     code = "internal"
     retryable = True
-    remedy = "Send the job again; if it stays, report the error_id."
+    remedy = "Send the job again; if it happens again, report the error_id."

@@ -1,6 +1,6 @@
 """The only reader of the environment. `load()` gives one frozen `Settings`; a bad value is told with all others at once.
 
-Every field's description is the manual: `.env.template` and the README's table are generated from them.
+Every field's description is the manual: `.env.template` and the table of docs/settings.md are generated from them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     model_set: str = Field(
         "default",
         pattern=r"^[a-z0-9_-]{1,32}$",
-        description="Which folder of models/ names the models: `default` (the real ones) or `demo` (small, self-made).",
+        description="Which folder of models/ names the models: `default` (the real ones) or `demo` (small, made for this project).",
     )
     whisperx_model: str | None = Field(
         None,
@@ -58,7 +58,7 @@ class Settings(BaseSettings):
         description="Used when no name is set and it holds `model.bin`.",
     )
     whisperx_device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="`auto` takes the GPU when there is one; on a GPU endpoint it insists on it."
+        "auto", description="`auto` takes the GPU when there is one; on a GPU endpoint it requires one."
     )
     whisperx_compute_type: str | None = Field(
         None,
@@ -85,7 +85,7 @@ class Settings(BaseSettings):
         description="Least cosine of a name, as `builder/calibrate.py` found it; else the model set's.",
     )
     speaker_margin: float | None = Field(
-        None, ge=0, le=2, description="Least lead over the second-best name, from the same place; else the model set's."
+        None, ge=0, le=2, description="Least lead over the second-best name, found the same way; else the model set's."
     )
     vad_model_path: Path | None = Field(
         None,
@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     )
     diarization_precision: Literal["full", "half"] = Field(
         "full",
-        description="`half` tells voices apart in 16 bits: quicker; `make lab` prints what it costs.",
+        description="`half` distinguishes voices in 16 bits: faster; `make lab` prints what it costs.",
     )
     warmup: CommaList = Field(
         ("asr",),
@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     )
 
     # Caches and scratch
-    hf_home: Path | None = Field(None, description="Hub cache; on a volume it is downloaded once.")
+    hf_home: Path | None = Field(None, description="Hub cache; on a volume models are downloaded once.")
     hf_hub_cache: Path | None = Field(
         None, description="Hub cache of models; without it HUGGINGFACE_HUB_CACHE, else `hub` in HF_HOME."
     )
@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     torch_home: Path | None = Field(None, description="Cache of torch and torchaudio.")
     cuda_cache_path: Path | None = Field(
         None,
-        description="Where the GPU's driver keeps what it compiles; without it `cuda-cache` beside HF_HOME, or on the volume.",
+        description="Where the GPU's driver keeps what it compiles; without it `cuda-cache` next to HF_HOME, or on the volume.",
     )
     jobs_dir: Path = Field(
         Path(tempfile.gettempdir()) / "whisperx-jobs",
@@ -135,7 +135,7 @@ class Settings(BaseSettings):
         (),
         description="Comma-separated bucket/prefix under which jobs may name s3://bucket/key; without it s3:// is off.",
     )
-    prefix_transcripts: str = Field("transcripts", description="First part of every key.")
+    prefix_transcripts: str = Field("transcripts", description="First part of every stored object's key.")
     presign_ttl: int = Field(
         3600,
         ge=60,
@@ -144,7 +144,7 @@ class Settings(BaseSettings):
     )
     inline_default: Literal["preview", "full", "none"] | None = Field(
         None,
-        description="`inline` of jobs that do not say; without it none with storage, preview without.",
+        description="`inline` of jobs that do not set it; without it none with storage, preview without.",
     )
     result_max_bytes: int = Field(
         5_000_000,
@@ -187,7 +187,7 @@ class Settings(BaseSettings):
     # Set by RunPod
     runpod_pod_id: str | None = Field(None, description="This worker's id.")
     runpod_endpoint_id: str | None = Field(
-        None, description="Logs are JSON when it is set; `auto` then insists on a GPU."
+        None, description="Logs are JSON when it is set; `auto` then requires a GPU."
     )
     runpod_gpu_count: int | None = Field(None, description="GPUs of this worker; at 0 `auto` takes the CPU.")
     runpod_ai_api_key: SecretStr | None = Field(None, description="The platform's key; never shown.")

@@ -3,7 +3,7 @@
 python tests/lab/run.py [--set models/demo/model_set.json] [--split test|development] [--clips 24] [--part M] [--out tests/lab/results]
 
 Needs libespeak-ng. The speech is made on the spot from fixed seeds, of voices and sentences that no training saw.
-Writes lab.json, lab.md and lab.png; builder/docs.py puts the table into the README.
+Writes lab.json, lab.md and lab.png; builder/docs.py puts the table into docs/quality.md.
 """
 
 from __future__ import annotations

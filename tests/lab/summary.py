@@ -10,7 +10,7 @@ from lab.table import markdown
 
 
 def summary(result: Mapping[str, Any]) -> str:
-    """Markdown, for the README."""
+    """Markdown, for docs/quality.md."""
     minutes = ", ".join(
         f"{name} {result['recordings'][name]} ({told:g} min)" for name, told in result["minutes"].items()
     )

@@ -98,7 +98,7 @@ def test_voices_of_ones_own_give_a_threshold_a_margin_and_a_curve(
     voices: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODEL_SET", "demo")
-    assert "python3 builder/calibrate.py" in (ROOT / "README.md").read_text("utf-8")
+    assert "python3 builder/calibrate.py" in (ROOT / "docs" / "speakers.md").read_text("utf-8")
     assert calibrate.main([str(voices), "--talk", "3", "--out", str(tmp_path / "out")]) == 0
     told = capsys.readouterr()
     assert "left out" in told.err

@@ -1,6 +1,6 @@
 """The public contract of a job's input: every option, its range, its default. `parsing.parse` reads one.
 
-Each field's description is the manual: the README's table and the JSON schema in `samples/jobs/` come from them.
+Each field's description is the manual: the table of docs/job-inputs.md and the JSON schema in `samples/jobs/` come from them.
 """
 
 from __future__ import annotations
@@ -69,16 +69,16 @@ class JobInput(Strict):
         None,
         ge=0,
         le=1,
-        description="where the second look at a doubtful chunk begins to sample, then up by 0.2; null and 0: 0.2",
+        description="where sampling begins when a doubtful chunk is decoded again, then up by 0.2; null and 0: 0.2",
     )
     compression_ratio_threshold: float | None = Field(
-        None, gt=0, le=10, description="a text that compresses better repeats itself and is looked at again; null: 2.4"
+        None, gt=0, le=10, description="a text that compresses better repeats itself and is decoded again; null: 2.4"
     )
     log_prob_threshold: float | None = Field(
         None,
         ge=-10,
         le=0,
-        description="a text of a lower average log probability is looked at again; null takes the model set's",
+        description="a text of a lower average log probability is decoded again; null takes the model set's",
     )
     no_speech_threshold: float | None = Field(
         None, ge=0, le=1, description="above it, and below log_prob_threshold, a chunk is taken for silence; null: 0.6"
@@ -92,19 +92,19 @@ class JobInput(Strict):
         None, ge=1, le=30, description="seconds decoded as one piece; null takes the model set's"
     )
     language_detection_min_prob: float = Field(
-        0.0, ge=0, le=1, description="stop listening for the language at this probability"
+        0.0, ge=0, le=1, description="stop detecting the language at this probability"
     )
-    language_detection_max_tries: int = Field(5, ge=1, le=20, description="chunks of speech to listen to at most")
+    language_detection_max_tries: int = Field(5, ge=1, le=20, description="most chunks of speech to detect it from")
     align_output: bool = Field(False, description="deliver words with their times")
     interpolate_method: Literal["nearest", "linear", "ignore"] = Field(
         "nearest",
-        description="in parity mode, how words that were not heard get times; else they lie where there is sound for them",
+        description="in parity mode, how words that were not aligned get times; otherwise they are placed where there is sound for them",
     )
     return_char_alignments: bool = Field(False, description="deliver characters with their times too")
     diarization: bool = Field(False, description="separate the speakers; words are aligned for it in any case")
-    num_speakers: int | None = Field(None, ge=1, le=50, description="excludes the next two")
-    min_speakers: int | None = Field(None, ge=1, le=50, description="at least so many speakers")
-    max_speakers: int | None = Field(None, ge=1, le=50, description="at most so many speakers")
+    num_speakers: int | None = Field(None, ge=1, le=50, description="how many; excludes the next two")
+    min_speakers: int | None = Field(None, ge=1, le=50, description="at least this many speakers")
+    max_speakers: int | None = Field(None, ge=1, le=50, description="at most this many speakers")
     speaker_verification: bool = Field(False, description="name the speakers by `speaker_samples`; implies diarization")
     speaker_samples: list[SpeakerSample] = Field(
         default_factory=list, max_length=20, description="objects of `url` or `audio_base64` or `embedding`, and `name`"
@@ -145,7 +145,7 @@ class JobInput(Strict):
         20,
         ge=5,
         le=60,
-        description="reading speed: a subtitle stands so long where there is time, or joins its neighbour",
+        description="reading speed: a subtitle is shown that long where there is time, or is merged with its neighbour",
     )
     mark_suspect: bool = Field(True, description="`[?]` before text that may be invented, in TXT, SRT and VTT")
     txt_times: bool = Field(True, description="TXT: the time before each paragraph")
