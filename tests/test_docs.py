@@ -81,8 +81,9 @@ def test_every_error_has_a_code_of_its_own_a_cause_and_a_remedy() -> None:
 CODES_ELSEWHERE = {
     ("delivery", "error.code"): "the table of errors",
     ("recognition", "error.code"): "the table of errors",
-    ("stages", "code"): "what `notice` is given; a stage's error, or <stage>_failed",
+    ("context", "code"): "a stage's error, or <stage>_failed",
     ("intake", "code"): "CODES itself, where it looks the sentence up",
+    ("record", "code"): "what `warn` is given",
 }
 
 
@@ -92,7 +93,7 @@ def test_every_code_of_a_warning_is_told() -> None:
         for call in ast.walk(ast.parse(file.read_text("utf-8"))):
             if not isinstance(call, ast.Call) or ast.unparse(call.func).rpartition(".")[2] not in (
                 "JobWarning",
-                "notice",
+                "warn",
             ):
                 continue
             code = call.args[0]

@@ -73,8 +73,10 @@ def _transcript(place: Place, order: Order, means: Means, progress: Callable[[st
 
     def show(body: Mapping[str, Any]) -> None:
         event = body.get("output")
-        known = isinstance(event, Mapping) and "percent" in event
-        progress(*((str(event["stage"]), float(event["percent"])) if known else (str(body.get("status")), None)))
+        if isinstance(event, Mapping) and "percent" in event:
+            progress(str(event["stage"]), float(event["percent"]))
+        else:
+            progress(str(body.get("status")), None)
 
     uploads: list[str] = []
     sender = Sender(
@@ -126,12 +128,12 @@ def _as_worker_errors() -> Iterator[None]:
     """What the command prints as a code and a sentence is an error of the worker's tree here."""
     try:
         yield
-    except InvalidSettings as error:
-        raise InvalidInput(str(error)) from None
+    except InvalidSettings as invalid:
+        raise InvalidInput(str(invalid)) from None
     except Failure as failure:
         kind = next((kind for kind in _kinds(WorkerError) if kind.code == failure.code), WorkerError)
         error = kind(failure.message, retryable=kind.retryable or isinstance(failure, Unreachable))
-        error.code = failure.code  # type: ignore[misc]
+        error.code = failure.code  # type: ignore[misc]  # a code that only the client has
         raise error from None
 
 

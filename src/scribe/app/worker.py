@@ -13,6 +13,8 @@ from scribe.settings import Settings
 
 # The libraries read their variables when they are imported: the rooms of models are imported by `from_settings`.
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from scribe.doctor.checks import Doctor
     from scribe.jobs.runner import JobRunner
     from scribe.models.loader import Models
@@ -100,15 +102,18 @@ def storage_of(settings: Settings, bucket: str | None = None, **limits: Any) -> 
 
     `limits`: connect_timeout, read_timeout (seconds) and attempts where the storage's own are too patient.
     """
-    if not (settings.storage_bucket and settings.storage_access_key and settings.storage_secret_key):
-        return None
+    name, key, secret = settings.storage_bucket, settings.storage_access_key, settings.storage_secret_key
+    return _storage(settings, bucket or name, key, secret, **limits) if name and key and secret else None
+
+
+def _storage(settings: Settings, bucket: str, key: SecretStr, secret: SecretStr, **limits: Any) -> Storage:
     from scribe.storage.s3 import Storage
 
     return Storage(
         settings.storage_endpoint,
-        bucket or settings.storage_bucket,
-        settings.storage_access_key.get_secret_value(),
-        settings.storage_secret_key.get_secret_value(),
+        bucket,
+        key.get_secret_value(),
+        secret.get_secret_value(),
         settings.prefix_transcripts,
         settings.presign_ttl,
         **limits,
@@ -134,7 +139,8 @@ def probe_storage(settings: Settings) -> None:
 
 def sources_of(settings: Settings) -> S3Sources | None:
     """What jobs may read by s3:// with the worker's keys; None where s3:// is off."""
-    if not (settings.storage_source_prefixes and settings.storage_configured):
+    key, secret = settings.storage_access_key, settings.storage_secret_key
+    if not (settings.storage_source_prefixes and settings.storage_bucket and key and secret):
         return None
     from urllib.parse import urlsplit
 
@@ -144,7 +150,9 @@ def sources_of(settings: Settings) -> S3Sources | None:
     own = {urlsplit(settings.storage_endpoint).netloc} if settings.storage_endpoint else set()
     client = GuardedClient(frozenset(settings.fetch_allow_hosts) | own)
     forbidden = f"{settings.storage_bucket}/{settings.prefix_transcripts}"
-    return S3Sources(lambda bucket: storage_of(settings, bucket), client, settings.storage_source_prefixes, forbidden)
+    return S3Sources(
+        lambda bucket: _storage(settings, bucket, key, secret), client, settings.storage_source_prefixes, forbidden
+    )
 
 
 def doctor_of(settings: Settings, model_set: ModelSet) -> Doctor:

@@ -7,6 +7,7 @@ import mimetypes
 import re
 import uuid
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -70,11 +71,14 @@ class Bucket:
     def link(self, key: str) -> str:
         """A URL that reads the object for LINK_S seconds."""
         place = {"Bucket": self._name, "Key": key}
-        return self._asked(lambda: self._s3.generate_presigned_url("get_object", place, ExpiresIn=LINK_S))
+        link: str = self._asked(lambda: self._s3.generate_presigned_url("get_object", place, ExpiresIn=LINK_S))
+        return link
 
     def read(self, key: str) -> bytes | None:
         """The object's bytes; None when it is not there."""
-        return self._asked(lambda: self._s3.get_object(Bucket=self._name, Key=key)["Body"].read(), absent=None)
+        got = partial(self._s3.get_object, Bucket=self._name, Key=key)
+        data: bytes | None = self._asked(lambda: got()["Body"].read(), absent=None)
+        return data
 
     def job_keys(self, job_id: str) -> list[str]:
         """All that the worker stored for the job."""
@@ -105,7 +109,7 @@ class Bucket:
     def delete(self, keys: Iterable[str]) -> None:
         """Remove the objects; one that is not there is no error."""
         for key in keys:
-            self._asked(lambda key=key: self._s3.delete_object(Bucket=self._name, Key=key))
+            self._asked(partial(self._s3.delete_object, Bucket=self._name, Key=key))
 
     def _asked(self, ask: Callable[[], T], **otherwise: T) -> T:
         """`ask()`, or `absent` where the storage says that there is no such object."""

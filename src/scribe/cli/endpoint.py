@@ -33,7 +33,8 @@ class Endpoint:
 
     def __init__(self, endpoint_id: str, api_key: str, base: str | None) -> None:
         import requests
-        from requests.adapters import HTTPAdapter, Retry
+        from requests.adapters import HTTPAdapter
+        from urllib3.util.retry import Retry
 
         def signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
             request.headers["Authorization"] = f"Bearer {api_key}"
@@ -134,7 +135,7 @@ class Endpoint:
         try:
             return ask()
         except requests.HTTPError as error:
-            status = error.response.status_code
+            status = 0 if error.response is None else error.response.status_code
             if status == 404:
                 return None
             if status == 401:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -86,10 +86,11 @@ def check(environment: Environment, endpoint: str | None, api_base: str | None, 
     """Ask the endpoint and the storage once and print what came of it. 0 all works, 1 something does not, 3 no answer."""
     found: list[Finding] = []
     codes = {DONE}
-    for what, ask in (
+    looks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("endpoint", lambda: _endpoint(environment, endpoint, api_base)),
         ("storage", lambda: _storage(environment)),
-    ):
+    )
+    for what, ask in looks:
         try:
             found.append(ask())
         except InvalidInput as error:

@@ -97,12 +97,12 @@ class Transcriber:
                 self._state.put(recording.source, outcome.entry.model_copy(update={"status": "failed"}))
         except OSError as error:
             where = error.filename or "a file on this machine"
-            failure = Failure("file_error", f"{error.strerror or type(error).__name__}: {where}")
-            outcome = Outcome(recording, "failed", self._state.get(recording.source), failure)
+            unread = Failure("file_error", f"{error.strerror or type(error).__name__}: {where}")
+            outcome = Outcome(recording, "failed", self._state.get(recording.source), unread)
         # One recording's surprise must not end the others.
         except Exception as error:
-            failure = Failure("client_internal", f"unexpected {type(error).__name__}: {error}")
-            outcome = Outcome(recording, "failed", self._state.get(recording.source), failure)
+            unexpected = Failure("client_internal", f"unexpected {type(error).__name__}: {error}")
+            outcome = Outcome(recording, "failed", self._state.get(recording.source), unexpected)
         return outcome
 
     def _run(self, recording: Recording) -> Outcome:
