@@ -5,12 +5,16 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PY := $(VENV)/bin/python
 COMPILE := $(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.10 --no-header --no-emit-index-url
+QUICK := .venv-quick
+# Whole files to one process, which loads a model once; the files that take long come first (tests/conftest.py).
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 INSTALL := $(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes --compile-bytecode
 
-.PHONY: help demo test test-busy test-browser lint bench bench-gpu fuzz soak lab calibrate image-test lock clean
+.PHONY: help demo test test-quick test-busy test-browser lint bench bench-gpu fuzz soak lab calibrate image-test lock clean
 help:
 	@echo "make demo   run the main job on the sample conversation (AUDIO=my.mp3 WHISPERX_MODEL=small for your own)"
-	@echo "make test   run the tests, offline, on the demo models"
+	@echo "make test   run the tests, offline, on the demo models (AREA=net for those of one folder or file of tests/)"
+	@echo "make test-quick   run the tests that need no model, in an environment of 0.5 GB without torch"
 	@echo "make test-busy   the same tests beside two processes that keep both cores busy"
 	@echo "make test-browser   drive the transcript page in a headless Chromium (installs chromium by apt)"
 	@echo "make lint   check the style, which room imports from which, and the types"
@@ -22,7 +26,7 @@ help:
 	@echo "make calibrate VOICES=folder   threshold and margin of the speaker names, on recordings of your own"
 	@echo "make image-test   build the image and start it, without a registry (as root; LIGHT=1 without the ML packages)"
 	@echo "make lock   resolve builder/requirements*.in anew"
-	@echo "make clean  remove the environment and what was made"
+	@echo "make clean  remove the environments and what was made"
 
 $(VENV)/.uv: builder/requirements-uv.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed (3.10 and 3.12 work too)."; exit 1; }
@@ -44,10 +48,21 @@ demo: $(VENV)/.worker
 	$(PY) samples/demo.py $(if $(AUDIO),--audio "$(AUDIO)")
 
 test: $(VENV)/.dev
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) $(PYTEST) $(AREA:%=tests/%)
+
+$(QUICK)/.ready: builder/requirements-uv.txt builder/requirements-quick.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed (3.10 and 3.12 work too)."; exit 1; }
+	@echo "Installing what the quick tests need into $(QUICK): about 120 MB to download, 0.5 GB on disk."
+	$(PYTHON) -m venv $(QUICK)
+	$(QUICK)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r builder/requirements-uv.txt
+	$(QUICK)/bin/uv pip install --quiet --python $(QUICK)/bin/python --require-hashes --compile-bytecode -r builder/requirements-quick.txt
+	@touch $@
+
+test-quick: $(QUICK)/.ready
+	$(QUICK)/bin/python $(PYTEST) --without-models $(AREA:%=tests/%)
 
 test-busy: $(VENV)/.dev
-	$(PY) tests/support/neighbours.py $(PY) -m pytest -n 2 --dist loadfile
+	$(PY) tests/support/neighbours.py $(PY) $(PYTEST)
 
 test-browser: $(VENV)/.dev
 	@command -v chromium >/dev/null || { echo "Installing chromium by apt (about 100 MB)."; apt-get update -qq; apt-get install -y -qq chromium; }
@@ -95,6 +110,7 @@ lock: $(VENV)/.uv
 	$(COMPILE) builder/requirements.in -o builder/requirements.txt
 	$(COMPILE) builder/requirements-lint.in -o builder/requirements-lint.txt
 	$(COMPILE) builder/requirements-dev.in -o builder/requirements-dev.txt
+	$(COMPILE) builder/requirements-quick.in -o builder/requirements-quick.txt
 
 clean:
-	rm -rf $(VENV) out .lab .image .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(QUICK) out .lab .image .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -19,8 +19,13 @@ for folder in (ROOT / "src", ROOT / "builder", ROOT / "tests"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+pytest_plugins = ["support.without_models"]
+
 # Libraries read these at import; the suite must never reach for a hub.
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the demo models are small: threads cost them more than they bring
+# The demo models are small: threads cost them more than they bring, and waiting ones spin where other tests compute.
+# CTranslate2 asks for a thread a core whatever OMP_NUM_THREADS says.
+for variable in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 os.environ.update(
     ORT_DISABLE_TELEMETRY="1",
     HF_HUB_OFFLINE="1",
@@ -28,6 +33,15 @@ os.environ.update(
     PYANNOTE_METRICS_ENABLED="0",
     TOKENIZERS_PARALLELISM="false",
 )
+
+
+# What a test module imports when its tests run models or start programs.
+SLOW = {"models", "predictor", "predicted", "stock_models", "WorkerProcess", "Site", "Worker", "subprocess"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files whose tests take long first, so that no process is left with one when the others have ended."""
+    items.sort(key=lambda item: SLOW.isdisjoint(vars(getattr(item, "module", item))))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -21,7 +21,9 @@ class FileServer:
         self.requests: list[str] = []
         handler = functools.partial(_Files, directory=str(folder), requests=self.requests)
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="files", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, name="files", daemon=True
+        )
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self.url = f"http://{self.host}/"
 

@@ -222,6 +222,7 @@ def test_a_gpu_newer_than_ctranslate2s_code_is_said_to_compile_at_its_first_star
     assert [str(tmp_path / "volume" / "cuda-cache") in f.found for f in kernels] == [True] * compiles
 
 
+@pytest.mark.models
 def test_the_table_of_chips_is_that_of_the_installed_ctranslate2() -> None:
     (library,) = Path(sysconfig.get_paths()["purelib"]).glob("ctranslate2.libs/libctranslate2-*.so*")
     found = architectures(library)
@@ -320,11 +321,13 @@ def test_a_quota_above_the_cores_that_are_there_gives_no_more(tmp_path: Path, mo
     assert machine.usable_cores(quota(tmp_path, cpu_max="800000 100000\n")) == 2
 
 
+@pytest.mark.models
 def test_every_cuda_library_that_is_looked_for_is_in_the_wheels_and_loads() -> None:
     assert set(machine.CUDA_LIBRARIES) <= set(machine.wheel_libraries())
     assert machine.missing_libraries() == []
 
 
+@pytest.mark.models
 def test_a_library_that_is_missing_is_named() -> None:
     assert machine.missing_libraries(("libcublas.so.12", "libnothing.so.1")) == ["libnothing.so.1"]
 
@@ -399,6 +402,7 @@ def checked(tmp_path: Path, *arguments: str, **more: str) -> subprocess.Complete
     )
 
 
+@pytest.mark.models
 def test_a_bare_machine_is_told_exactly_which_models_are_missing_and_why(tmp_path: Path) -> None:
     with Hub() as hub:
         hub.publish(
@@ -426,6 +430,7 @@ def test_a_bare_machine_is_told_exactly_which_models_are_missing_and_why(tmp_pat
     assert "hf_canarytoken" not in done.stdout + done.stderr
 
 
+@pytest.mark.models
 def test_the_demo_models_pass_as_an_operator_asks(tmp_path: Path) -> None:
     done = checked(tmp_path, MODEL_SET="demo", WHISPERX_DEVICE="cpu")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -173,7 +173,10 @@ def test_a_job_that_cannot_run_is_told_why(
     assert predictor.runs == 0
 
 
-def test_a_server_that_is_not_there_is_a_fetch_failure_that_may_be_tried_again(files: FileServer, root: Path) -> None:
+def test_a_server_that_is_not_there_is_a_fetch_failure_that_may_be_tried_again(
+    files: FileServer, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scribe.net.download.BACKOFF_S", 0.02)
     settings = configured(fetch_deadline_s=2.0)
     with FileServer(SAMPLES) as gone:
         host = gone.host

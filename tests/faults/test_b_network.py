@@ -24,12 +24,6 @@ QUERY = "?X-Amz-Signature=canary"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs a backlog that stays full")
 
 
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pauses between tries, which test_fetch measures, would take most of the time here."""
-    monkeypatch.setattr("scribe.net.download.BACKOFF_S", 0.02)
-
-
 @pytest.fixture
 def jobs(tmp_path: Path) -> Path:
     return tmp_path / "jobs"

@@ -143,12 +143,14 @@ def storage_of(desk: Desk, **changes: Any) -> storage_module.Storage:
 
 
 def checked(server: Steered, folder: Path, **changes: str) -> dict[str, Any]:
-    """What `--check` says of the storage."""
+    """What `--check` says of the storage, on a machine without models: there it loads none."""
     env = {
         "PATH": os.environ["PATH"],
-        "MODEL_SET": "demo",
+        "HF_HOME": str(folder / "hf"),
+        "HF_HUB_OFFLINE": "1",
         "WHISPERX_DEVICE": "cpu",
         "OMP_NUM_THREADS": "1",
+        "OMP_THREAD_LIMIT": "1",
         "JOBS_DIR": str(folder / "jobs"),
         "STORAGE_ENDPOINT": server.endpoint,
         "STORAGE_BUCKET": server.bucket,

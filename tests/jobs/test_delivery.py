@@ -182,7 +182,7 @@ class Receiver:
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     this = Receiver()
-    thread = threading.Thread(target=this.server.serve_forever, daemon=True)
+    thread = threading.Thread(target=this.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     yield this
     this.server.shutdown()

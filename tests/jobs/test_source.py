@@ -25,6 +25,8 @@ from scribe.errors import DeadlineReached
 from scribe.formats import FORMATS, TextOptions, render_all
 from scribe.formats.json import to_dict
 
+pytestmark = pytest.mark.models
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Steered]:

@@ -55,7 +55,8 @@ def imported(tmp_path: Path, options: dict[str, object] | None, warmup: str = ""
         options=options,
         recording=str(SAMPLES / "voices" / "anna.flac"),
     )
-    environment = {"JOBS_DIR": str(tmp_path), "TMPDIR": str(tmp_path), "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    environment = dict.fromkeys(("JOBS_DIR", "TMPDIR", "HOME"), str(tmp_path))
+    environment |= dict.fromkeys(("OMP_NUM_THREADS", "OMP_THREAD_LIMIT"), "1")
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, encoding="utf-8", timeout=240, env=environment
     )

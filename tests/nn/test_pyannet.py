@@ -163,6 +163,7 @@ def empty(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [absent, cut_short, no_weights_at_all, empty], ids=lambda d: d.__name__)
+@pytest.mark.models
 def test_a_file_that_cannot_be_read_is_told_in_the_words_of_parity_mode(
     damage: Callable[[Path], None], tmp_path: Path
 ) -> None:

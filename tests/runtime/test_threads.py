@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_info
 pools = [[pool["internal_api"], pool["num_threads"]] for pool in threadpool_info()]
 print(json.dumps([early, pools]))
 """
-VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OPENBLAS_NUM_THREADS")
+VARIABLES = ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OPENBLAS_NUM_THREADS")
 
 
 def loaded(folder: Path, **own: str) -> tuple[list[str], list[tuple[str, int]], list[str]]:

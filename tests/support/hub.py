@@ -63,7 +63,7 @@ class Hub:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Hub:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return self
 
     def __exit__(

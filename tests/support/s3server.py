@@ -75,7 +75,7 @@ class S3Server:
         return f"http://127.0.0.1:{self._front.server_address[1]}"
 
     def __enter__(self) -> S3Server:
-        Thread(target=self._front.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        Thread(target=self._front.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         status, _, text = self.behind("PUT", f"/{self.bucket}")
         assert status == 200, text
         return self
