@@ -103,8 +103,8 @@ MUTATIONS = (
     Mutation(
         "a second look at doubtful text",
         "src/scribe/engines/batched.py",
-        "            for look in others:\n",
-        "            for look in others[:0]:\n",
+        "            for attempt in others:\n",
+        "            for attempt in others[:0]:\n",
         ("tests/engines/test_second_look.py", "-k", "doubtful or better or cut"),
     ),
     Mutation(
@@ -320,8 +320,8 @@ MUTATIONS = (
     Mutation(
         "no thread of ours at the SDK's fork",
         "src/scribe/doors/runpod_sdk.py",
-        "    first = iter((begun,))\n",
-        "    begun()\n    first = iter(())\n",
+        "    first = iter((on_start,))\n",
+        "    on_start()\n    first = iter(())\n",
         ("tests/doors/test_runpod_sdk.py", "-k", "ping_process"),
     ),
     Mutation(

@@ -1,4 +1,4 @@
-"""What a library's exception says about the GPU, judged by the words of CUDA and its libraries."""
+"""Map exceptions to GpuErrors by the messages of CUDA and its libraries."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from scribe.errors import GpuBroken, GpuError, GpuOutOfMemory, GpuUnsuited, WorkerError
 
-# A smaller batch helps. The last are pyannote's own words for it.
+# Out of memory: a smaller batch helps. The last message is pyannote's.
 OUT_OF_MEMORY = ("out of memory", "alloc_failed", "allocation_failed", "until memory error disappears")
-# A card that is nearly full and a card that is broken both say these: cuBLAS cannot make its handle, cuDNN finds no algorithm
-# whose workspace fits, cuFFT and cuSOLVER have one status for everything, torch's allocator asks NVML for its message.
+# Raised both when memory is nearly full and when the GPU is broken: cuBLAS cannot create its handle, cuDNN finds no
+# algorithm whose workspace fits, cuFFT and cuSOLVER have one status for everything, torch's allocator fails in NVML.
 PERHAPS_OUT_OF_MEMORY = (
     "cublas_status_not_initialized",
     "cudnn_status_not_initialized",
@@ -22,7 +22,7 @@ PERHAPS_OUT_OF_MEMORY = (
     "nvml_success == ",
     "std::bad_alloc",
 )
-# No process on this machine will do better: the packages hold no code for this chip, or the driver is too old for them.
+# A new process on this machine fails too: the packages have no code for this chip, or the driver is too old for them.
 UNSUITED = (
     "no kernel image is available",
     "driver version is insufficient",
@@ -32,12 +32,12 @@ UNSUITED = (
     "not compiled with cuda support",
 )
 MISSING_LIBRARY = re.compile(r"\b(library|any of)\W+lib(cublas|cuda|cudnn|cufft|curand|cusolver|cusparse|nvrtc)")
-# How a CUDA library begins to say that it failed. For what stands in no table above, only a new process is known to help.
+# Other errors of CUDA libraries, after which only a new process is known to help.
 POISONED = ("cuda error", "cuda failed with error", "cudnn_status_", "cublas_status_", "device-side assert")
 
 
 def gpu_failure(error: BaseException) -> GpuError | None:
-    """What a library's exception says about the GPU; None when it is about something else."""
+    """Return the GpuError for a library's exception; None if it is not about the GPU."""
     words = str(error).lower()
     if any(sign in words for sign in UNSUITED) or MISSING_LIBRARY.search(words):
         return GpuUnsuited("the GPU, its driver or its libraries cannot run this worker's packages")
@@ -52,7 +52,7 @@ def gpu_failure(error: BaseException) -> GpuError | None:
 
 @contextlib.contextmanager
 def gpu_faults() -> Iterator[None]:
-    """Raise a GpuError for what the block's libraries say of the GPU; any other exception as it is."""
+    """Raise a GpuError for an exception about the GPU in the block; other exceptions are not changed."""
     try:
         yield
     except WorkerError:
@@ -64,5 +64,5 @@ def gpu_faults() -> Iterator[None]:
         try:
             raise failure from error
         finally:
-            # Its traceback holds this frame: with the name still here, tensors would stay until the collector comes.
+            # The traceback refers to this frame: keeping the name would be a cycle that holds tensors until garbage collection.
             del failure
