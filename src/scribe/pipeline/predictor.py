@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from scribe.alignment.sentences import NO_TABLES
 from scribe.audio.decode import Audio
-from scribe.diarization.assignment import assigned_as_by_whisperx, said_by
+from scribe.diarization.assignment import assigned_as_by_whisperx, label_by_speaker
 from scribe.diarization.diarizer import Diarization
 from scribe.errors import InvalidInput
 from scribe.models.cache import Stage
@@ -210,7 +210,7 @@ class _Pass:
         if self._models.parity:
             labelled = assigned_as_by_whisperx(segments, turns)
         else:
-            labelled, turns = said_by(segments, found.exclusive, turns, language)
+            labelled, turns = label_by_speaker(segments, found.exclusive, turns, language)
         seconds = talk_seconds(turns)
         if not seconds:
             record.warn("no_speakers", "diarize", "no speaker could be told apart: the segments have none")
