@@ -243,8 +243,8 @@ class Settings(BaseSettings):
     def kernel_cache(self) -> Path | None:
         """Folder for the driver's compiled kernels: CUDA_CACHE_PATH, else a folder next to the models' cache, if there is one."""
         models = self.hf_home or self.hf_hub_cache or self.huggingface_hub_cache
-        beside = models.parent if models else VOLUME if VOLUME.is_dir() else None
-        return self.cuda_cache_path or (beside / "cuda-cache" if beside else None)
+        folder = models.parent if models else VOLUME if VOLUME.is_dir() else None
+        return self.cuda_cache_path or (folder / "cuda-cache" if folder else None)
 
     @property
     def storage_configured(self) -> bool:
