@@ -101,7 +101,7 @@ MUTATIONS = (
         ("tests/faults/test_two_at_once.py", "-k", "no_job"),
     ),
     Mutation(
-        "a second look at doubtful text",
+        "doubtful text is decoded again",
         "src/scribe/engines/batched.py",
         "            for attempt in others:\n",
         "            for attempt in others[:0]:\n",
@@ -122,7 +122,7 @@ MUTATIONS = (
         ("tests/nn/test_pyannet.py", "-k", "program"),
     ),
     Mutation(
-        "speech without text is listened to again",
+        "speech without text is recognized again",
         "src/scribe/pipeline/recognition.py",
         "again = padded(passed_over(found, part), found, audio.seconds)",
         "again = []",

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from scribe.text.sentences import Place, split_by_rules
 
-NO_TABLES = "sentences end where rules say, since NLTK's punkt_tab could not be had (the worker's log says why)"
+NO_TABLES = "sentences end where rules say, since NLTK's punkt_tab could not be downloaded (the worker's log says why)"
 
 
 class _Punkt(Protocol):

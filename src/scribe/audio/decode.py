@@ -48,10 +48,6 @@ LINE_BYTES = 4096  # no valid line of the child is longer
 CHILD = "import sys; sys.path += sys.argv[2:]; from scribe.audio.child import main; main(sys.argv[1])"
 
 
-def nothing(*_: object) -> None:
-    """The default of `check` and `tick`."""
-
-
 @dataclass(frozen=True, slots=True)
 class Audio:
     """16 kHz mono audio on disk. A slice returns that window as float32 in [-1, 1); nothing else is in memory."""

@@ -193,7 +193,7 @@ class ModelSet:
                 try:
                     punkt.bring(cached)
                 except (WorkerError, OSError) as error:
-                    log.warning("NLTK's sentence tables cannot be had (%s): sentences are split by rules", error)
+                    log.warning("NLTK's sentence tables cannot be downloaded (%s): sentences are split by rules", error)
         return next((folder for folder in (baked, cached) if punkt.holds(folder, language)), None)
 
     @property
