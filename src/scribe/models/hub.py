@@ -239,7 +239,7 @@ def _is_whole(path: Path, announced: HubFile) -> bool:
 
 
 def _put(brought: Path, folder: Path, place: Path) -> None:
-    """Move a verified file from the worker's own cache into the shared one, as a blob and a link if it is a link."""
+    """Move a verified file from the worker's own cache into the shared one; a link is moved as its blob and a new link."""
     if brought.is_symlink():
         blob = folder / "blobs" / brought.resolve().name
         blob.parent.mkdir(parents=True, exist_ok=True)

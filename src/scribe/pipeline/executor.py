@@ -91,7 +91,7 @@ class StepFuture(Generic[Result]):
             raise self._failure
 
     def pause(self) -> bool:
-        """Make a running step release its unused GPU memory and wait until its result is asked for; return if it was running."""
+        """Make a running step release its unused GPU memory and wait until its result is asked for; return whether it was running."""
         if self._thread is None or self._paused.is_set() or not self._thread.is_alive():
             return False
         log.warning("out of GPU memory: the concurrent stage pauses and goes on afterwards")
@@ -102,7 +102,7 @@ class StepFuture(Generic[Result]):
         return True
 
     def wait_alone(self) -> bool:
-        """Called by the step when it is out of memory: wait until the other stages have ended; return if there were any."""
+        """Called by the step when it is out of memory: wait until the other stages have ended; return whether there were any."""
         if self._thread is None or self._awaited.is_set():
             return False
         log.warning("out of GPU memory in the concurrent stage: it waits for the end of the others")
