@@ -606,6 +606,13 @@ MUTATIONS = (
         "while False and",
         ("tests/models/test_load_errors.py", "-k", "aligners_of_other"),
     ),
+    Mutation(
+        "memory: the speech model is held by nobody once it is dropped",
+        "src/scribe/pipeline/predictor.py",
+        "            return recognizer.recognize(channels, speech), diarization\n",
+        "            self._speech = speech\n            return recognizer.recognize(channels, speech), diarization\n",
+        ("tests/pipeline/test_executor.py", "-k", "leaves_the_memory"),
+    ),
 )
 
 

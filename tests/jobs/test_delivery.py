@@ -16,8 +16,8 @@ from scribe.errors import StorageDenied, StorageError, StorageUnavailable, UrlBl
 from scribe.formats import FORMATS
 from scribe.jobs.delivery import Delivery, Outbox
 from scribe.net.client import GuardedClient
+from scribe.pipeline.record import JobRecord
 from scribe.schema.parsing import parse
-from scribe.schema.record import JobRecord
 
 
 @pytest.fixture

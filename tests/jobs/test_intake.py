@@ -28,8 +28,8 @@ from scribe.errors import (
 from scribe.jobs.intake import Intake, JobFiles
 from scribe.jobs.workspace import Workspaces
 from scribe.net.client import GuardedClient
+from scribe.pipeline.record import JobRecord
 from scribe.schema.parsing import parse
-from scribe.schema.record import JobRecord
 
 
 @pytest.fixture(scope="module")

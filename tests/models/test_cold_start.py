@@ -36,7 +36,7 @@ if {options!r} is not None:
     from scribe.pipeline.context import JobContext
     from scribe.pipeline.progress import Progress
     from scribe.schema.parsing import parse
-    from scribe.schema.record import JobRecord
+    from scribe.pipeline.record import JobRecord
     channels = decode(Path({recording!r}), settings.jobs_dir, max_seconds=60).channels
     request = parse({{"audio_file": "http://samples.local/a", **{options!r}}})
     with Progress(lambda event: None, ["transcribe"]) as progress:

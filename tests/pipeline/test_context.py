@@ -11,9 +11,9 @@ import pytest
 from scribe.errors import Cancelled, DeadlineReached, GatedModel, GpuBroken, GpuOutOfMemory, ShuttingDown, StageFailed
 from scribe.pipeline.context import JobContext
 from scribe.pipeline.progress import Progress
+from scribe.pipeline.record import JobRecord
 from scribe.runtime.gpu_errors import POISONED, gpu_failure
 from scribe.runtime.monitor import Monitor
-from scribe.schema.record import JobRecord
 
 
 def job(strict: bool = False, stopped: Callable[[], None] = lambda: None) -> JobContext:
@@ -219,3 +219,12 @@ def test_options_that_tell_what_is_said_are_in_the_answer_and_in_no_log() -> Non
     record.use(batch_size=4)
     assert record.options_used == {"beam_size": 5, "language": "en", "hotwords": "Zorbamax", "batch_size": 4}
     assert record.loggable == {"beam_size": 5, "language": "en", "batch_size": 4}
+
+
+def test_a_warning_that_names_a_person_is_in_the_answer_and_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    record = JobRecord()
+    with caplog.at_level("INFO"):
+        record.warn("sample_unusable", "name", "the sample of 'Zorbamax' cannot be used", private=True)
+    assert "Zorbamax" in record.warnings[0].message
+    assert "sample_unusable" in caplog.text
+    assert "Zorbamax" not in caplog.text

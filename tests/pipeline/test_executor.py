@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,11 +28,11 @@ from scribe.pipeline.executor import StageExecutor, StepFuture
 from scribe.pipeline.overlap import SideStream
 from scribe.pipeline.predictor import Predictor
 from scribe.pipeline.progress import Progress
+from scribe.pipeline.record import JobRecord
 from scribe.runtime import machine
 from scribe.runtime.gpu_memory import LEAST_FREE
 from scribe.runtime.log import job_id
 from scribe.runtime.monitor import Monitor
-from scribe.schema.record import JobRecord
 
 SOON_S = 120.0
 SPEAKERS = {"language": "en", "quality": "fast", "diarization": True}
@@ -323,6 +324,25 @@ def test_no_model_is_dropped_below_the_thread_that_uses_it(clip: Audio, monkeypa
     assert dropped[0].partition(":")[0] not in ("diarize", "align", "asr")
 
 
+@pytest.mark.parametrize("overlap", ["off", "on"])
+def test_the_speech_model_leaves_the_memory_once_it_is_dropped_for_a_later_stage(
+    clip: Audio, overlap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Models(models().model_set, "cpu")
+    own._cache._models |= {key: model for key, model in models()._cache._models.items() if not key.startswith("asr")}
+    left: list[bool] = []
+
+    def align(*arguments: Any) -> Any:
+        (speech,) = [weakref.ref(model) for key, model in own._cache._models.items() if key.startswith("asr")]
+        own._cache.drop("asr")
+        left.append(speech() is None)
+        return real_align(*arguments)
+
+    monkeypatch.setattr(Aligner, "align", align)
+    done(overlap, clip, SPEAKERS, of=own)
+    assert left == [True]
+
+
 def test_speakers_that_were_found_before_the_deadline_are_kept(clip: Audio, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = done("off", clip, SPEAKERS)
     over, ended = threading.Event(), threading.Event()
@@ -402,6 +422,13 @@ def test_what_a_step_gives_or_raises_is_what_its_job_gets(outcome: Any, awaited:
             assert future.done
         if awaited:
             assert not executor.busy
+
+
+def test_a_job_has_one_concurrent_step() -> None:
+    with two_threads() as executor:
+        assert executor.submit(lambda monitor: 5).result() == 5
+        with pytest.raises(RuntimeError, match="one concurrent step"):
+            executor.submit(lambda monitor: 6)
 
 
 def test_a_step_that_failed_in_the_second_thread_is_done_again_in_the_jobs_own() -> None:

@@ -18,12 +18,12 @@ from scribe.pipeline.executor import StageExecutor
 from scribe.pipeline.gpu_budget import GpuBudget
 from scribe.pipeline.overlap import SideStream
 from scribe.pipeline.progress import Progress
+from scribe.pipeline.record import JobRecord
 from scribe.runtime import gpu_memory
 from scribe.runtime import out_of_memory as room
 from scribe.runtime.gpu_memory import MOST_UNUSED, give_back_unused
 from scribe.runtime.monitor import Monitor
 from scribe.runtime.out_of_memory import PATIENCE, Ceiling, Parts, fitted
-from scribe.schema.record import JobRecord
 
 FULL = "CUDA failed with error out of memory"
 

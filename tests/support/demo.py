@@ -23,8 +23,8 @@ from scribe.models.model_set import ModelSet
 from scribe.pipeline.context import JobContext
 from scribe.pipeline.predictor import Predictor
 from scribe.pipeline.progress import Event, Progress
+from scribe.pipeline.record import JobRecord
 from scribe.schema.parsing import JobRequest, parse
-from scribe.schema.record import JobRecord
 from scribe.settings import Settings
 from scribe.speakers.ecapa import VoiceSample
 from scribe.transcript import Transcript

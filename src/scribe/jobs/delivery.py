@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 from scribe.errors import UrlBlocked, WorkerError
 from scribe.formats import FORMATS
 from scribe.net.client import GuardedClient
+from scribe.pipeline.record import JobRecord
 from scribe.runtime.redact import safe_url
 from scribe.schema.job import JobInput
 from scribe.schema.parsing import JobRequest
-from scribe.schema.record import JobRecord
 from scribe.schema.result import Artifact
 from scribe.storage.job_bucket import JobStorage, send
 from scribe.storage.s3 import artifact_key, commit_key

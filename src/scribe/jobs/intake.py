@@ -157,7 +157,7 @@ class _Gathering:
         message = f"the sample of '{sample.display_name}' cannot be used: {error.message}"
         if self._context.strict:
             raise StageFailed(message, {"stage": "name", "code": error.code}, error.retryable) from error
-        self._context.record.warn("sample_unusable", "name", message)
+        self._context.record.warn("sample_unusable", "name", message, private=True)
 
 
 @contextlib.contextmanager

@@ -34,10 +34,11 @@ def key_of(job: Mapping[str, object]) -> Key | None:
 
 
 class RecentAnswers:
-    """Answers by job, as JSON text: at most MOST, MOST_BYTES in all, each for at most SECONDS. Thread-safe."""
+    """Answers by job, as JSON text: at most `most` of them (0 keeps none), MOST_BYTES in all, each for at most SECONDS. Thread-safe."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = MOST) -> None:
         self._clock = clock
+        self._most = most
         self._held: OrderedDict[Key, tuple[float, bytes]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -53,7 +54,7 @@ class RecentAnswers:
         with self._lock:
             self._held.pop(key, None)
             self._held[key] = until, text
-            while len(self._held) > MOST or sum(len(text) for _, text in self._held.values()) > MOST_BYTES:
+            while len(self._held) > self._most or sum(len(text) for _, text in self._held.values()) > MOST_BYTES:
                 self._held.popitem(last=False)
 
     def find(self, key: Key | None) -> dict[str, Any] | None:

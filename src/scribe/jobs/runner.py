@@ -24,13 +24,13 @@ from scribe.models.loader import Models
 from scribe.pipeline.context import JobContext
 from scribe.pipeline.predictor import Predictor
 from scribe.pipeline.progress import Event, Progress
+from scribe.pipeline.record import JobRecord
 from scribe.runtime.log import job_id as current_job
 from scribe.runtime.machine import peak_memory_mb
 from scribe.runtime.redact import Redactor
 from scribe.schema.job import fingerprint
 from scribe.schema.metadata import echoed
 from scribe.schema.parsing import JobRequest, parse
-from scribe.schema.record import JobRecord
 from scribe.schema.result import Artifact, JobResult, strict
 from scribe.settings import Settings
 from scribe.transcript import Transcript
@@ -39,10 +39,19 @@ log = logging.getLogger(__name__)
 
 
 class JobRunner:
-    """Runs jobs, each in the thread that calls `run`."""
+    """Runs jobs, each in the thread that calls `run`.
+
+    `recent` keeps answers for jobs that are handed out again; the door sweeps it, and one without a platform keeps none.
+    """
 
     def __init__(
-        self, settings: Settings, intake: Intake, predictor: Predictor, outbox: Outbox, redactor: Redactor
+        self,
+        settings: Settings,
+        intake: Intake,
+        predictor: Predictor,
+        outbox: Outbox,
+        redactor: Redactor,
+        recent: RecentAnswers | None = None,
     ) -> None:
         self._settings = settings
         self._intake = intake
@@ -52,7 +61,7 @@ class JobRunner:
         self._counting = threading.Lock()
         self.running = 0
         self.broken = False
-        self.recent = RecentAnswers()
+        self.recent = recent or RecentAnswers()
 
     @property
     def models(self) -> Models:

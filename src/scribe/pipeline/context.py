@@ -10,10 +10,10 @@ from typing import TypeVar
 
 from scribe.errors import DeadlineReached, GpuBroken, StageFailed, Stopped, WorkerError
 from scribe.pipeline.progress import Progress
+from scribe.pipeline.record import JobRecord
 from scribe.runtime.gpu_errors import gpu_faults
 from scribe.runtime.monitor import Monitor, never
 from scribe.runtime.out_of_memory import Clear, fitted, nothing
-from scribe.schema.record import JobRecord
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")

@@ -168,6 +168,7 @@ class StageExecutor:
     ) -> None:
         if self._future is not None:
             self._future.close()
+            self._future = None
 
     @property
     def busy(self) -> bool:
@@ -176,6 +177,8 @@ class StageExecutor:
 
     def submit(self, step: Callable[[Monitor], Result]) -> StepFuture[Result]:
         """Submit a step, called with a Monitor; it runs concurrently if there is room, else when its result is asked for."""
+        if self._future is not None:
+            raise RuntimeError("a job has one concurrent step")
         future = StepFuture(self._context, step)
         self._future = future
         if self._side is not None and self._side.has_room():

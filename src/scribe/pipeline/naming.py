@@ -116,13 +116,12 @@ class Namer:
                     raise InvalidInput(
                         problem, {"key": "speaker_samples", "name": sample.name, "model": encoder.identity}
                     )
-                self._context.record.warn("sample_unusable", "name", problem)
+                self._context.record.warn("sample_unusable", "name", problem, private=True)
                 continue
             voice = self._of_sample(sample, encoder)
             if voice is None:
-                self._context.record.warn(
-                    "sample_without_speech", "name", f"the sample of '{sample.name}' holds too little speech"
-                )
+                message = f"the sample of '{sample.name}' holds too little speech"
+                self._context.record.warn("sample_without_speech", "name", message, private=True)
             else:
                 pooled.setdefault(sample.name, []).append(voice)
         return {

@@ -22,7 +22,7 @@ from scribe.pipeline.executor import StageExecutor, StepFuture
 from scribe.pipeline.gpu_budget import GpuBudget
 from scribe.pipeline.naming import Namer
 from scribe.pipeline.overlap import Overlap, SideStream
-from scribe.pipeline.recognition import Recognizer
+from scribe.pipeline.recognition import Recognized, Recognizer
 from scribe.runtime.fair_lock import FairLock
 from scribe.runtime.gpu_errors import gpu_faults
 from scribe.runtime.gpu_memory import give_back_unused
@@ -103,15 +103,7 @@ class _Pass:
         plan = self._plan
         duration = max(audio.seconds for audio in channels)
         self._models.import_ahead(plan, self._options.vad_method)
-        recognizer = Recognizer(self._models, self._request, self._context, self._budget)
-        diarization: StepFuture[Diarization] | None = None
-        with self._context.stage("transcribe"):
-            speech = recognizer.find_speech(channels)
-            if plan.diarize and speech:
-                # Submitted before recognition, because neither needs the other's result.
-                spans = speech.spans
-                diarization = self._executor.submit(lambda monitor: self._diarized(channels[0], spans, monitor))
-            found = recognizer.recognize(channels, speech)
+        found, diarization = self._recognized(channels)
         language, parts = found.language, found.channels
         if plan.align:
             parts = [self._aligned(part, audio, language) for part, audio in zip(parts, channels, strict=True)]
@@ -122,6 +114,21 @@ class _Pass:
             written = "en" if self._options.task == "translate" else language or "en"
             segments, speakers = self._by_speaker(segments, channels[0], written, diarization)
         return Transcript(language, round(duration, 3), tuple(segments), tuple(speakers), found.probability)
+
+    def _recognized(self, channels: Sequence[Audio]) -> tuple[Recognized, StepFuture[Diarization] | None]:
+        """Recognize the speech, and submit diarization if the plan has it and somebody speaks.
+
+        The speech model is held by this method's names alone: after it, the model can leave the GPU for later stages.
+        """
+        recognizer = Recognizer(self._models, self._request, self._context, self._budget)
+        diarization: StepFuture[Diarization] | None = None
+        with self._context.stage("transcribe"):
+            speech = recognizer.find_speech(channels)
+            if self._plan.diarize and speech:
+                # Submitted before recognition, because neither needs the other's result.
+                spans = speech.spans
+                diarization = self._executor.submit(lambda monitor: self._diarized(channels[0], spans, monitor))
+            return recognizer.recognize(channels, speech), diarization
 
     def _aligned(self, segments: list[Segment], audio: Audio, language: str | None) -> list[Segment]:
         """Return the segments with words; unchanged if alignment fails or there is nothing to align."""

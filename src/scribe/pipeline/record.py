@@ -29,12 +29,12 @@ class JobRecord:
         self._private: set[str] = set()
         self._inner_s = 0.0
 
-    def warn(self, code: str, stage: str, message: str) -> None:
-        """Add a warning and log it; an equal one is added only once."""
+    def warn(self, code: str, stage: str, message: str, private: bool = False) -> None:
+        """Add a warning and log it, without its message if that is `private`; an equal one is added only once."""
         warning = JobWarning(code, stage, message)
         if warning not in self.warnings:
             self.warnings.append(warning)
-            log.info("%s: %s (%s)", stage, message, code)
+            log.info("%s: %s (%s)", stage, "a warning for the caller" if private else message, code)
 
     def use(self, **options: object) -> None:
         """Record effective options."""
