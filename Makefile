@@ -52,7 +52,7 @@ test: $(VENV)/.dev
 
 $(QUICK)/.ready: builder/requirements-uv.txt builder/requirements-quick.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed (3.10 and 3.12 work too)."; exit 1; }
-	@echo "Installing what the quick tests need into $(QUICK): about 120 MB to download, 0.5 GB on disk."
+	@echo "Installing what the quick tests need into $(QUICK): about 130 MB to download, 0.5 GB on disk."
 	$(PYTHON) -m venv $(QUICK)
 	$(QUICK)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r builder/requirements-uv.txt
 	$(QUICK)/bin/uv pip install --quiet --python $(QUICK)/bin/python --require-hashes --compile-bytecode -r builder/requirements-quick.txt

@@ -34,7 +34,6 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
 )
 
-
 # What a test module imports when its tests run models or start programs.
 SLOW = {"models", "predictor", "predicted", "stock_models", "WorkerProcess", "Site", "Worker", "subprocess"}
 

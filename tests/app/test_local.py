@@ -43,6 +43,7 @@ def left(desk: Desk) -> list[Path]:
     return [path for path in (desk.folder / "jobs").rglob("*") if path.is_file()]
 
 
+@pytest.mark.models
 def test_two_recordings_are_transcribed_here_with_names_and_nothing_is_sent(desk: Desk) -> None:
     voices = [f"--name={name}={SAMPLES / 'voices' / f'{name.lower()}.flac'}" for name in ("Anna", "Mark")]
     recordings = [str(SAMPLES / "conversation.mp3"), str(SAMPLES / "silence.flac")]
@@ -62,6 +63,7 @@ def test_two_recordings_are_transcribed_here_with_names_and_nothing_is_sent(desk
     assert again.stdout.count("finished before") == 2
 
 
+@pytest.mark.models
 def test_a_recording_that_is_none_fails_by_the_workers_own_sentence(desk: Desk) -> None:
     done = run(desk, "transcribe", desk.recording("a.mp3"), "--local", "-f", "txt", "-o", "-")
     assert (done.returncode, done.stdout) == (1, "")
@@ -69,6 +71,7 @@ def test_a_recording_that_is_none_fails_by_the_workers_own_sentence(desk: Desk) 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.models
 def test_ctrl_c_ends_the_job_that_runs_here(desk: Desk) -> None:
     command = [sys.executable, "-m", "scribe", "transcribe", str(SAMPLES / "meeting.mp3"), "--local", "-o", "out"]
     running = subprocess.Popen(
@@ -85,6 +88,7 @@ def test_ctrl_c_ends_the_job_that_runs_here(desk: Desk) -> None:
     assert left(desk) == []
 
 
+@pytest.mark.models
 def test_check_examines_the_worker_where_its_packages_are(desk: Desk) -> None:
     done = run(desk, "check", "--json")
     assert done.returncode == 1, "the storage that is named does not answer"
@@ -107,6 +111,7 @@ def test_without_the_workers_packages_the_command_says_how_to_install_them(
     assert capsys.readouterr().out.startswith("endpoint")
 
 
+@pytest.mark.models
 def test_a_wrong_setting_is_named(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk.monkeypatch.setenv("MODEL_SET", "nowhere")
     assert main(["transcribe", desk.recording("a.mp3"), "--local"]) == 2

@@ -44,6 +44,7 @@ def test_the_pages_first_example_prints_the_transcript_of_the_endpoint(desk: Des
     assert (asked["diarization"], asked["language"], asked["inline"]) == (True, "en", "full")
 
 
+@pytest.mark.models
 def test_the_pages_second_example_runs_on_the_demo_models_in_its_own_process(desk: Desk) -> None:
     shutil.copyfile(SAMPLES / "conversation.mp3", desk.folder / "meeting.mp3")
     variables = demo_environment("127.0.0.1", desk.folder / "jobs") | {"RUNPOD_ENDPOINT_BASE_URL": "http://127.0.0.1:9"}

@@ -426,6 +426,7 @@ decode(Path(sys.argv[1]), folder, max_seconds=36000, monitor=Monitor(die_once_it
 
 
 @linux
+@pytest.mark.long
 def test_parent_and_child_stay_under_50_megabytes_above_their_imports(tmp_path: Path) -> None:
     done = run(
         """

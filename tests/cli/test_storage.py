@@ -139,6 +139,7 @@ def test_delete_removes_a_jobs_objects_and_nothing_else(
     assert main(["delete", "../transcripts"]) == 2
 
 
+@pytest.mark.long
 def test_a_folder_survives_the_killing_of_the_client(desk: Desk, stored: S3Server) -> None:
     for n in "abc":
         desk.recording(f"day/{n}.mp3", f"sound {n}")

@@ -160,6 +160,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_a_worker_killed_at_work_costs_the_client_nothing_but_time(desk: Desk) -> None:
     place = desk.folder / "worker"
     desk.recording("worker/handler.py", SLOW.replace("ANSWER", repr(ANSWER)))

@@ -237,6 +237,7 @@ def test_a_wrong_setting_ends_the_worker_with_78_and_is_named(
     assert (done.returncode, told in done.stderr, "Traceback" in done.stderr) == (code, True, False)
 
 
+@pytest.mark.models
 def test_a_model_that_is_not_there_ends_the_worker_with_1_and_the_log_is_json_on_runpod(tmp_path: Path) -> None:
     done = started(
         tmp_path,

@@ -182,7 +182,7 @@ def test_f4_memory_that_runs_out_halves_the_batch_with_a_warning(worker: Worker,
     cut = QUICK | {"chunk_size": 2, "log_prob_threshold": -10}  # what a second look samples differs every time
     plain = worker.ask(**cut)
     inner(above_one)
-    answer = worker.ask(**cut, batch_size=64)
+    answer = worker.ask(**cut, batch_size=4)
     assert answer["segments"] == plain["segments"]
     assert "batch_reduced" in [w["code"] for w in answer["warnings"]]
     assert max(sizes) > 1

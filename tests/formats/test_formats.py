@@ -778,6 +778,7 @@ def test_the_page_names_the_recording_without_folder_user_or_query(address, name
     assert page.file_name(address) == name
 
 
+@pytest.mark.long
 def test_ten_times_the_words_take_nowhere_near_a_hundred_times_the_work():
     def seconds_for(count: int) -> float:
         transcript = spoken(*["the quick brown fox jumps over the lazy dog again"] * (count // 10), label="SPEAKER_00")

@@ -16,6 +16,8 @@ import pytest
 from support.desk import got
 from support.s3server import S3Server
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = 100_000
 LIMIT_BYTES = 5_000_000

@@ -290,6 +290,7 @@ def test_a_gated_model_comes_for_a_token_whose_account_accepted_the_terms(hub: H
     assert "path" in brought(hub, tmp_path, token=TOKEN)
 
 
+@pytest.mark.long
 def test_a_cut_download_goes_on_where_it_broke_off(hub: Hub, tmp_path: Path) -> None:
     hub.publish(NAME, {**FILES, "model.bin": LARGE})
     hub.cuts = [BLOCK + 5, BLOCK + 5]
@@ -298,6 +299,7 @@ def test_a_cut_download_goes_on_where_it_broke_off(hub: Hub, tmp_path: Path) -> 
     assert hub.downloads("model.bin") == ["", f"bytes={BLOCK}-", f"bytes={2 * BLOCK}-"]
 
 
+@pytest.mark.long
 def test_a_worker_that_died_while_downloading_leaves_no_half_model_and_its_bytes_are_used(
     hub: Hub, tmp_path: Path
 ) -> None:
@@ -318,6 +320,7 @@ def test_a_worker_that_died_while_downloading_leaves_no_half_model_and_its_bytes
     assert hub.downloads("model.bin") == ["", f"bytes={BLOCK}-"]
 
 
+@pytest.mark.long
 def test_two_workers_that_bring_one_model_never_show_half_of_it(hub: Hub, tmp_path: Path) -> None:
     both = [starting(hub, tmp_path), starting(hub, tmp_path)]
     seen = 0
@@ -337,6 +340,7 @@ staging.fcntl.flock = none
 """
 
 
+@pytest.mark.long
 def test_two_workers_whose_volume_knows_no_locks_do_not_spoil_each_other(hub: Hub, tmp_path: Path) -> None:
     both = [starting(hub, tmp_path, before=NO_LOCKS) for _ in range(2)]
     answers = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in both]
@@ -344,6 +348,7 @@ def test_two_workers_whose_volume_knows_no_locks_do_not_spoil_each_other(hub: Hu
     assert (Path(answers[0]["path"]) / "model.bin").read_bytes() == WEIGHTS
 
 
+@pytest.mark.long
 def test_a_worker_that_hangs_does_not_stop_another_for_ever(hub: Hub, tmp_path: Path) -> None:
     hub.publish(NAME, {**FILES, "model.bin": LARGE})
     hub.stall_after = BLOCK + 5

@@ -547,6 +547,7 @@ def test_memory_that_torch_holds_unused_counts_as_free(monkeypatch: pytest.Monke
         assert SideStream("cuda").has_room() is room
 
 
+@pytest.mark.models
 def test_memory_that_an_idle_second_thread_cannot_give_is_not_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else an engine that tries the same batch again would do so for ever."""
     monkeypatch.setattr(executor_module, "release_memory", lambda: None)
@@ -565,6 +566,7 @@ def test_memory_that_an_idle_second_thread_cannot_give_is_not_promised(monkeypat
         assert future.result() == 7
 
 
+@pytest.mark.models
 def test_work_that_does_not_fit_beside_others_waits_for_their_end_and_can_be_stopped_there() -> None:
     waited: list[bool] = []
 

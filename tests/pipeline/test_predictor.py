@@ -158,6 +158,7 @@ def test_a_job_that_waits_for_the_gpu_can_be_stopped(clip: Audio) -> None:
         predicted([clip], QUICK, check=counting(2, Cancelled("x")))
 
 
+@pytest.mark.models
 def test_two_jobs_never_use_the_models_at_once(clip: Audio, monkeypatch: pytest.MonkeyPatch) -> None:
     inside: list[int] = []
     most: list[int] = []

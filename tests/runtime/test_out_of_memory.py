@@ -210,6 +210,7 @@ def test_the_model_that_was_used_longest_ago_leaves_first_and_the_speech_model_l
     ]
 
 
+@pytest.mark.models
 def test_the_concurrent_stage_pauses_before_a_model_leaves_and_keeps_its_own() -> None:
     class Loaded:
         def drop_idle(self, *in_use: Stage) -> bool:

@@ -21,10 +21,15 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 import pytest
+from botocore.loaders import JSONFileLoader
 from moto.server import ThreadedMotoServer
 
 from support import sigv4
 from support.sigv4 import Refusal
+
+# Every client reads the description of S3 anew, which takes most of its time; in tests all share one.
+_described = cache(JSONFileLoader().load_file)
+JSONFileLoader.load_file = lambda self, path: _described(path)
 
 
 class Answered(NamedTuple):

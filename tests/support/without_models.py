@@ -1,9 +1,12 @@
-"""`pytest --without-models`: the tests that pass without torch and the other packages of the models.
+"""`pytest --without-models`: the tests that pass without torch and the other packages of the models, in a minute.
 
 No list says which those are. A test that fails because such a package is not installed, in its own process or in a
 worker that it started, counts as left out, with the package's name. One that looks for the packages without importing
 them fails here until it is marked `models`. What is left out by mistake is noticed: in a room that may not import torch
 (pyproject.toml) nine of ten tests run here, those that are marked not counted.
+
+For the minute's sake whole workers, platforms and damaged files by the dozen (LONG) and what is marked `long` are left
+to `make test`, and a property is tried on EXAMPLES inputs.
 """
 
 from __future__ import annotations
@@ -16,12 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import Phase, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = "Only the rooms of models touch torch"
 ABSENT = re.compile(r"No module named \\*'(\w+)")
 NEEDS = "needs the models: "
 ENOUGH = 0.9
+LONG = ("contract", "faults", "fuzz")
+EXAMPLES = 5
+# To look for the smallest input that misses a package takes seconds.
+UNSHRUNK = (Phase.explicit, Phase.generate)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,9 +51,20 @@ class WithoutModels:
         self._ran: Counter[str] = Counter()
         self._left_out: Counter[str] = Counter()
 
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        return True if collection_path.parent == ROOT / "tests" and collection_path.name in LONG else None
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            tried = getattr(item, "function", None)
+            if (given := getattr(tried, "_hypothesis_internal_use_settings", None)) is not None:
+                few = settings(given, max_examples=min(EXAMPLES, given.max_examples), phases=UNSHRUNK)
+                tried._hypothesis_internal_use_settings = few
+
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        if item.get_closest_marker("models"):
-            pytest.skip("marked: needs the models")
+        for mark in ("models", "long"):
+            if item.get_closest_marker(mark):
+                pytest.skip(f"marked {mark}: make test")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(self) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
