@@ -219,7 +219,8 @@ def test_the_page_has_its_recording_beside_it_and_a_file_that_is_there_stays(des
 def test_what_is_no_recording_is_refused_before_anything_is_sent(
     desk: Desk, content: str, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert desk.run(desk.recording("README.md", content)) == 1
+    with Hand(desk.platform, answered):
+        assert desk.run(desk.recording("README.md", content)) == 1
     shown = capsys.readouterr().out
     assert "not_audio: README.md is" in shown
     assert told in shown
