@@ -11,6 +11,7 @@ from support.demo import configured, excerpt, models, predicted, recording
 
 from scribe.alignment.text import UNSPACED, character_words, word_numbers
 from scribe.diarization.assignment import assign_speakers
+from scribe.engines.base import Abilities, TranscriptionRequest
 from scribe.engines.batched import BatchedEngine
 from scribe.formats import FORMATS, TextOptions, inline_text, render_all
 from scribe.formats.cues import cues
@@ -18,6 +19,7 @@ from scribe.formats.text import clusters, columns, directed, direction, insepara
 from scribe.models.loader import Models
 from scribe.models.model_set import ModelSet
 from scribe.pipeline.predictor import Predictor
+from scribe.schema.languages import LANGUAGES
 from scribe.transcript import Segment, Speaker, Transcript, Turn, Word
 
 RLM, LRM = "\u200f", "\u200e"
@@ -45,16 +47,14 @@ def predictor() -> Predictor:
 def test_a_job_keeps_its_script_s_ways_in_every_format(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = SAID[language]
 
-    def transcribe(
-        self: BatchedEngine, audio: Any, chunks: Any, language: str, options: Any, emit: Any, *_: Any, **__: Any
-    ) -> int:
+    def transcribe(self: BatchedEngine, request: TranscriptionRequest, emit: Any, *_: Any) -> int:
         """In place of the speech model, which knows English."""
-        for chunk in chunks[:1]:
+        for chunk in request.chunks[:1]:
             emit(Segment(chunk.start, chunk.end, f" {text}", avg_logprob=-0.1))
         return 1
 
     monkeypatch.setattr(BatchedEngine, "transcribe", transcribe)
-    monkeypatch.setattr(BatchedEngine, "knows", lambda self, code: True)
+    monkeypatch.setattr(BatchedEngine, "abilities", Abilities("this model", LANGUAGES, doubts=False))
     clip = excerpt("predict-clip", recording("conversation.mp3")[0], 0.0, 8.5)
     found = predicted([clip], {"language": language, "align_output": True, "strict": True}, by=predictor()).transcript
     assert len(found.segments) == SENTENCES[language]
