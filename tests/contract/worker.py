@@ -18,7 +18,7 @@ from .platform import Platform
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENTRY = REPOSITORY / "src" / "init_and_run.py"
 # What a process needs of its surroundings to run at all; everything else is the caller's to give.
-SURROUNDINGS = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT")
+SURROUNDINGS = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "OMP_NUM_THREADS")
 LOG_LINES = 20_000
 HASTY_SECONDS = 5.0
 LOG_PATIENCE_S = 60.0

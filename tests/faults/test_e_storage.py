@@ -150,7 +150,6 @@ def checked(server: Steered, folder: Path, **changes: str) -> dict[str, Any]:
         "HF_HUB_OFFLINE": "1",
         "WHISPERX_DEVICE": "cpu",
         "OMP_NUM_THREADS": "1",
-        "OMP_THREAD_LIMIT": "1",
         "JOBS_DIR": str(folder / "jobs"),
         "STORAGE_ENDPOINT": server.endpoint,
         "STORAGE_BUCKET": server.bucket,

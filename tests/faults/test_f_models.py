@@ -72,7 +72,6 @@ def worker_at(hub: Hub, platform: Platform, folder: Path, **env: str) -> WorkerP
         "MODEL_SET": "demo",
         "WHISPERX_DEVICE": "cpu",
         "OMP_NUM_THREADS": "1",
-        "OMP_THREAD_LIMIT": "1",
         "JOBS_DIR": str(folder / "jobs"),
         "DIARIZATION_MODEL": "me/diar",
         "HF_ENDPOINT": hub.url,
@@ -133,7 +132,7 @@ def test_f2_weights_that_are_half_there_stop_the_worker_at_its_start_and_not_the
 def started(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """init_and_run on the demo models, until it ends."""
     own = {"PATH": os.environ["PATH"], "MODEL_SET": "demo", "WHISPERX_DEVICE": "cpu"}
-    own |= {"OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"}
+    own |= {"OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, str(REPOSITORY / "src" / "init_and_run.py")],
         cwd=folder,
