@@ -103,10 +103,11 @@ class Target:
 def check_url(url: str, allow_hosts: frozenset[str] = frozenset()) -> Target:
     """A URL taken apart, if its form may be used: http or https, the scheme's ports, no control characters.
 
+    Spaces and line breaks around it, which copying adds, are dropped, as a browser does.
     `allow_hosts` holds "host" or "host:port", exempt from the check of port and address. A literal address is checked
     here; what a name resolves to is checked when the socket opens. Raises UrlBlocked.
     """
-    url = url.strip(" ")
+    url = url.strip(" \t\r\n")
     if (why := no_address(url)) is not None:
         raise UrlBlocked(why)
     if any(char < " " or char in "\x7f\\" for char in url):
