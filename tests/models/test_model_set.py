@@ -214,6 +214,30 @@ def test_the_real_set_needs_the_hub() -> None:
     assert not ModelSet(configured(model_set="default")).is_local
 
 
+def test_the_first_model_that_needs_the_hub_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are forty aligners, and each look-up is several on a network volume."""
+    looked: list[str] = []
+
+    def noted(cache: Path, repository: str, kind: str, wanted: str = "main") -> Path | None:
+        looked.append(repository)
+        return held(cache, repository, kind, wanted)
+
+    monkeypatch.setattr("scribe.models.snapshots.held", noted)
+    places = real(tmp_path)
+    assert not places.is_local
+    assert set(looked) == {places.speech().repository}
+
+
+def test_a_repository_that_the_cache_lacks_is_not_searched_for_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def searched(kind: str, folder: Path) -> list[str]:
+        raise AssertionError(f"{folder} was searched for a {kind} model")
+
+    monkeypatch.setattr("scribe.models.snapshots.missing", searched)
+    assert held(tmp_path, "a/absent", "speech") is None
+
+
 def test_a_baked_folder_of_another_model_does_not_replace_the_demo_model(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"x")
     assert ModelSet(configured(whisperx_model_dir=tmp_path)).speech().name == "whisper"

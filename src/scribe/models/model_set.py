@@ -14,6 +14,7 @@ import logging
 import sys
 import threading
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TypedDict
 
@@ -215,8 +216,11 @@ class ModelSet:
     @property
     def is_local(self) -> bool:
         """True when no configured model needs the hub, which may then be switched off altogether."""
-        places = [self.speech(), self.diarization, self.speaker.location, *self.aligners().values()]
-        return not self._settings.allowed_models and all(p.path for p in places)
+        # Generators: the first that is not here ends the search, for forty look-ups on a network volume delay every start.
+        others = (self.speech, lambda: self.diarization, lambda: self.speaker.location)
+        languages = ["any"] if self._settings.align_model else self._set["aligners"]
+        places = chain((locate() for locate in others), map(self.aligner, languages))
+        return not self._settings.allowed_models and all(place.path for place in places if place)
 
     def admit_code(self) -> None:
         """Make the package importable that this set's checkpoints name. It lives in builder/, never beside the weights."""

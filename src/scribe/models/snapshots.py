@@ -100,6 +100,8 @@ def name_commit(folder: Path, revision: str, commit: str) -> None:
 def held(cache: Path, repository: str, kind: str, wanted: str = "main") -> Path | None:
     """The snapshot of a branch or commit that has every file which a model of this kind needs, whoever brought it."""
     folder, commit = repository_folder(cache, repository), wanted
+    if not folder.is_dir():
+        return None
     with contextlib.suppress(OSError):
         commit = (folder / "refs" / wanted).read_text("utf-8").strip()
     if commit == "main":
