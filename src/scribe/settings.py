@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     )
     allowed_models: CommaList = Field(
         (),
-        description="Comma-separated names a job may ask for with `model`; without it only the configured one.",
+        description="Comma-separated names a job may ask for with `model` (a path by its last part); without it only the configured one.",
     )
     align_model: str | None = Field(
         None,

@@ -258,6 +258,16 @@ def test_a_job_may_name_only_allowed_models(tmp_path: Path, values: dict[str, An
     assert real(tmp_path, **values).allows(asked) is allowed
 
 
+def test_a_model_that_is_allowed_by_its_path_goes_by_its_last_part(tmp_path: Path) -> None:
+    own = tmp_path / "private" / "dutch"
+    own.mkdir(parents=True)
+    places = real(tmp_path, allowed_models=("small", str(own)))
+    assert places.allowed() == ["large-v3", "small", "dutch"]
+    assert (places.allows("dutch"), places.allows(str(own)), places.allows("private")) == (True, True, False)
+    assert places.speech("dutch") == places.speech(str(own)) == Location("dutch", own)
+    assert real(tmp_path, whisperx_model=str(tmp_path / "private" / "absent")).allowed() == ["absent"]
+
+
 def test_the_operators_single_models_override_the_set(tmp_path: Path) -> None:
     places = real(tmp_path, align_model="me/align", diarization_model="me/diar", speaker_model="me/ecapa")
     assert (places.aligner("de"), places.diarization.name, places.speaker.location.name) == (

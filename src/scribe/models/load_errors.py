@@ -6,7 +6,6 @@ import contextlib
 import errno
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 
 from scribe.errors import (
     DiskFull,
@@ -17,6 +16,7 @@ from scribe.errors import (
     WeightsCorrupt,
     WorkerError,
 )
+from scribe.models.model_set import public_name
 from scribe.models.network_errors import causes, statuses, unreachable
 from scribe.runtime.gpu_errors import gpu_failure
 
@@ -32,8 +32,8 @@ def loading(what: str, name: str) -> Iterator[None]:
         raise
     except Exception as error:
         log.warning("%s could not be loaded: %s", what, error, exc_info=log.isEnabledFor(logging.DEBUG))
-        # A configured folder that is not there still goes by its path, which no caller needs to see.
-        raise _model_error(what, Path(name).name if Path(name).is_absolute() else name, error) from error
+        # A configured folder that is not there still goes by its path.
+        raise _model_error(what, public_name(name), error) from error
 
 
 def _model_error(what: str, name: str, error: BaseException) -> WorkerError:
@@ -46,10 +46,6 @@ def _model_error(what: str, name: str, error: BaseException) -> WorkerError:
         return MemoryExhausted(f"{what}: the worker's memory does not suffice to load {name}", details)
     if failure := next(filter(None, map(gpu_failure, chain)), None):
         return failure
-    if any("No default align-model" in str(e) for e in chain):
-        return ModelNotFound(
-            f"{what}: there is no model for this language: set ALIGN_MODEL to one that knows it", details
-        )
     page = f"https://huggingface.co/{name}"
     if any("Invalid credentials" in str(e) for e in chain):
         message = f"{what}: the hub does not know the token in HF_TOKEN (any more): make a new one to get {name}"

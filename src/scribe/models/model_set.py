@@ -13,6 +13,7 @@ import json
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -147,8 +148,8 @@ class ModelSet:
 
     def speech(self, asked: str | None = None) -> Location:
         """The speech model: the job's (checked by the caller), WHISPERX_MODEL, the set's own folder, WHISPERX_MODEL_DIR, a name."""
-        if asked is not None and asked != self.speech().name:
-            return self._place("speech", asked)
+        if asked is not None and asked != public_name(self.speech().name):
+            return self._place("speech", self._by_name().get(asked, asked))
         if self._settings.whisperx_model:
             return self._place("speech", self._settings.whisperx_model)
         named = self._chosen("speech", None, self._set["whisper"])
@@ -159,11 +160,15 @@ class ModelSet:
 
     def allows(self, asked: str) -> bool:
         """Whether a job may ask for this model. The configured one is always allowed."""
-        return asked in self.allowed()
+        return asked in self.allowed() or asked in self._settings.allowed_models
 
     def allowed(self) -> list[str]:
-        """The models that a job may ask for by name, the configured one first."""
-        return list(dict.fromkeys([self.speech().name, *self._settings.allowed_models]))
+        """The models that a job may ask for by name, the configured one first. A path goes by its last part."""
+        return list(dict.fromkeys([public_name(self.speech().name), *self._by_name()]))
+
+    def _by_name(self) -> dict[str, str]:
+        """ALLOWED_MODELS by the names that a caller sees."""
+        return {public_name(source): source for source in self._settings.allowed_models}
 
     def aligner(self, language: str) -> Location | None:
         """ALIGN_MODEL for any language, else the set's aligner; None for a language that the set has none for."""
@@ -217,7 +222,9 @@ class ModelSet:
     def is_local(self) -> bool:
         """True when no configured model needs the hub, which may then be switched off altogether."""
         # Generators: the first that is not here ends the search, for forty look-ups on a network volume delay every start.
-        others = (self.speech, lambda: self.diarization, lambda: self.speaker.location)
+        others: tuple[Callable[[], Location], ...] = (
+            self.speech, lambda: self.diarization, lambda: self.speaker.location,
+        )  # fmt: skip
         languages = ["any"] if self._settings.align_model else self._set["aligners"]
         places = chain((locate() for locate in others), map(self.aligner, languages))
         return not self._settings.allowed_models and all(place.path for place in places if place)
@@ -263,6 +270,11 @@ class ModelSet:
         # RunPod fills its cache before the worker starts, and it may not be written to; our own is completed first.
         path = snapshots.held(runpods, repository, kind, wanted) or snapshots.finished(own, repository, wanted)
         return Location(name, path, repository, pin or None, kind)
+
+
+def public_name(source: str) -> str:
+    """A model's name without the folders of this machine, which no caller needs to see."""
+    return Path(source).name if Path(source).is_absolute() else source
 
 
 def revision(folder: Path) -> str:
