@@ -48,9 +48,8 @@ class Bucket:
             key.get_secret_value() if key else None
             for key in (environment.storage_access_key, environment.storage_secret_key)
         ]
-        self._s3 = boto3.session.Session(*keys, region_name=region_of(address)).client(
-            "s3", endpoint_url=address, config=config
-        )
+        region = environment.storage_region or region_of(address)
+        self._s3 = boto3.session.Session(*keys, region_name=region).client("s3", endpoint_url=address, config=config)
         # RunPod's volume API signs no links, so no worker could read from it by one.
         self.signs_links = not (urlsplit(address or "").hostname or "").endswith(".runpod.io")
 
