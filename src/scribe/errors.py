@@ -142,7 +142,7 @@ class DecodeFailed(AudioError):
 
 
 class ModelError(WorkerError):
-    """A model could not be loaded."""
+    """A model could not be loaded or run."""
 
 
 class GatedModel(ModelError):
@@ -175,7 +175,7 @@ class HubUnreachable(ModelError):
 
 
 class MemoryExhausted(ModelError):
-    """The worker's own memory, not the GPU's, does not suffice to load the model."""
+    """The machine's memory, not the GPU's, does not suffice to load a model or to run it."""
 
     code = "out_of_memory"
     retryable = True

@@ -335,8 +335,8 @@ def test_a_library_that_is_missing_is_named() -> None:
 class Driver:
     """Stands in for libcuda: one GPU in a process that may see it. `fails` is the call that returns an error."""
 
-    def __init__(self, fails: str = "") -> None:
-        self._fails = fails
+    def __init__(self, fails: str = "", active: bool = True) -> None:
+        self._fails, self._active = fails, active
         self.calls: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -346,9 +346,29 @@ class Driver:
                 arguments[0]._obj.value = 77
             if name == "cuMemGetInfo_v2":
                 arguments[0]._obj.value, arguments[1]._obj.value = 5 * GIB, 24 * GIB
+            if name == "cuDevicePrimaryCtxGetState":
+                arguments[2]._obj.value = self._active
             return 1 if name == self._fails else 0
 
         return call
+
+
+@pytest.mark.parametrize(
+    ("driver", "in_use"),
+    [
+        (Driver(), True),
+        (Driver(active=False), False),
+        (Driver("cuInit"), False),
+        (Driver("cuDevicePrimaryCtxGetState"), False),
+    ],
+)
+def test_a_gpu_is_in_use_where_this_process_has_a_context_on_it(driver: Driver, in_use: bool) -> None:
+    assert machine.gpu_in_use(open_library=lambda name: driver) is in_use  # type: ignore[arg-type, return-value]
+    assert "cuDevicePrimaryCtxRetain" not in driver.calls
+
+
+def test_without_a_driver_no_gpu_is_in_use() -> None:
+    assert machine.gpu_in_use(open_library=lambda name: machine.opened("libcuda.so.absent")) is False
 
 
 def test_free_memory_is_that_of_the_gpu_that_cuda_shows_this_process() -> None:

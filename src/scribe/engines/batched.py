@@ -17,7 +17,7 @@ from scribe.engines.base import SpeechOptions, TranscriptionRequest
 from scribe.engines.decoding_passes import BEST_OF, HALVINGS, DecodingPass, Judge, Text, halves, limit, looks, worth
 from scribe.engines.faster_whisper import Features, WhisperEngine, require_tokenizer
 from scribe.engines.hallucination import Decoded, Limits
-from scribe.errors import DeadlineReached, GpuOutOfMemory
+from scribe.errors import DeadlineReached, GpuOutOfMemory, MemoryExhausted
 from scribe.runtime.gpu_errors import gpu_failure
 from scribe.runtime.monitor import Monitor
 from scribe.transcript import Chunk, Segment
@@ -77,9 +77,9 @@ class BatchedEngine(WhisperEngine):
         except DeadlineReached:
             pass  # the first look's texts are the job's, marked as they are
         except (RuntimeError, MemoryError) as error:  # pybind11 makes a MemoryError of std::bad_alloc
-            if not isinstance(gpu_failure(error), GpuOutOfMemory):
+            if not isinstance(gpu_failure(error), (GpuOutOfMemory, MemoryExhausted)):
                 raise
-            log.warning("out of GPU memory in a second look: doubtful chunks stay as they are")
+            log.warning("out of memory in a second look: doubtful chunks stay as they are")
         doubtful = sum(bool(text.reasons) for text in texts)
         if doubtful:
             log.info("of %d chunks, %d are doubtful after a second look", len(chunks), doubtful)

@@ -42,9 +42,10 @@ def _model_error(what: str, name: str, error: BaseException) -> WorkerError:
     kinds = {kind.__name__ for e in chain for kind in type(e).__mro__}
     answered = statuses(error)
     details = {"model": name, "stage": what}
-    if "MemoryError" in kinds:
-        return MemoryExhausted(f"{what}: the worker's memory does not suffice to load {name}", details)
-    if failure := next(filter(None, map(gpu_failure, chain)), None):
+    failure = next(filter(None, map(gpu_failure, chain)), None)
+    if "MemoryError" in kinds or isinstance(failure, MemoryExhausted):
+        return MemoryExhausted(f"{what}: the machine's memory does not suffice to load {name}", details)
+    if failure:
         return failure
     page = f"https://huggingface.co/{name}"
     if any("Invalid credentials" in str(e) for e in chain):

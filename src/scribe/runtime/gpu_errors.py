@@ -1,4 +1,4 @@
-"""What a library's exception says about the GPU, judged by the words of CUDA and its libraries."""
+"""What a library's exception says about the GPU and about memory, judged by the words of CUDA and its libraries."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from scribe.errors import GpuBroken, GpuError, GpuOutOfMemory, GpuUnsuited, WorkerError
+from scribe.errors import GpuBroken, GpuError, GpuOutOfMemory, GpuUnsuited, MemoryExhausted, WorkerError
+from scribe.runtime.machine import gpu_in_use
 
 # A smaller batch helps. The last are pyannote's own words for it.
 OUT_OF_MEMORY = ("out of memory", "alloc_failed", "allocation_failed", "until memory error disappears")
+# C++'s word for any memory: the GPU's where CTranslate2 computes on one, else the machine's.
+BAD_ALLOC = "std::bad_alloc"
 # A card that is nearly full and a card that is broken both say these: cuBLAS cannot make its handle, cuDNN finds no algorithm
 # whose workspace fits, cuFFT and cuSOLVER have one status for everything, torch's allocator asks NVML for its message.
 PERHAPS_OUT_OF_MEMORY = (
@@ -20,7 +23,7 @@ PERHAPS_OUT_OF_MEMORY = (
     "cufft_internal_error",
     "cusolver_status_internal_error",
     "nvml_success == ",
-    "std::bad_alloc",
+    BAD_ALLOC,
 )
 # No process on this machine will do better: the packages hold no code for this chip, or the driver is too old for them.
 UNSUITED = (
@@ -36,9 +39,11 @@ MISSING_LIBRARY = re.compile(r"\b(library|any of)\W+lib(cublas|cuda|cudnn|cufft|
 POISONED = ("cuda error", "cuda failed with error", "cudnn_status_", "cublas_status_", "device-side assert")
 
 
-def gpu_failure(error: BaseException) -> GpuError | None:
-    """What a library's exception says about the GPU; None when it is about something else."""
+def gpu_failure(error: BaseException) -> GpuError | MemoryExhausted | None:
+    """What a library's exception says about the GPU, or about the machine's memory; None when it is about something else."""
     words = str(error).lower()
+    if _of_the_machine(error, words):
+        return MemoryExhausted("the machine's memory does not suffice")
     if any(sign in words for sign in UNSUITED) or MISSING_LIBRARY.search(words):
         return GpuUnsuited("the GPU, its driver or its libraries cannot run this worker's packages")
     if any(sign in words for sign in OUT_OF_MEMORY):
@@ -50,9 +55,16 @@ def gpu_failure(error: BaseException) -> GpuError | None:
     return None
 
 
+def _of_the_machine(error: BaseException, words: str) -> bool:
+    """Whether memory did not suffice that is the machine's. NumPy and pybind11 raise MemoryError, torch names its allocator."""
+    if BAD_ALLOC in words:
+        return not gpu_in_use()
+    return isinstance(error, MemoryError) or "defaultcpuallocator" in words
+
+
 @contextlib.contextmanager
 def gpu_faults() -> Iterator[None]:
-    """Raise a GpuError for what the block's libraries say of the GPU; any other exception as it is."""
+    """Raise a GpuError or MemoryExhausted for what the block's libraries say of either; any other exception as it is."""
     try:
         yield
     except WorkerError:

@@ -104,6 +104,19 @@ def free_gpu_memory(number: int = 0, open_library: Callable[[str], ctypes.CDLL] 
         return None
 
 
+def gpu_in_use(number: int = 0, open_library: Callable[[str], ctypes.CDLL] = opened) -> bool:
+    """Whether this process has work or models on a GPU: CTranslate2 and torch share its primary context. Makes none itself."""
+    device, flags, active = ctypes.c_int(), ctypes.c_uint(), ctypes.c_int()
+    try:
+        cuda = open_library("libcuda.so.1")
+        if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), number):
+            return False
+        failed = cuda.cuDevicePrimaryCtxGetState(device, ctypes.byref(flags), ctypes.byref(active))
+    except (OSError, AttributeError):
+        return False
+    return not failed and bool(active.value)
+
+
 def spare_gpu_memory() -> int:
     """Bytes of GPU memory that are free, or that torch holds unused; 0 where nobody knows. Imports nothing itself."""
     free = free_gpu_memory() or 0

@@ -1,4 +1,4 @@
-"""GPU memory that does not suffice: freed step by step, and only then asked for in smaller pieces. For every stage alike."""
+"""Memory, of the GPU or the machine, that does not suffice: freed step by step, then asked for in smaller pieces. For every stage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from scribe.errors import GpuBroken, GpuOutOfMemory, WorkerError
+from scribe.errors import GpuBroken, GpuOutOfMemory, MemoryExhausted, WorkerError
 from scribe.runtime.gpu_errors import gpu_failure
 from scribe.runtime.gpu_memory import release_memory
 
@@ -33,38 +33,46 @@ def fitted(work: Callable[[int], Result], size: int = 1, clear: Clear = nothing)
     """(what `work(size)` gives, the size that fitted).
 
     Out of memory, caches are given back and the same size is tried again; then again for as long as `clear` frees anything;
-    only then with half of the size, and so on. Raises GpuOutOfMemory when 1 does not fit, GpuBroken when it fails in words
-    that may mean a broken card too, and anything else that `work` raises as it is.
+    only then with half of the size, and so on. Raises GpuOutOfMemory or MemoryExhausted when 1 does not fit, GpuBroken when it
+    fails in words that may mean a broken card too, and anything else that `work` raises as it is.
     """
     released = False
     while True:
         try:
             return work(size), size
         except Exception as error:
-            doubtful = _out_of_memory(error)
-            if doubtful is None:
+            kind = _out_of_memory(error)
+            if kind is None:
                 raise
         # Not inside the handler, where the exception's traceback still holds what did not fit.
         release_memory()
         if not released:
             released = True
-            log.warning("out of GPU memory: caches were given back, trying again")
+            log.warning("out of memory: caches were given back, trying again")
         elif clear():
-            log.warning("out of GPU memory: other work and models gave way, trying again")
+            log.warning("out of memory: other work and models gave way, trying again")
         elif size > 1:
             size //= 2
-            log.warning("out of GPU memory: trying again with batches of %d", size)
-        elif doubtful:
-            raise GpuBroken("the GPU failed with the smallest batch too and needs a new process")
-        else:
+            log.warning("out of memory: trying again with batches of %d", size)
+        elif kind is GpuOutOfMemory:
             raise GpuOutOfMemory("the GPU's memory does not suffice for the smallest batch", final=True)
+        elif kind is MemoryExhausted:
+            raise MemoryExhausted("the machine's memory does not suffice for the smallest batch")
+        else:
+            raise GpuBroken("the GPU failed with the smallest batch too and needs a new process")
 
 
-def _out_of_memory(error: Exception) -> bool | None:
-    """Whether it is in doubt that memory did not suffice; None when the exception is about something else, or is final."""
+def _out_of_memory(error: Exception) -> type[WorkerError] | None:
+    """What the exception means if nothing smaller fits: GpuOutOfMemory, GpuBroken where that is in doubt, MemoryExhausted.
+
+    None when it is about something else, or final.
+    """
     failure = error if isinstance(error, WorkerError) else gpu_failure(error)
     try:
-        return failure.doubtful if isinstance(failure, GpuOutOfMemory) and not failure.final else None
+        if isinstance(failure, GpuOutOfMemory) and not failure.final:
+            return GpuBroken if failure.doubtful else GpuOutOfMemory
+        # One that is raised as such was tried in smaller pieces already, or is a model's.
+        return MemoryExhausted if isinstance(failure, MemoryExhausted) and failure is not error else None
     finally:
         # The exception's traceback leads here: with the name still there, both would stay until the collector comes.
         del failure, error
