@@ -14,7 +14,8 @@ from support.demo import configured, variables
 from scribe import settings as settings_module
 from scribe.models import torchaudio_bundles as bundles
 from scribe.models.cache import ModelCache
-from scribe.models.model_set import Location, ModelSet, revision
+from scribe.models.model_set import Location, ModelSet
+from scribe.models.revision import revision
 from scribe.models.snapshots import finished, held, mark_finished, missing, repository_folder
 from scribe.settings import ROOT
 
@@ -324,6 +325,34 @@ def test_identities_name_every_model_that_shapes_a_result(tmp_path: Path) -> Non
     places = real(tmp_path, whisperx_model="large-v3", allowed_models=["small"])
     assert places.identities()["transcribe"] == f"large-v3@{cached.name[:12]}"
     assert places.identities("small")["transcribe"] == "small"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"parity": True},
+        {"speaker_threshold": 0.6},
+        {"speaker_margin": 0.2},
+        {"diarization_precision": "half"},
+        {"whisperx_compute_type": "float32"},
+    ],
+)
+def test_an_answer_that_was_made_with_other_settings_is_not_handed_out_again(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    assert real(tmp_path, **change).identities() != real(tmp_path).identities()
+    assert real(tmp_path, **change).identities() == real(tmp_path, **change).identities()
+
+
+def test_other_weights_of_the_voice_activity_model_are_another_identity(tmp_path: Path) -> None:
+    weights, found = tmp_path / "vad.bin", [real(tmp_path).identities()["detect"]]
+    for content in (b"one", b"two", b"two!"):
+        weights.write_bytes(content)
+        found.append(real(tmp_path, vad_model_path=weights).identities()["detect"])
+    assert len(set(found)) == 4
+    elsewhere = tmp_path / "moved.bin"
+    shutil.copy(weights, elsewhere)
+    assert real(tmp_path, vad_model_path=elsewhere).identities()["detect"] == found[-1]
 
 
 def test_a_pinned_model_has_its_identity_before_it_is_here(tmp_path: Path) -> None:

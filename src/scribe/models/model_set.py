@@ -6,8 +6,6 @@ The operator's variables override single models. Nothing here comes from a job: 
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import importlib
 import json
 import logging
@@ -23,6 +21,7 @@ from scribe.errors import WorkerError
 from scribe.models import punkt, snapshots
 from scribe.models import torchaudio_bundles as bundles
 from scribe.models.published import Published
+from scribe.models.revision import revision
 from scribe.settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
@@ -209,13 +208,19 @@ class ModelSet:
         return (self._settings.torch_home or Path.home() / ".cache" / "torch") / "hub" / "checkpoints"
 
     def identities(self, asked: str | None = None) -> dict[str, str]:
-        """{stage: name@revision} for a job that asks for a speech model, or for none; part of a result's fingerprint, so
-        known without loading anything."""
+        """{stage: name@revision} for a job that asks for a speech model, or for none, and the operator's `settings` that shape
+        a result; part of its fingerprint, so known without loading anything."""
+        settings, speaker, vad = self._settings, self.speaker, self._settings.vad_model_path
+        shaping = (
+            settings.parity, settings.whisperx_compute_type, settings.diarization_precision, speaker.threshold, speaker.margin,
+        )  # fmt: skip
         return {
+            "detect": f"{self.vad_method}@{revision(vad)}" if vad else self.vad_method,
             "transcribe": self.speech(asked).identity,
             "diarize": self.diarization.identity,
-            "name": self.speaker.location.identity,
+            "name": speaker.location.identity,
             "align": " ".join(self._aligners_identities()),
+            "settings": " ".join(map(str, shaping)),
         }
 
     @property
@@ -275,23 +280,3 @@ class ModelSet:
 def public_name(source: str) -> str:
     """A model's name without the folders of this machine, which no caller needs to see."""
     return Path(source).name if Path(source).is_absolute() else source
-
-
-def revision(folder: Path) -> str:
-    """12 hex digits: the commit of a snapshot or of a baked model (`.revision`), else a digest of its files.
-
-    The digest takes names, sizes and the first and last 64 KiB of each.
-    """
-    if folder.parent.name == "snapshots":
-        return folder.name[:12]
-    with contextlib.suppress(OSError):
-        return (folder / ".revision").read_text("utf-8")[:12]
-    digest = hashlib.sha256()
-    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-        size = file.stat().st_size
-        digest.update(f"{file.relative_to(folder)}:{size}:".encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(65536))
-            stream.seek(max(0, size - 65536))
-            digest.update(stream.read(65536))
-    return digest.hexdigest()[:12]
