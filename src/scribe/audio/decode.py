@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import importlib.util
 import json
 import logging
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 
 from scribe.audio.filetype import HEAD_BYTES, foreign_kind, looks_recorded
 from scribe.errors import AudioError, DecodeFailed, DiskFull, EmptyAudio, InvalidInput, NoAudioStream, NotAudio, TooLong
+from scribe.runtime.digest import file_digest
 from scribe.runtime.monitor import UNWATCHED, Monitor
 
 if TYPE_CHECKING:
@@ -46,10 +46,6 @@ CPU_SLACK_S = 10  # the child's own limit acts only when the parent's clock did 
 LINE_BYTES = 4096  # no honest line of the child is longer
 # Not run by its path: then its folder would be on the path, where our log.py or errors.py could pass for a library's.
 CHILD = "import sys; sys.path += sys.argv[2:]; from scribe.audio.child import main; main(sys.argv[1])"
-
-
-def nothing(*_: object) -> None:
-    """The default of `check` and `tick`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +84,7 @@ class Audio:
 
     def sha256(self) -> str:
         """Hex digest of the PCM: the same sound has the same digest, whatever container it came in."""
-        digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+        return file_digest(self.path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from scribe.errors import InvalidInput
+from scribe.runtime.digest import file_digest
 from scribe.runtime.redact import safe_url
 
 # Only what a folder is searched for: a file that is named by itself is sent whatever it is called.
@@ -72,11 +73,7 @@ class Place:
         """What changes when the recording does: the file's sha256 in hex; of an address only the address is known."""
         if self.path is None:
             return _digest((self.url or "").encode())
-        digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            while data := file.read(READ_BYTES):
-                digest.update(data)
-        return digest.hexdigest()
+        return file_digest(self.path)
 
 
 @dataclass(frozen=True, slots=True)

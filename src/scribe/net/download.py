@@ -38,10 +38,6 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DATA_URI = re.compile(r"data:[^,]{0,200}?;base64,", re.IGNORECASE)
 
 
-def nothing(*_: object) -> None:
-    """The default of `check` and `tick`."""
-
-
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """A file that is here: its size in bytes, the type the server claims, and warning codes."""
