@@ -13,6 +13,7 @@ from scribe.cli.bucket import Bucket
 from scribe.cli.environment import Environment
 from scribe.cli.failure import Failure
 from scribe.errors import StorageDenied
+from scribe.schema.s3_region import region_of
 
 REGION = "eu-central-7"
 
@@ -50,3 +51,21 @@ def test_the_command_lines_bucket_signs_for_the_configured_region(far: S3Server)
     with pytest.raises(Failure, match="refused"):
         bucket(None).probe()
     bucket(REGION).probe()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "region"),
+    [
+        (None, "us-east-1"),
+        ("https://abc.r2.cloudflarestorage.com", "auto"),
+        ("https://abc.eu.r2.cloudflarestorage.com", "auto"),
+        ("https://s3api-eu-ro-1.runpod.io/", "EU-RO-1"),
+        ("https://s3.eu-central-1.amazonaws.com", "eu-central-1"),
+        ("https://s3.amazonaws.com", "us-east-1"),
+        ("https://s3-accelerate.amazonaws.com", "us-east-1"),
+        ("http://minio:9000", "us-east-1"),
+        ("nonsense", "us-east-1"),
+    ],
+)
+def test_the_region_is_read_off_the_endpoint(endpoint: str | None, region: str) -> None:
+    assert region_of(endpoint) == region
