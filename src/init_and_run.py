@@ -1,10 +1,10 @@
-"""The RunPod worker's entry: settings, environment, warm models, the platform's loop. scribe/app does the work.
+"""Start the RunPod worker: read the settings, prepare the environment, load the models, enter the SDK's loop.
 
     python3 src/init_and_run.py                    the worker
     python3 src/init_and_run.py --check [--json]   what works on this machine, what does not and what to do about it
 
 Exit codes: 0 stopped by the platform, or all that the configuration needs works; 1 a model or something else that it
-needs cannot be had; 2 an unknown flag; 78 invalid settings.
+needs is missing or does not work; 2 an unknown flag; 78 invalid settings.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ EXIT_MODEL, EXIT_USAGE = 1, 2
 
 
 def main() -> int:
-    """Start the worker, or check it. Returns only when it cannot start or has checked."""
+    """Start the worker, or with `--check` report what works. Returns the exit code, when it cannot start or has checked."""
     if "--check" in sys.argv:
         options = argparse.ArgumentParser(description="What works on this machine, and what to do about the rest.")
         options.add_argument("--check", action="store_true", required=True)
         options.add_argument("--json", action="store_true", help="the report as JSON")
         return check(options.parse_args().json)
-    # The SDK's own are its to read; a mistyped one of ours must not start a worker.
+    # Flags that begin with --rp_ or --test_ belong to the SDK. Any other unknown flag is a typing error: do not start.
     flags = [a for a in sys.argv[1:] if a.startswith("-") and not a.startswith(("--rp_", "--test_"))]
     if flags:
         asked = flags[0] in ("-h", "--help")
@@ -54,7 +54,7 @@ def main() -> int:
     from rp_handler import Handler
     from scribe.doors.runpod_sdk import serve
 
-    # The libraries' objects live as long as the worker: the collector need not look through them in every job.
+    # The libraries' objects live as long as the worker: exclude them from every later garbage collection.
     gc.collect()
     gc.freeze()
     log.info("ready")

@@ -1,6 +1,6 @@
 """The RunPod door: the SDK's job -> JobRunner -> the answer that the SDK posts.
 
-The handler is async and has the work done in a thread, so that the SDK's loop goes on reading stop signals.
+The handler is async and runs each job in a thread, so that the SDK's event loop keeps reading stop signals.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scribe.pipeline.progress import Event
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A job at work: its input, its stop signal, its answer to be."""
+    """A running job: its input, its stop signal and the future of its answer."""
 
     given: object
     stop: threading.Event
@@ -29,7 +29,7 @@ class _Run:
 
 
 class Handler:
-    """Answers RunPod's jobs by `runner`; `report(job)` gives the sink of that job's progress."""
+    """Runs RunPod's jobs with `runner`; `report(job)` returns the function that sends that job's progress events."""
 
     def __init__(
         self, runner: JobRunner, report: Callable[[Mapping[str, object]], Callable[[Event], None]] = progress_sink
@@ -40,13 +40,14 @@ class Handler:
 
     @property
     def models(self) -> Models:
-        """The models that its jobs use."""
+        """The models that the jobs use."""
         return self.runner.models
 
     async def __call__(self, job: Mapping[str, object]) -> dict[str, Any]:
-        """Answer one job. A cancelled job keeps its slot until its thread has left the GPU: the next must not meet it there.
+        """Run one job and return its answer. A cancelled job keeps its slot until its thread ends: it may still use the GPU.
 
-        A job that is handed out again while it runs shares the run, and its stop: the platform cancels by id.
+        A job that the platform delivers again while it runs waits for the same run. Cancelling either stops both, because
+        the platform cancels by id.
         """
         job_id, given = str(job.get("id")), job.get("input")
         run = self._runs.get(job_id)
@@ -55,7 +56,7 @@ class Handler:
             run = _Run(given, stop, asyncio.ensure_future(asyncio.to_thread(self._answer, job, stop)))
             self._runs[job_id] = run
         try:
-            # A copy for each: the SDK takes `error` out of what it gets.
+            # The SDK removes `error` from the dict that it gets, so each caller gets a copy.
             return dict(await asyncio.shield(run.work))
         except asyncio.CancelledError:
             run.stop.set()
@@ -69,7 +70,7 @@ class Handler:
                 del self._runs[job_id]
 
     def _answer(self, job: Mapping[str, object], stop: threading.Event) -> dict[str, Any]:
-        """The runner's answer, ready to be posted."""
+        """Run the job in this thread; after a GPU failure, add `refresh_worker` to the answer."""
         answer = self.runner.run(job, stop, self._report(job))
-        # The SDK stops the pod after this answer, and hands out jobs until the platform has: the runner refuses them.
+        # `refresh_worker` makes the platform replace the pod. Jobs that still arrive until then are refused by the runner.
         return answer | ({"refresh_worker": True} if self.runner.broken and "error" in answer else {})

@@ -1,6 +1,6 @@
-"""Turns recordings into who said what, when. `scribe.transcribe(path)` is the whole of it; docs/python-api.md has the rest.
+"""Transcribe recordings into who said what, when: `scribe.transcribe(path)`. docs/python-api.md has the rest.
 
-Nothing is imported until a name is used: the worker's image carries this file alone in an early layer.
+A public name is imported when it is first used, because an early layer of the worker's image holds this file alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its module when it is first used."""
+    """Import a public name from its module when it is first used. Raises AttributeError for any other name."""
     for module, names in _HOMES.items():
         if name in names:
             from importlib import import_module

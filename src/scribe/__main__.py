@@ -1,4 +1,4 @@
-"""`python -m scribe` is the command `scribe`."""
+"""Run the command `scribe` as `python -m scribe`."""
 
 import sys
 

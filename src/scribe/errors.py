@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree. A caller sees `code`, a sentence and `retryable`, which a star marks here.
+"""The tree of errors that end a job. A caller sees `code`, a sentence and `retryable` (marked here by a star).
 
 WorkerError
 ├── InvalidInput     invalid_input
@@ -20,7 +20,7 @@ from typing import ClassVar
 
 
 class WorkerError(Exception):
-    """The root. `message` is safe to show: no path, token or signed query. `details` is small and JSON-ready."""
+    """Base class. `message` is safe to show: it holds no path, token or signed query. `details` is small and JSON-ready."""
 
     code: ClassVar[str] = "internal"
     retryable: bool = False
@@ -35,7 +35,7 @@ class WorkerError(Exception):
         self.retryable = type(self).retryable if retryable is None else retryable
 
     def to_dict(self) -> dict[str, object]:
-        """The failure as RunPod returns it: `error` marks the job FAILED."""
+        """Return the failure as JSON-ready values. RunPod marks a job FAILED when its answer holds `error`."""
         return {
             "error": f"{self.code}: {self.message}",
             "code": self.code,
@@ -54,7 +54,7 @@ class InvalidInput(WorkerError):
     def __init__(
         self, message: str, details: Mapping[str, object] | None = None, retryable: bool | None = None
     ) -> None:
-        """`details.key` names the culprit where there is one problem and the message tells it."""
+        """Set `details.problems` from `details.key` and `message` when there is a single problem."""
         given = dict(details or {})
         key = given.pop("key", "input")
         given.setdefault("problems", [{"key": key, "problem": message}])
@@ -62,18 +62,18 @@ class InvalidInput(WorkerError):
 
 
 class FetchError(WorkerError):
-    """A file that the job names could not be brought here."""
+    """A file that the job names could not be downloaded."""
 
 
 class UrlBlocked(FetchError):
-    """The address is private, a metadata service, or of a scheme or port that a job may not name."""
+    """The address is private, a metadata service, or has a scheme or port that jobs may not use."""
 
     code = "url_blocked"
     remedy = "Give a public http or https address, or send the audio as audio_base64."
 
 
 class NotFound(FetchError):
-    """The server answered that there is nothing at this address, or that it may not be read."""
+    """The server answered that there is nothing at this address, or that access is denied."""
 
     code = "not_found"
     remedy = "Check the address; a presigned link may have expired while the job waited: sign it for longer."
@@ -103,7 +103,7 @@ class TooLarge(FetchError):
 
 
 class AudioError(WorkerError):
-    """The file is here and is not usable audio."""
+    """The file was downloaded and is not usable audio."""
 
 
 class NotAudio(AudioError):
@@ -114,28 +114,28 @@ class NotAudio(AudioError):
 
 
 class NoAudioStream(AudioError):
-    """The container holds no sound."""
+    """The file has no audio track."""
 
     code = "no_audio_stream"
     remedy = "Export the video with its sound track."
 
 
 class EmptyAudio(AudioError):
-    """The container is valid and holds not one sample."""
+    """The file is valid and its audio track is empty."""
 
     code = "empty_audio"
     remedy = "Check that the recording was finished and uploaded whole."
 
 
 class TooLong(AudioError):
-    """The recording holds more seconds than the worker accepts."""
+    """The recording is longer than the worker accepts."""
 
     code = "too_long"
     remedy = "Split the recording, or raise MAX_AUDIO_SECONDS."
 
 
 class DecodeFailed(AudioError):
-    """The decoder crashed, ran out of its time or memory, or gave up half way."""
+    """The decoder crashed, exceeded its time or memory limit, or stopped before the end."""
 
     code = "decode_failed"
     remedy = "Convert the file (for example to flac) and send it again; it may be damaged."
@@ -146,21 +146,21 @@ class ModelError(WorkerError):
 
 
 class GatedModel(ModelError):
-    """The hub gives this model only to accounts that accepted its terms."""
+    """The model hub serves this model only to accounts that accepted its terms."""
 
     code = "gated_model"
     remedy = "Accept the terms on the page that the message names, and set HF_TOKEN to a token of that account."
 
 
 class ModelNotFound(ModelError):
-    """There is no such model at the configured place."""
+    """There is no such model under the configured name or path."""
 
     code = "model_not_found"
     remedy = "Check the model's name or path in the endpoint's settings."
 
 
 class WeightsCorrupt(ModelError):
-    """The model's files are there and cannot be loaded."""
+    """The model's files exist and cannot be loaded."""
 
     code = "weights_corrupt"
     remedy = "Delete the cached copy of the model, so that it is downloaded again, or rebuild the image."
@@ -175,7 +175,7 @@ class HubUnreachable(ModelError):
 
 
 class MemoryExhausted(ModelError):
-    """The machine's memory, not the GPU's, does not suffice to load a model or to run it."""
+    """The worker has too little main memory (not GPU memory) to load or run a model."""
 
     code = "out_of_memory"
     retryable = True
@@ -187,7 +187,7 @@ class GpuError(WorkerError):
 
 
 class GpuOutOfMemory(GpuError):
-    """Not even the smallest batch fits into the GPU's memory."""
+    """The GPU has too little memory even for the smallest batch."""
 
     code = "gpu_out_of_memory"
     retryable = True
@@ -201,14 +201,14 @@ class GpuOutOfMemory(GpuError):
         doubtful: bool = False,
         final: bool = False,
     ) -> None:
-        """`doubtful`: the library's words may also mean that the GPU is broken. `final`: all that could be freed was."""
+        """`doubtful`: the library's message may also mean that the GPU is broken. `final`: no more memory can be freed."""
         super().__init__(message, details, retryable)
         self.doubtful = doubtful
         self.final = final
 
 
 class GpuBroken(GpuError):
-    """The GPU is in a state that only a new process repairs; the worker asks to be replaced."""
+    """The GPU is in a state that only a new process can reset; the worker asks to be replaced."""
 
     code = "gpu_broken"
     retryable = True
@@ -216,7 +216,7 @@ class GpuBroken(GpuError):
 
 
 class GpuUnsuited(GpuError):
-    """This kind of GPU, its driver or its CUDA libraries cannot run the worker's packages; nor can a new worker on it."""
+    """The GPU, its driver or its CUDA libraries cannot run the worker's packages; a new worker on it fails too."""
 
     code = "gpu_unsuited"
     remedy = "Choose another GPU and CUDA 12.8 or newer for the endpoint; `--check` shows what is missing."
@@ -242,7 +242,7 @@ class StorageUnavailable(StorageError):
 
 
 class DiskFull(StorageError):
-    """The worker's own disk has no room left."""
+    """The worker's own disk is full."""
 
     code = "disk_full"
     retryable = True
@@ -252,7 +252,7 @@ class DiskFull(StorageError):
 
 
 class Stopped(WorkerError):
-    """The job ended before its work did, on somebody's wish."""
+    """The job was stopped from outside before it finished."""
 
 
 class Cancelled(Stopped):
@@ -271,21 +271,21 @@ class ShuttingDown(Stopped):
 
 
 class DeadlineReached(WorkerError):
-    """The job's `deadline_s` passed before anything was finished; later it only cuts the result short."""
+    """The job's `deadline_s` passed before any part was finished; if it passes later, the answer is `partial`."""
 
     code = "deadline_reached"
     remedy = "Raise deadline_s, or split the recording."
 
 
 class StageFailed(WorkerError):
-    """A stage that the job asked for could not be done, and the job said `strict`."""
+    """A stage that the job asked for failed, and the job set `strict`."""
 
     code = "stage_failed"
     remedy = "Correct what the message names, or leave `strict` out to get the transcript without that stage."
 
 
 class Internal(WorkerError):
-    """An error of the worker itself; the log has the traceback under the same `error_id`."""
+    """An unexpected error of the worker itself; the log has the traceback under the same `error_id`."""
 
     code = "internal"
     retryable = True

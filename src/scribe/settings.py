@@ -1,6 +1,7 @@
-"""The only reader of the environment. `load()` gives one frozen `Settings`; a bad value is told with all others at once.
+"""Read the environment: `load()` returns one frozen `Settings`, or reports all invalid values at once.
 
-Every field's description is the manual: `.env.template` and the table of docs/settings.md are generated from them.
+`.env.template` and the table of docs/settings.md are generated from the fields' descriptions. No other module of
+the worker reads the environment.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 def data_root(package: Path) -> Path:
-    """The folder that holds `models/` and `builder/`: `data` in an installed package, else the repository around it."""
+    """Return the folder that holds `models/` and `builder/`: `data` in an installed package, else the repository."""
     carried = package / "data"
     return carried if (carried / "models").is_dir() else package.parents[1]
 
@@ -27,11 +28,11 @@ CommaList = Annotated[tuple[str, ...], NoDecode]
 
 
 class InvalidSettings(Exception):
-    """Some variables are wrong; the message names every one of them, without their values where they are secret."""
+    """Some variables are invalid; the message names each of them, without the values of secrets."""
 
 
 class Settings(BaseSettings):
-    """What the operator decides. All optional."""
+    """The operator's settings, one field for each environment variable. All are optional."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -231,23 +232,23 @@ class Settings(BaseSettings):
 
     @property
     def hub_caches(self) -> tuple[Path, Path]:
-        """Folders in which a hub model may lie already: RunPod's cached models, then the configured cache."""
+        """Folders searched for downloaded hub models, in order: RunPod's cached models, then the configured cache."""
         named = self.hf_hub_cache or self.huggingface_hub_cache
         own = named or (self.hf_home or Path.home() / ".cache" / "huggingface") / "hub"
         return (VOLUME / "huggingface-cache" / "hub", own)
 
     @property
     def expects_gpu(self) -> bool:
-        """Whether RunPod is paid for a GPU here and nobody chose the CPU."""
+        """Whether this endpoint has a GPU and WHISPERX_DEVICE does not choose the CPU."""
         given = self.runpod_endpoint_id is not None if self.runpod_gpu_count is None else self.runpod_gpu_count > 0
         return given and self.whisperx_device == "auto"
 
     @property
     def kernel_cache(self) -> Path | None:
-        """The folder of the driver's compiled kernels: the operator's, else one that lasts as long as the models do."""
+        """Folder for the driver's compiled kernels: CUDA_CACHE_PATH, else a folder next to the models' cache, if there is one."""
         models = self.hf_home or self.hf_hub_cache or self.huggingface_hub_cache
-        beside = models.parent if models else VOLUME if VOLUME.is_dir() else None
-        return self.cuda_cache_path or (beside / "cuda-cache" if beside else None)
+        folder = models.parent if models else VOLUME if VOLUME.is_dir() else None
+        return self.cuda_cache_path or (folder / "cuda-cache" if folder else None)
 
     @property
     def storage_configured(self) -> bool:
@@ -255,13 +256,13 @@ class Settings(BaseSettings):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never be seen in a log or an answer."""
+        """The values that no log and no answer may show."""
         held = (self.hf_token, self.storage_access_key, self.storage_secret_key, self.runpod_ai_api_key)
         return tuple(s.get_secret_value() for s in held if s is not None)
 
 
 def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
-    """Read the environment (and `.env` in development); `overrides` are fields. Raises InvalidSettings naming every bad variable."""
+    """Read the environment and, in development, `.env`; `overrides` are fields. Raises InvalidSettings naming every bad one."""
     try:
         settings = Settings(_env_file=env_file, **overrides)
     except ValidationError as error:
@@ -276,7 +277,7 @@ def load(env_file: Path | None = Path(".env"), **overrides: Any) -> Settings:
 
 
 def _sentence(problem: Mapping[str, object]) -> str:
-    """One line a problem. The value itself is left out: it may be a secret put into the wrong variable."""
+    """Describe a problem in one line, without the value: it may be a secret that was put into the wrong variable."""
     where = problem["loc"]
     name = str(where[0]).upper() if isinstance(where, tuple) and where else "?"
     return f"{name}: {str(problem['msg']).removeprefix('Value error, ')}"

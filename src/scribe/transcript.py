@@ -1,7 +1,7 @@
-"""Words, segments, turns and the transcript: what every stage reads or writes. Pure; knows no model and no file.
+"""Words, segments, turns and the transcript: the data that the stages pass on. Knows no model and no file.
 
-Times are seconds from the start of the recording. A *turn* is a stretch in which the diarizer hears one speaker
-(`label`, such as SPEAKER_00); a *segment* is a stretch of text; a *word* is a part of a segment.
+Times are seconds from the start of the recording. A *turn* is a span in which the diarizer detects one speaker
+(`label`, such as SPEAKER_00); a *segment* is a span of text; a *word* is a part of a segment.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Seconds `start` to `end` that the recognizer takes in one piece, and the stretches of speech within.
+    """The seconds `start` to `end` that the recognizer decodes as one piece, and the spans of speech in it.
 
-    `apart`: nobody speaks for a while before and after it (coverage.py).
+    `apart`: there is a long pause before and after it (engines/missed_speech.py).
     """
 
     start: float
@@ -29,8 +29,8 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word with its times. `score` is the aligner's confidence, 0 to 1, None where it heard nothing and the word is
-    `interpolated`; `overlap`: two speak during it."""
+    """One word with its times. `score` is the aligner's confidence, 0 to 1, or None when the word could not be aligned
+    and its times are `interpolated`; `overlap`: two speak during it."""
 
     text: str
     start: float
@@ -44,9 +44,9 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of text by (after diarization) one speaker; `words` is empty until the aligner has run.
+    """A span of text, after diarization of one speaker; `words` is empty until the aligner has run.
 
-    `suspect`: why the text may be invented (gates.py); empty for what can be trusted.
+    `suspect`: the reasons why the text may be invented (engines/hallucination.py); empty when there are none.
     `overlap`: somebody else speaks too during a part of it.
     """
 
@@ -62,7 +62,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The diarizer hears the speaker `label` from `start` to `end`."""
+    """A span, `start` to `end`, in which the diarizer detects the speaker `label`."""
 
     start: float
     end: float
@@ -71,7 +71,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Voiceprint:
-    """A speaker's embedding (a unit vector), the encoder that made it (name@revision), and the seconds of speech behind it."""
+    """A speaker's embedding (a unit vector), the encoder that computed it (name@revision), and the seconds of speech used."""
 
     model: str
     seconds: float
@@ -80,7 +80,7 @@ class Voiceprint:
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """One diarized speaker. `name` is None when nobody enrolled matches; `score` is the cosine of the best match."""
+    """One diarized speaker. `name` is None when no enrolled voice matches; `score` is the cosine of the best match."""
 
     label: str
     name: str | None = None
@@ -92,9 +92,9 @@ class Speaker:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """Who said what, when.
+    """A finished transcript: who said what, when.
 
-    `language` is None when there was no speech to hear it on; its probability is None when the caller named it.
+    `language` is None when there was no speech to detect it from; its probability is None when the job named it.
     """
 
     language: str | None
@@ -108,7 +108,7 @@ class Transcript:
         object.__setattr__(self, "names", {s.label: s.name for s in self.speakers if s.name})
 
     def display(self, label: str | None) -> str | None:
-        """The name a reader sees for a label: the enrolled name where there is one, else the label itself."""
+        """Return the name shown for a label: the enrolled name if there is one, else the label itself."""
         return None if label is None else self.names.get(label, label)
 
 
@@ -118,7 +118,7 @@ class _Scored(TypedDict, total=False):
 
 
 class TimedWord(_Scored):
-    """The aligner's shape of a word, once it has its times."""
+    """An aligned word, as the aligner returns it."""
 
     word: str
     start: float
@@ -128,12 +128,12 @@ class TimedWord(_Scored):
 def words_with_times(
     words: Sequence[Mapping[str, object]], start: float, end: float, longest: float = math.inf
 ) -> list[TimedWord]:
-    """Give every word a start and an end: a run without times shares the gap around it by length of its letters.
+    """Give every word a start and an end: words without times share the gap around them in proportion to their letters.
 
-    `words` are the aligner's ({word, start?, end?, score?}); `start` and `end` bound the segment. What had to be
-    filled in carries `interpolated: True` and lasts at most `longest` seconds a letter. Times never run backwards.
+    `words` come from the aligner ({word, start?, end?, score?}); `start` and `end` bound the segment. A word whose times
+    were filled in has `interpolated: True` and lasts at most `longest` seconds a letter. Times never run backwards.
     """
-    # Those without times get them below.
+    # The cast is true on return: words without times get them below.
     timed = [cast(TimedWord, dict(w)) for w in words]
     at = 0
     while at < len(timed):
@@ -157,7 +157,7 @@ def _is_timed(word: Mapping[str, object]) -> bool:
 
 
 def talk_seconds(turns: Iterable[Turn]) -> dict[str, float]:
-    """Seconds of talk per label; a second in which two speak counts for both."""
+    """Sum the seconds of speech by label; a second in which two speak counts for both."""
     seconds: dict[str, float] = {}
     for turn in turns:
         seconds[turn.label] = seconds.get(turn.label, 0.0) + turn.end - turn.start
@@ -165,7 +165,7 @@ def talk_seconds(turns: Iterable[Turn]) -> dict[str, float]:
 
 
 def alone(turns: Sequence[Turn]) -> dict[str, list[Span]]:
-    """Per label the spans in which nobody else speaks, in order: the clean speech that a voice is known by."""
+    """Return by label the spans in which that speaker speaks alone, in order: speech fit for a speaker embedding."""
     spans: dict[str, list[Span]] = {t.label: [] for t in turns}
     for left, right, labels in speaking(turns):
         if len(labels) == 1:
@@ -174,7 +174,7 @@ def alone(turns: Sequence[Turn]) -> dict[str, list[Span]]:
 
 
 def lengthen(spans: list[Span], start: float, end: float) -> None:
-    """Add a span behind those in order: one that begins where the last ends makes that one longer."""
+    """Append a span to a sorted list; if it begins where the last span ends, extend that span instead."""
     if spans and spans[-1][1] == start:
         spans[-1] = (spans[-1][0], end)
     else:
@@ -182,8 +182,8 @@ def lengthen(spans: list[Span], start: float, end: float) -> None:
 
 
 def speaking(turns: Iterable[Turn]) -> Iterator[tuple[float, float, list[str]]]:
-    """(start, end, who speaks then) from one edge of a turn to the next, in order; stretches of silence are among them."""
-    # A turn that the recording's end cut down to nothing closes before it opens.
+    """Yield (start, end, labels speaking) for each interval between two edges of turns, in order, silence included."""
+    # A turn cut to zero length by the recording's end would be closed before it is opened.
     lasting = [t for t in turns if t.end > t.start]
     edges = sorted({t.start for t in lasting} | {t.end for t in lasting})
     opening: dict[float, list[str]] = {}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.person import SOUND, Desk, Hand, answered
 
-from scribe.cli.answer import place_beside
+from scribe.cli.answer import place_next_to
 from scribe.cli.order import order_of
 from scribe.cli.recording import Place, gather
 from scribe.cli.state import STATE_FILE, opened
@@ -40,7 +40,7 @@ def test_the_options_of_the_command_become_the_jobs_own(desk: Desk) -> None:
 def test_what_stands_beside_the_input_goes_beside_it() -> None:
     own = {"accessId": "id", "accessSecret": "secret", "bucketName": "bucket", "endpointUrl": "https://s3.example.org"}
     order = order_of(settings=[f"s3Config={json.dumps(own)}"])
-    assert order.beside == {"s3Config": own}
+    assert order.job_level == {"s3Config": own}
     assert "s3Config" not in order.options
 
 
@@ -93,6 +93,6 @@ def test_the_page_that_is_written_second_plays_its_own_recording_too(tmp_path: P
         recording.write_text(f"ID3 {name}")
     for _ in "twice":
         for name in sorted(recordings, key=lambda name: name != first):
-            beside = place_beside(out / f"{name}.html", recordings[name])
+            beside = place_next_to(out / f"{name}.html", recordings[name])
             assert (out / beside).read_bytes() == recordings[name].read_bytes()
     assert len(list(out.iterdir())) == 2, "what lies there already is not copied again"

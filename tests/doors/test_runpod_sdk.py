@@ -140,7 +140,7 @@ def test_the_sdks_result_post_outlives_cut_connections_and_server_errors(
 
     patience: list[int] = []
     monkeypatch.setattr(rp_http, "FibonacciRetry", rp_http.FibonacciRetry)
-    platform.steady_posts()
+    platform.retry_result_posts()
     patient = rp_http.FibonacciRetry
 
     def at_once(*args: Any, **more: Any) -> Any:

@@ -14,7 +14,7 @@ from support.demo import before_decoding, excerpt, models, predicted, recording,
 from scribe.audio.decode import SAMPLE_RATE, Audio
 from scribe.engines import decoding_passes as looks_module
 from scribe.engines.base import SpeechOptions
-from scribe.engines.decoding_passes import DecodingPass, looks
+from scribe.engines.decoding_passes import DecodingPass, passes
 from scribe.engines.missed_speech import PAD_S, SHORTEST_S, padded, passed_over
 from scribe.errors import DeadlineReached
 from scribe.transcript import Chunk, Segment
@@ -238,13 +238,13 @@ def test_a_lone_full_stop_is_no_text_and_its_speech_is_heard_again(clip: Audio, 
 
 
 def test_looks_go_from_the_jobs_search_to_a_temperature_of_one() -> None:
-    assert looks(SpeechOptions(beam_size=8))[:4] == [
+    assert passes(SpeechOptions(beam_size=8))[:4] == [
         DecodingPass(8, limited=True),
         DecodingPass(8),
         DecodingPass(8, longest=True),
         DecodingPass(1, 0.2),
     ]
-    assert looks(SpeechOptions(temperature=1.0))[3:] == [DecodingPass(1, 1.0)]
+    assert passes(SpeechOptions(temperature=1.0))[3:] == [DecodingPass(1, 1.0)]
 
 
 def test_speech_without_text_is_listened_to_once_more_and_told(clip: Audio, decoder: Callable[..., None]) -> None:

@@ -101,10 +101,10 @@ MUTATIONS = (
         ("tests/faults/test_two_at_once.py", "-k", "no_job"),
     ),
     Mutation(
-        "a second look at doubtful text",
+        "doubtful text is decoded again",
         "src/scribe/engines/batched.py",
-        "            for look in others:\n",
-        "            for look in others[:0]:\n",
+        "            for attempt in others:\n",
+        "            for attempt in others[:0]:\n",
         ("tests/engines/test_second_look.py", "-k", "doubtful or better or cut"),
     ),
     Mutation(
@@ -122,7 +122,7 @@ MUTATIONS = (
         ("tests/nn/test_pyannet.py", "-k", "program"),
     ),
     Mutation(
-        "speech without text is listened to again",
+        "speech without text is recognized again",
         "src/scribe/pipeline/recognition.py",
         "again = padded(passed_over(found, part), found, audio.seconds)",
         "again = []",
@@ -320,8 +320,8 @@ MUTATIONS = (
     Mutation(
         "no thread of ours at the SDK's fork",
         "src/scribe/doors/runpod_sdk.py",
-        "    first = iter((begun,))\n",
-        "    begun()\n    first = iter(())\n",
+        "    first = iter((on_start,))\n",
+        "    on_start()\n    first = iter(())\n",
         ("tests/doors/test_runpod_sdk.py", "-k", "ping_process"),
     ),
     Mutation(

@@ -13,7 +13,7 @@ from support import stock_punkt
 from support.demo import ADDRESS, predicted, sound
 
 from scribe.audio.decode import Audio
-from scribe.diarization.assignment import said_by
+from scribe.diarization.assignment import label_by_speaker
 from scribe.formats import json as whisperx_json
 from scribe.formats.options import TextOptions
 from scribe.models.loader import Models
@@ -49,7 +49,7 @@ class Worker:
         samples = [VoiceSample(name, voice) for name, voice in voices.items()]
         named = [{"url": ADDRESS, "name": name} for name in voices]
         asked = ASKED | {"speaker_verification": bool(named), "speaker_samples": named} | options
-        with mock.patch.object(predict, "said_by", self._said_by):
+        with mock.patch.object(predict, "label_by_speaker", self._label_by_speaker):
             found = predicted((audio,), asked, samples, by=self._predictor)
         told = json.loads(whisperx_json.render(found.transcript, TextOptions()))
         for segment in told["segments"]:
@@ -64,9 +64,9 @@ class Worker:
             "warnings": [warning.code for warning in found.warnings],
         }
 
-    def _said_by(self, *arguments: Any) -> tuple[list[Segment], list[Turn]]:
+    def _label_by_speaker(self, *arguments: Any) -> tuple[list[Segment], list[Turn]]:
         """The turns that are left when labels without words are gone; in parity it is not asked."""
-        found = said_by(*arguments)
+        found = label_by_speaker(*arguments)
         self._turns = found[1]
         return found
 

@@ -22,7 +22,7 @@ from scribe.engines.faster_whisper import WhisperEngine
 from scribe.errors import DeadlineReached, InvalidInput, StageFailed
 from scribe.models.loader import Models
 from scribe.pipeline.predictor import Predictor
-from scribe.pipeline.recognition import listening, speech_options
+from scribe.pipeline.recognition import speech_detection, speech_options
 from scribe.schema.parsing import parse
 from scribe.speakers.ecapa import VoiceSample
 from scribe.transcript import Segment
@@ -350,7 +350,7 @@ def test_debug_tells_the_effective_options_and_no_others(clip: Audio) -> None:
     job = parse({"audio_file": ADDRESS, **asked}).options
     recognition = {
         field: getattr(thing, field)
-        for thing in (listening(job, models()), speech_options(job, models().model_set, engine().batch_size))
+        for thing in (speech_detection(job, models()), speech_options(job, models().model_set, engine().batch_size))
         for field in thing.__slots__
     }
     scores = found.options_used["speaker_scores"]

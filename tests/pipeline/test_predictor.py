@@ -17,7 +17,7 @@ from scribe.errors import Cancelled, DeadlineReached, GatedModel, GpuBroken, Mod
 from scribe.models.loader import Models
 from scribe.models.model_set import ModelSet
 from scribe.pipeline.predictor import Predictor
-from scribe.pipeline.recognition import listening, speech_options
+from scribe.pipeline.recognition import speech_detection, speech_options
 from scribe.speakers.ecapa import VoiceSample
 from scribe.transcript import Segment, Speaker, Transcript, Voiceprint
 
@@ -295,10 +295,10 @@ def test_the_batch_suits_the_device_unless_the_job_names_one() -> None:
 
 
 def test_voice_activity_is_the_sets_unless_the_job_says_otherwise() -> None:
-    how = listening(asked().options, models())
+    how = speech_detection(asked().options, models())
     assert (how.vad_method, how.vad_onset, how.vad_offset, how.chunk_size) == ("silero", 0.5, 0.35, 15)
     own = {"vad_method": "pyannote", "vad_onset": 0.6, "vad_offset": 0.2, "chunk_size": 9}
-    wanted = listening(asked(**own).options, models())
+    wanted = speech_detection(asked(**own).options, models())
     assert {name: getattr(wanted, name) for name in own} == own
 
 
@@ -306,5 +306,5 @@ def test_the_default_set_listens_as_whisperx_does() -> None:
     class Real:
         model_set = ModelSet(configured(model_set="default"))
 
-    how = listening(asked().options, Real())  # type: ignore[arg-type]
+    how = speech_detection(asked().options, Real())  # type: ignore[arg-type]
     assert (how.vad_method, how.vad_onset, how.vad_offset, how.chunk_size) == ("pyannote", 0.5, 0.363, 30)

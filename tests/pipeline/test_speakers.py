@@ -14,10 +14,10 @@ from lab.material import PAUSE_NOISES, SOUNDS
 from support.demo import excerpt, models, predicted, recording, sound, stock_models, truth, voice
 
 from scribe.audio.decode import SAMPLE_RATE, Audio
-from scribe.diarization.assignment import said_by, with_text
+from scribe.diarization.assignment import label_by_speaker, with_text
 from scribe.diarization.diarizer import AROUND_S, Diarization
 from scribe.diarization.linking import layout
-from scribe.diarization.reconstruction import hush
+from scribe.diarization.reconstruction import mute_outside
 from scribe.pipeline.predictor import Predictor
 from scribe.transcript import Segment, Span, Turn, Word
 
@@ -62,7 +62,7 @@ def test_outside_of_speech_nobody_is_active(seed: int, count: int, spans: list[t
     speech = [(start, start + length) for start, length in sorted(spans)]
     before = np.random.default_rng(seed).random((count, 50, 3)).astype(np.float32)
     after = before.copy()
-    hush(after, 1.0, 10.0, speech)
+    mute_outside(after, 1.0, 10.0, speech)
     for (window, frame), kept in np.ndenumerate((after == before).all(axis=2)):
         middle = window + (frame + 0.5) * 0.2
         if min((abs(middle - edge) for span in speech for edge in span), default=1.0) > 1e-6:
@@ -145,8 +145,8 @@ def test_where_a_segment_has_no_words_nobody_is_left_out() -> None:
     """It goes as a whole to one speaker, and another may have spoken in it."""
     turns = [Turn(0, 16, "SPEAKER_00"), Turn(16, 30, "SPEAKER_01")]
     whole = [Segment(0, 30, "a long sentence without any end")]
-    labelled, kept = said_by(whole, turns, turns, "en")
+    labelled, kept = label_by_speaker(whole, turns, turns, "en")
     assert with_text(labelled) == {"SPEAKER_00"}
     assert kept == turns
     spoken = [Segment(0, 30, "one", (Word("one", 1, 2),))]
-    assert said_by(spoken, turns, turns, "en")[1] == turns[:1]
+    assert label_by_speaker(spoken, turns, turns, "en")[1] == turns[:1]

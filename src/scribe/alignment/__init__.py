@@ -1,1 +1,1 @@
-"""Forced alignment: when each word was spoken."""
+"""Forced alignment: find the times of each word in the audio."""

@@ -1,9 +1,9 @@
-"""Forced alignment: text -> words with times, on a wav2vec2 model of one language.
+"""Align text with audio by a wav2vec2 model of one language: return words with times.
 
-The model and the path are whisperX's; the way there is our own (viterbi.py, spelling.py), because whisperX spends more
-time beside the model than in it. Three rules are ours too: figures and symbols last as long as they sound (viterbi.py),
-no word lies over a pause (timing.py), every word has a time. In parity mode whisperX's own function does all the work
-where Punkt's data is there; else this one does, which without its rules answers the same to the third decimal.
+The models and the best path are whisperX's, computed by our own code (viterbi.py, text.py), because whisperX spends more
+time outside the model than in it. Three rules are added: digits and symbols last as long as their sound (viterbi.py), no
+word extends over a pause (word_times.py), every word has a time. In parity mode whisperX's own function does the work if
+Punkt's data is available; else this code does without the added rules, with the same result to the third decimal.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from scribe.transcript import Segment, Span, TimedWord, Word, words_with_times
 
 log = logging.getLogger(__name__)
 
-# wav2vec2's first frame needs so many samples.
+# Samples of wav2vec2's first frame.
 SHORTEST_SAMPLES = 400
-# Segments whose paths are found together: 40 MB of scores for 30 s each.
+# Segments whose paths are computed together: 40 MB of scores for 30 s each.
 GROUP_SEGMENTS = 16
-# Segments that the model hears at once on a CPU: one of 30 s takes up to 1 GB in the large models.
+# Segments that the model runs on at once on a CPU: one of 30 s takes up to 1 GB in the large models.
 MOST_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class _Spelled:
-    """A segment's letters: their places in the text, their columns, whether they are open; the model's scores
-    (frames, columns); by place the number of its word; the pauses in its sound."""
+    """A segment's letters: their positions in the text, their columns in `emission`, whether they are open; the model's
+    scores (frames, columns); the word number of each position in the text; the pauses in seconds."""
 
     places: list[int]
     tokens: list[int]
@@ -61,10 +61,9 @@ class _Spelled:
 
 
 class Aligner:
-    """`source` is a folder, or the name of one of torchaudio's bundles, whose file lies in `checkpoints`; `nltk_data` as for
-    Sentences.
+    """A loaded alignment model. Loading raises what transformers and torch raise.
 
-    Raises what transformers and torch raise when loading fails.
+    `source` is a folder, or the name of a torchaudio bundle whose file is in `checkpoints`; `nltk_data` as for Sentences.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class Aligner:
 
         self._device = device
         self._parity = parity
-        # Its loader prints the exception; the exception's chain says the same.
+        # Its loader prints the exception that it also raises.
         quiet_prints("whisperx.alignment")
         self._model, self._metadata = load_align_model(
             language, device, model_name=source, model_dir=checkpoints, model_cache_only=True
@@ -90,7 +89,7 @@ class Aligner:
         self._blank = next((code for char, code in reversed(known.items()) if char in ("[pad]", "<pad>")), 0)
         self._spaced = language not in LANGUAGES_WITHOUT_SPACES
         self._by_character = language in UNSPACED
-        # Without the rules the answer is whisperX's to the third decimal, which is how the way to it is tested.
+        # Without the added rules the result equals whisperX's to the third decimal, which the tests compare.
         self._rules = not parity
         self.sentences = Sentences(language, nltk_data, as_whisperx=parity)
 
@@ -102,14 +101,14 @@ class Aligner:
         characters: bool,
         monitor: Monitor = UNWATCHED,
     ) -> list[Segment]:
-        """Segments by sentence, in order of time, each with words that all have a start and an end and never overlap.
+        """Return segments by sentence, in order of time; all words have a start and an end, and never overlap.
 
-        A word of which nothing was heard is `interpolated`: one without a letter that the model knows lies where the
-        sound between its neighbours is; in a segment that cannot be aligned the words share its time by their letters.
-        `interpolate_method`: nearest, linear or ignore, whisperX's ways to fill a word, which may lie over another's: they
-        act in parity mode only.
+        A word without an aligned letter is `interpolated`: if the model knows none of its letters, it gets the sound between
+        its neighbours; in a segment that cannot be aligned, the words share its time in proportion to their letters.
+        `interpolate_method` (nearest, linear or ignore) is whisperX's way to fill in times, which may overlap other words:
+        it has an effect in parity mode only.
         """
-        # Without Punkt's data whisperX would download it in the middle of a job.
+        # Without Punkt's data whisperX would download it during the job.
         if self._parity and self.sentences.by == "punkt":
             found = stock_align(
                 segments, self._model, self._metadata, audio, self._device, interpolate_method, characters, monitor
@@ -134,9 +133,9 @@ class Aligner:
             for one in self._each(lambda segment: self._spelled(segment, audio), group):
                 spelled.append(one)
                 monitor.progress((first + len(spelled)) / len(segments))
-            heard = [s for s in spelled if s is not None]
-            paths = [(s.emission, s.tokens) for s in heard]
-            spans = iter(letter_spans(paths, self._blank, [s.lasting for s in heard]) if heard else ())
+            alignable = [s for s in spelled if s is not None]
+            paths = [(s.emission, s.tokens) for s in alignable]
+            spans = iter(letter_spans(paths, self._blank, [s.lasting for s in alignable]) if alignable else ())
             for segment, one in zip(group, spelled, strict=True):
                 yield from self._cut(segment, one, next(spans) if one else None, method, characters)
 
@@ -146,7 +145,7 @@ class Aligner:
     def _cut(
         self, segment: Segment, spelled: _Spelled | None, spans: list[LetterSpan] | None, method: str, characters: bool
     ) -> Iterator[Sentence]:
-        """The segment's sentences; the segment as it was when it could not be aligned."""
+        """Yield the segment's sentences with times; the unchanged segment if it could not be aligned."""
         if spelled is None or spans is None:
             log.warning("a segment at %.1f s could not be aligned", segment.start)
             yield {
@@ -174,7 +173,7 @@ class Aligner:
             yield {**sentence, "avg_logprob": segment.avg_logprob, "suspect": segment.suspect}
 
     def _trusted(self, text: str, times: dict[int, Times], spelled: _Spelled) -> dict[int, Times]:
-        """The times inside their words' own sound, and no score for a letter that the model does not know."""
+        """Keep letter times within their word's own sound, and remove the scores of letters that the model does not know."""
         own: dict[int, Times] = {
             place: (start, end, score if text[place].lower() in self._known else None)
             for place, (start, end, score) in times.items()
@@ -186,7 +185,7 @@ class Aligner:
         return times | settled(own, words.values(), spelled.quiet)
 
     def _split(self, text: str) -> list[str]:
-        """The text's words, as an alignment would have cut them."""
+        """Split the text into words as an alignment does."""
         words: dict[int, str] = {}
         for number, char in zip(self._numbers(text), text, strict=True):
             words[number] = words.get(number, "") + char
@@ -197,7 +196,7 @@ class Aligner:
         return character_words(text) if by_character else word_numbers(text, self._spaced)
 
     def _spelled(self, segment: Segment, audio: Audio) -> _Spelled | None:
-        """The letters to align and what the model hears; None when there are none, or no audio."""
+        """Return the letters to align and the model's scores; None without letters or audio."""
         letters, places = letters_of(segment.text, self._known, self._spaced)
         if not letters or segment.start >= audio.seconds:
             return None
@@ -213,7 +212,7 @@ class Aligner:
         return _Spelled(places, tokens, lasting, emission, numbers, pauses(samples, SAMPLE_RATE, segment.start))
 
     def _emission(self, samples: Samples) -> Scores:
-        """Log-probabilities (frames, letters), float32. One segment at a time: padding would change a model without a mask."""
+        """Compute log-probabilities (frames, letters), float32. One segment at a time, because padding changes the result."""
         import torch
 
         waveform, lengths = torch.from_numpy(samples).unsqueeze(0), None
@@ -230,8 +229,8 @@ class Aligner:
 
 
 def _segment(found: Sentence, characters: bool, longest: float | None = None) -> Segment:
-    """`longest`: the seconds that a letter lasts at most in a word of which nothing was heard, and then every such word
-    is marked; None leaves all as whisperX gave it."""
+    """Convert whisperX's dict to a Segment. `longest`: most seconds of a letter in a word without an aligned letter, and
+    each such word is marked `interpolated`; None changes nothing."""
     start, end = found["start"], found["end"]
     timed = words_with_times(found["words"], start, end, math.inf if longest is None else longest)
     letters = _letters(timed, found.get("chars") or ()) if characters else [()] * len(timed)
@@ -256,7 +255,7 @@ def _segment(found: Sentence, characters: bool, longest: float | None = None) ->
 
 
 def _thousandths(value: SupportsFloat) -> float:
-    """To three decimals, as Python rounds: NumPy's numbers round a half another way."""
+    """Round to three decimals as a Python float, because NumPy's floats round halves differently."""
     return round(float(value), 3)
 
 
@@ -269,6 +268,6 @@ def _score(value: float | None) -> float | None:
 
 
 def _letters(words: Sequence[TimedWord], chars: Sequence[Letter]) -> list[tuple[dict[str, object], ...]]:
-    """Deal the segment's characters out to its words, in order; the blanks between words belong to none."""
+    """Assign the segment's characters to its words, in order, without the blanks between words."""
     inked = iter([{k: _rounded(v) for k, v in c.items()} for c in chars if c["char"].strip()])
     return [tuple(c for _, c in zip("".join(w["word"].split()), inked, strict=False)) for w in words]

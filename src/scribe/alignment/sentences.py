@@ -1,8 +1,8 @@
-"""Text -> where its sentences are: NLTK's Punkt as whisperX asks it, else by rules.
+"""Split text into sentences by NLTK's Punkt, as whisperX does, else by rules.
 
-Punkt has tables for 19 languages, which are downloaded like weights (punkt.py). For every other language whisperX takes
-the English ones, which know no "。", "।" or "؟": there the rules split, except in parity mode, and also where the tables
-could not be had.
+Punkt has tables for 19 languages, which are downloaded like weights (models/punkt.py). For every other language whisperX
+uses the English ones, which do not know "。", "।" or "؟": those are split by rules, except in parity mode. Rules are also
+used when the tables could not be downloaded.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Protocol
 
 from scribe.text.sentences import Place, split_by_rules
 
-NO_TABLES = "sentences end where rules say, since NLTK's punkt_tab could not be had (the worker's log says why)"
+NO_TABLES = "sentences end where rules say, since NLTK's punkt_tab could not be downloaded (the worker's log says why)"
 
 
 class _Punkt(Protocol):
-    """What NLTK's sentence splitter is asked."""
+    """The method of NLTK's sentence splitter that is used here."""
 
     def span_tokenize(self, text: str) -> Iterable[Place]: ...
 
@@ -25,7 +25,7 @@ class _Punkt(Protocol):
 class Sentences:
     """The sentence splitter of one language.
 
-    `nltk_data`: a folder with the tables that `punkt_tables` names, or None. `by`: what splits, "punkt" or "rules".
+    `nltk_data`: a folder with the tables that `punkt_tables` names, or None. `by`: the method, "punkt" or "rules".
     """
 
     def __init__(self, language: str, nltk_data: Path | None, as_whisperx: bool = False) -> None:
@@ -35,22 +35,22 @@ class Sentences:
         if nltk_data is not None and tables is not None:
             import nltk
 
-            # whisperX's own call, in parity mode, looks there too.
+            # On nltk's path, so that whisperX's own call in parity mode finds them too.
             if str(nltk_data) not in nltk.data.path:
                 nltk.data.path.insert(0, str(nltk_data))
-            # Once: nltk reads the files anew at every call.
+            # Loaded once, because nltk reads the files at every call.
             self._punkt = nltk.data.load(f"tokenizers/punkt_tab/{tables}.pickle")
         self.by = "rules" if self._punkt is None else "punkt"
-        # Punkt would have split, and cannot.
+        # Whether Punkt supports the language and its tables are missing.
         self.lacks_tables = self._punkt is None and tables is not None
 
     def spans(self, text: str) -> list[Place]:
-        """(start, end) of each sentence, in order, without the white space between them; the first begins at 0."""
+        """Return (start, end) of each sentence, in order, without the white space between them; the first begins at 0."""
         return split_by_rules(text, self._language) if self._punkt is None else list(self._punkt.span_tokenize(text))
 
 
 def punkt_tables(language: str, as_whisperx: bool = False) -> str | None:
-    """NLTK's name of a language's tables (`german`); None where it has none, or `as_whisperx` the English ones."""
+    """Return NLTK's name of a language's tables (`german`). If there are none: None, or with `as_whisperx` the English ones."""
     from whisperx.utils import PUNKT_LANGUAGES
 
     tables: str | None = PUNKT_LANGUAGES.get(language, "english" if as_whisperx else None)

@@ -1,4 +1,4 @@
-"""Alignment by whisperX's own function, for parity: in blocks, since it takes an array and not a recording."""
+"""Align by whisperX's own function, for parity, in blocks, because it needs an array and not an Audio."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scribe.transcript import Segment
 if TYPE_CHECKING:
     import torch
 
-# Audio handed to whisperX in one piece: only a window of the recording should be float32 at once.
+# Seconds passed to whisperX at once, so that only a part of the recording is in memory as float32.
 BLOCK_SECONDS = 600
 
 
@@ -28,7 +28,7 @@ def stock_align(
     characters: bool,
     monitor: Monitor,
 ) -> Iterator[Sentence]:
-    """whisperX's aligned segments, as dicts on the recording's clock."""
+    """Yield whisperX's aligned segments as dicts, in recording time."""
     from whisperx.alignment import align
 
     for block, start, end in _blocks(segments):
@@ -58,9 +58,9 @@ def stock_align(
 
 
 def _blocks(segments: Sequence[Segment]) -> Iterator[tuple[list[Segment], int, float]]:
-    """(segments, whole second they start after, end): neighbours that together span at most BLOCK_SECONDS.
+    """Yield (segments, whole second before their start, end), spanning at most BLOCK_SECONDS.
 
-    A whole second is a whole number of samples, so that shifting by it need change no sample that a segment covers.
+    A whole second is a whole number of samples, so that shifting by it does not change the samples of a segment.
     """
     block: list[Segment] = []
     for segment in segments:
@@ -73,9 +73,9 @@ def _blocks(segments: Sequence[Segment]) -> Iterator[tuple[list[Segment], int, f
 
 
 def _shifted_time(time: float, shift: int) -> float:
-    """The time on the block's clock, truncated by whisperX to the same sample as on the recording's.
+    """Convert to block time, so that whisperX truncates it to the same sample as in recording time.
 
-    Subtracting in floating point can fall just below that sample, and one sample less moved a word by 41 ms.
+    A floating-point difference can be just below that sample, and one sample less moved a word by 41 ms.
     """
     sample = int(time * SAMPLE_RATE) - shift * SAMPLE_RATE
     moved = time - shift
@@ -83,7 +83,7 @@ def _shifted_time(time: float, shift: int) -> float:
 
 
 def _shifted(item: dict[str, Any], shift: int) -> dict[str, Any]:
-    """The item on the recording's clock; a NaN time is no time."""
+    """Convert the item's times to recording time, and remove NaN times."""
     times = {
         k: round(item[k] + shift, 3)
         for k in ("start", "end")

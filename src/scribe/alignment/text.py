@@ -1,7 +1,7 @@
-"""A segment's text between its letters and its sentences: which letters are aligned, and words and sentences from their times.
+"""Choose the letters of a text to align, and build words and sentences from the letters' times.
 
-Splits and rounds exactly as whisperx.align does, without a table a segment: its DataFrames took longer than the model.
-Dicts have whisperX's shape: {text, start, end, words [{word, start?, end?, score?}], chars?}.
+Splits and rounds exactly as whisperx.align does, without its DataFrames, which took longer than the model. Dicts have
+whisperX's shape: {text, start, end, words [{word, start?, end?, score?}], chars?}.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from typing import Literal, TypedDict
 
 import numpy as np
 
-# Start and end in seconds, and the score: None for a letter that the model does not know, whose score says nothing.
+# Start and end in seconds, and the score: None for characters outside the model's vocabulary.
 Times = tuple[float, float, float | None]
-# Punctuation that is read out; like figures and letters, but unlike "?", it takes time.
+# Symbols that are read aloud and so take time, unlike "?".
 READ_OUT = frozenset("%&@#/§°")
-# Languages that put no space between words: whisperX's ja and zh, and those by whose characters Whisper counts words.
+# Languages without spaces between words: whisperX's ja and zh, and those in which Whisper counts characters as words.
 UNSPACED = frozenset({"ja", "zh", "yue", "th", "lo", "my", "km"})
-# Thai and Lao vowels of their own category: those are written before their consonant, these behind it.
+# Thai and Lao vowels: written before their consonant, and after it.
 BEFORE, BEHIND = frozenset("เแโใไເແໂໃໄ"), frozenset("ะาำๅະາຳ")
 
 
 class Timed(TypedDict, total=False):
-    """What has a start and an end in seconds, as soon as they are known."""
+    """An item with a start and an end in seconds, if they are known."""
 
     start: float
     end: float
 
 
 class Scored(Timed, total=False):
-    """`score`: 0 to 1, where a letter that the model knows was heard."""
+    """An item with a `score`, 0 to 1, if it has an aligned letter that the model knows."""
 
     score: float
 
 
 class Letter(Scored):
-    """A character of the text, as whisperX writes it."""
+    """A character of the text, in whisperX's shape."""
 
     char: str
 
 
 class AlignedWord(Scored):
-    """A word of the text, as whisperX writes it."""
+    """A word of the text, in whisperX's shape."""
 
     word: str
 
@@ -56,16 +56,16 @@ class _Extras(Timed, total=False):
 
 
 class Sentence(_Extras):
-    """A sentence of a segment, as whisperX writes it. `gap`: what stands in the text before it, until it is joined."""
+    """A sentence of a segment, in whisperX's shape. `gap`: the text before it, used only until sentences are joined."""
 
     text: str
     words: list[AlignedWord]
 
 
 def letters_of(text: str, known: Mapping[str, int], spaced: bool) -> tuple[list[str], list[int]]:
-    """(the letters to align, their places in `text`). A letter that the model does not know is kept, for the wildcard.
+    """Return (the letters to align, their positions in `text`). Letters outside the model's vocabulary use the wildcard.
 
-    `spaced`: the language writes spaces between its words; between them the model's letter is "|".
+    `spaced`: the language writes spaces between words, for which the model's letter is "|".
     """
     first, last = len(text) - len(text.lstrip()), len(text.rstrip())
     letter_of: dict[str, str] = {}
@@ -78,14 +78,14 @@ def letters_of(text: str, known: Mapping[str, int], spaced: bool) -> tuple[list[
 
 
 def open_letters(text: str, places: Sequence[int], known: Mapping[str, int], numbers: Sequence[int]) -> list[bool]:
-    """For every place whether its letter stands for sounds that nobody knows: figures, symbols, a foreign script.
+    """Return for each position whether its letter is open, of unknown sound: a digit, a symbol, a foreign script.
 
-    In a word without any letter of the model the punctuation counts too ("3.50"); elsewhere it is silent.
+    In a word without any letter of the model, punctuation is open too ("3.50"); elsewhere it is silent.
     """
     strange = {char for char in set(text) if char.lower() not in known}
     spoken = {char for char in strange if _is_spoken(char)}
-    heard = {numbers[p] for p in places if text[p] not in strange}
-    foreign = {numbers[p] for p in places if text[p] in spoken} - heard
+    known_words = {numbers[p] for p in places if text[p] not in strange}
+    foreign = {numbers[p] for p in places if text[p] in spoken} - known_words
     mute = strange - spoken - {" "}
     return [text[p] in spoken or (text[p] in mute and numbers[p] in foreign) for p in places]
 
@@ -104,13 +104,13 @@ def sentences(
     characters: bool,
     reach: int = 1,
 ) -> list[Sentence]:
-    """The text cut at its sentences, in time order; sentences with the same times are one, joined by `between` (None: by
-    what stands between them in the text).
+    """Cut the text into sentences with times, in order of time. Sentences with equal times are joined by `between`, or if
+    it is None by the text between them.
 
-    `spans`: where each sentence starts and ends in the text; `times`: (start, end, score) by place, in seconds;
-    `numbers`: by place that of its word. `method`: nearest, linear or ignore, how words without times get theirs.
-    `reach`: with 1 the place behind a sentence belongs to it too, since whisperX's slice of labels includes its end; where
-    no space stands there, that word is in two sentences.
+    `spans`: start and end of each sentence in the text; `times`: (start, end, score) by position, in seconds; `numbers`:
+    the word number of each position. `method`: nearest, linear or ignore, how words without times get theirs. `reach`:
+    with 1 the position after a sentence belongs to it too, because whisperX's slice of labels includes its end; if there
+    is no space at it, that word is in two sentences.
     """
     found: list[Sentence] = []
     for number, (start, end) in enumerate(spans):
@@ -129,13 +129,13 @@ def sentences(
             sentence["chars"] = [_character(text[p], times.get(p)) for p in places]
         found.append(sentence)
     _fill(found, method)
-    # A sentence is never left out for want of times.
+    # Every sentence gets times, even if `method` is ignore.
     _fill(found, "nearest")
     return _merged(found)
 
 
 def between_words(spans: Sequence[tuple[int, int]], numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """The sentences' spans, those joined whose border lies inside a word ("What?!")."""
+    """Return the sentences' spans, joined where a border is inside a word ("What?!")."""
     found: list[tuple[int, int]] = []
     for start, end in spans:
         if found and numbers[found[-1][1] - 1] == numbers[start]:
@@ -146,7 +146,7 @@ def between_words(spans: Sequence[tuple[int, int]], numbers: Sequence[int]) -> l
 
 
 def word_numbers(text: str, spaced: bool) -> list[int]:
-    """The number of the word that each place belongs to; without spaces every character is a word."""
+    """Return the word number of each position; in a language without spaces every character is a word."""
     if not spaced:
         return list(range(len(text)))
     numbers, number = [], 0
@@ -158,8 +158,8 @@ def word_numbers(text: str, spaced: bool) -> list[int]:
 
 
 def character_words(text: str) -> list[int]:
-    """`word_numbers` for a script without spaces, better than whisperX's: marks and punctuation belong to the character
-    they stand by, and letters or figures of another script together are one word ("iPhone", "2024")."""
+    """Return word numbers for a script without spaces. Unlike in whisperX, marks and punctuation belong to the adjacent
+    character, and letters or digits of another script form one word ("iPhone", "2024")."""
     numbers, number = [], 0
     for place, char in enumerate(text):
         if place and not _clings(text[place - 1], char):
@@ -184,7 +184,7 @@ def _clings(before: str, char: str) -> bool:
 
 
 def _is_alone(char: str) -> bool:
-    """A letter of a script without spaces; Lo holds Hebrew and Arabic too, which are written with them."""
+    """Return whether a letter belongs to a script without spaces: category Lo, except Hebrew and Arabic."""
     return unicodedata.category(char) == "Lo" and unicodedata.bidirectional(char) == "L"
 
 
@@ -199,9 +199,9 @@ def _words(text: str, places: range, numbers: Sequence[int], times: Mapping[int,
             continue
         timed = [times[p] for p in own if p in times and text[p] != " "]
         if timed:
-            starts, ends, heard = zip(*timed, strict=True)
+            starts, ends, letter_scores = zip(*timed, strict=True)
             word["start"], word["end"] = min(starts), max(ends)
-            scores = [score for score in heard if score is not None]
+            scores = [score for score in letter_scores if score is not None]
             if scores:
                 word["score"] = round(1000 * sum(scores) / len(scores)) / 1000
         words.append(word)
@@ -217,7 +217,7 @@ def _character(letter: str, time: Times | None) -> Letter:
 
 
 def _fill(items: Sequence[Timed], method: str) -> None:
-    """Give items without a time their neighbours' (nearest, the earlier one of two as near), or one in between (linear)."""
+    """Fill in missing times: from the nearest item (of two the earlier one), or by linear interpolation."""
     if method == "ignore":
         return
     key: Literal["start", "end"]

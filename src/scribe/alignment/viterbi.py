@@ -1,11 +1,11 @@
-"""The best path of a text's letters through an aligner's frames: pure arrays, the answer of whisperX's own loops.
+"""Find the best (Viterbi) path of a text's letters through an aligner's frames, with arrays instead of whisperX's loops.
 
 A letter takes one frame when it is entered, and frames of blank while it lasts. The recursion, its borders and its ties
-are those of whisperx.alignment's get_trellis and backtrack (after torchaudio's forced alignment tutorial); here the
-decisions are kept instead of the scores, so that the way back is a walk over bytes.
+are those of whisperx.alignment's get_trellis and backtrack (after torchaudio's forced alignment tutorial). Decisions are
+stored instead of scores, which makes backtracking fast.
 
-What whisperX has not: a letter may be *open*, and then lasts through any sound and not through blank alone. A "7" is one
-letter of the text and five of the sound; with blank alone it takes a frame or two of them and the rest goes astray.
+Unlike in whisperX, a letter may be *open*: it then lasts through any sound and not only through blank. A "7" is one
+letter of the text and five of the sound; with blank alone it would take a frame or two of them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 Scores = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 Numbers = NDArray[np.int_]
-# Of two ends as good as this the earlier: behind the last letter there is nothing but blank to tell them apart.
+# Of two ends whose scores differ by less than this, the earlier one is chosen: after the last letter there is only blank.
 AS_GOOD = 0.01
 
 
 class LetterSpan(NamedTuple):
-    """Frames `start` (in) to `end` (out) of one letter; `score` is its mean probability there, 0 to 1."""
+    """The frames `start` (inclusive) to `end` (exclusive) of a letter; `score` is its mean probability in them, 0 to 1."""
 
     start: int
     end: int
@@ -32,7 +32,7 @@ class LetterSpan(NamedTuple):
 
 
 def with_wildcard(emission: Scores, blank: int) -> Scores:
-    """The emission (frames, letters) with one more column for letters that the model does not know: the best of all but blank."""
+    """Append a column for letters outside the vocabulary to the emission (frames, letters): the best score but blank's."""
     others = np.delete(emission, blank, axis=1)
     return np.concatenate([emission, others.max(axis=1, keepdims=True)], axis=1)
 
@@ -40,12 +40,12 @@ def with_wildcard(emission: Scores, blank: int) -> Scores:
 def letter_spans(
     batch: Sequence[tuple[Scores, Sequence[int]]], blank: int, lasting: Sequence[Sequence[bool]] | None = None
 ) -> list[list[LetterSpan] | None]:
-    """For every (emission, letters) one span a letter, in order; None when the letters do not fit into the frames.
+    """Return for each (emission, letters) a span for each letter, in order; None if the letters do not fit into the frames.
 
-    `emission`: (frames, columns) float32 log-probabilities; `letters`: at least one column each. Several go through one
-    loop, because a row of numbers takes less time than the call that adds it; none of them feels the others.
-    `lasting`: for every letter whether it is open. Beside an open one the frames behind the last letter count as blank,
-    as those before the first do; otherwise they are free, and an open letter at the end would be left at once.
+    `emission`: (frames, columns) float32 log-probabilities; `letters`: at least one column number. Several are computed
+    in one loop, because NumPy's calls take longer than their arithmetic; results do not depend on the batch. `lasting`:
+    for each letter whether it is open. With an open letter the frames after the last letter count as blank, like those
+    before the first; otherwise they cost nothing, and an open letter at the end would be left at once.
     """
     is_open = [np.asarray(flags, bool) for flags in lasting] if lasting else [np.zeros(len(b[1]), bool) for b in batch]
     moves, last = _decisions(batch, blank, is_open)
@@ -67,8 +67,8 @@ def letter_spans(
 def _decisions(
     batch: Sequence[tuple[Scores, Sequence[int]]], blank: int, is_open: Sequence[Flags]
 ) -> tuple[Flags, Scores]:
-    """(whether the best path to a letter at a frame enters it there: (frames, batch, letters) bool,
-    the scores of the last letters: (frames + 1, batch)), shorter ones padded behind their end."""
+    """Return (whether the best path to a letter at a frame enters it there: (frames, batch, letters) bool,
+    the scores of the last letters: (frames + 1, batch)); shorter items are padded at their end."""
     frames, count = max(len(e) for e, _ in batch), max(len(letters) for _, letters in batch)
     any_open = any(flags.any() for flags in is_open)
     stay = np.zeros((frames, len(batch), count if any_open else 1), np.float32)
@@ -81,9 +81,9 @@ def _decisions(
         if is_open[number].any():
             stay[:own, number, : len(letters)][:, is_open[number]] = emission.max(axis=1, keepdims=True)
         enter[:own, number, : len(letters)] = emission[:, letters]
-        # torch adds float32 up in double precision.
+        # torch sums float32 in double precision.
         silence[1 : own + 1, number] = np.cumsum(emission[:, blank], dtype=np.float64)
-        # Too late to begin: the letters would no longer fit. Infinity, as whisperX has it, and the walk then fails.
+        # Too late to start, because the letters would no longer fit: infinity, as in whisperX, so that backtracking fails.
         silence[: own + 1, number][-len(letters) :] = np.inf
     row = np.full((len(batch), count + 1), -np.inf, np.float32)
     stayed, entered = np.empty_like(enter[0]), np.empty_like(enter[0])
@@ -91,20 +91,20 @@ def _decisions(
     at_end = np.arange(len(batch)) * (count + 1) + ends
     last[0] = row.take(at_end)
     first, before, now = row[:, 0], row[:, :-1], row[:, 1:]
-    for quiet, held, heard, moved, reached in zip(silence[:-1], stay, enter, moves, last[1:], strict=True):
+    for quiet, held, entry, moved, reached in zip(silence[:-1], stay, enter, moves, last[1:], strict=True):
         first[:] = quiet
         np.add(now, held, out=stayed)
-        np.add(before, heard, out=entered)
+        np.add(before, entry, out=entered)
         np.greater(entered, stayed, out=moved)
         np.maximum(stayed, entered, out=now)
-        row.take(at_end, out=reached, mode="clip")  # any other mode would copy once more
+        row.take(at_end, out=reached, mode="clip")  # other modes copy the array
     return moves, last
 
 
 def _walk(moves: Flags, end: int) -> tuple[int, Numbers] | None:
-    """(the first frame of the path, the letters entered or held in each frame from there to `end`), walked backwards.
+    """Backtrack: return (the first frame of the path, the letter of each frame from there to `end`); None if there is none.
 
-    A letter that is entered is given as its number, one that is held as -1 - its number.
+    A letter that is entered is given as its number, one that lasts as -1 - its number.
     """
     count = moves.shape[1]
     flags, letter = moves.tobytes(), count - 1

@@ -1,7 +1,7 @@
-"""Times that hold: no word over a pause, none before the one it follows. Ours and not whisperX's, left out in parity.
+"""Correct word times: no word extends over a pause or overlaps the previous one. Not in whisperX, left out in parity.
 
-A letter takes a frame when it is entered and lasts until the next one is. Nothing in that path asks whether anybody
-speaks meanwhile, so that a word before a pause with some noise in it lasts until its end (whisperX issues #405, #896).
+On the best path a letter lasts until the next one is entered, with speech or without, so that a word before a pause with
+some noise in it lasts until the pause ends (whisperX issues #405, #896).
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ import numpy as np
 from scribe.audio.decode import Samples
 from scribe.transcript import Segment, Span, Word
 
-# Start and end in seconds, and the aligner's score; None where it has no such letter and heard nothing.
+# Start and end in seconds, and the aligner's score: None for characters outside its vocabulary.
 Letter = tuple[float, float, float | None]
 
 FRAME_S = 0.02
-# A quiet stretch this long is a pause. The closure of a stop (t, k, p) is quiet for a third of it at most.
+# Seconds of quiet that are a pause. The closure of a plosive (t, k, p) is quiet for at most a third of it.
 PAUSE_S = 0.3
-# Quiet is what lies in the lowest third of the range (in decibels) from the quietest twentieth of the frames to the loudest tenth.
+# A frame is quiet in the lowest PART of the range, in decibels, between these percentiles of the frames' levels.
 LOWEST, LOUD, PART = 5, 90, 0.35
-# With less between them there is no telling speech from what lies under it, music or a machine.
+# With a smaller range, speech cannot be distinguished from background sound such as music.
 LEAST_DB = 10.0
-# What a word keeps of the pause behind it: the end of an s or an f is as quiet as a room.
+# Seconds of the following pause that a word keeps: the end of an s or an f is as quiet as background noise.
 EDGE_S = 0.1
-# The longest that a letter is drawn out, however loud: what goes on is speech that the text leaves out.
+# Most seconds of a letter, however loud: the rest is speech that is not in the text.
 LETTER_S = 1.0
-# A letter or two beyond a pause are strays; more were heard there, and the pause is the word's own ("un- believable").
+# Up to so many letters after a pause count as alignment errors; more mean a pause within the word ("un- believable").
 STRAYS = 2
 
 
 def pauses(samples: Samples, rate: int, start: float) -> list[Span]:
-    """The quiet stretches of at least PAUSE_S of float samples, in seconds; the first sample is at `start`."""
+    """Return the pauses, at least PAUSE_S long, of float samples, in seconds; the first sample is at `start`."""
     size = round(FRAME_S * rate)
     count = len(samples) // size
     if not count:
@@ -49,7 +49,7 @@ def pauses(samples: Samples, rate: int, start: float) -> list[Span]:
 
 
 def settled(times: Mapping[int, Letter], words: Iterable[Sequence[int]], quiet: Sequence[Span]) -> dict[int, Letter]:
-    """The letters' times, by place in the text, held inside what their word really spans. `words`: each one's places."""
+    """Return the letters' times by position in the text, clipped to their word's span. `words`: each word's positions."""
     found = dict(times)
     for own in words:
         start, end = bounded([times[p] for p in own], quiet)
@@ -62,22 +62,22 @@ def settled(times: Mapping[int, Letter], words: Iterable[Sequence[int]], quiet: 
 
 
 def bounded(letters: Sequence[Letter], quiet: Sequence[Span]) -> Span:
-    """Start and end of a word, from its letters in order (at least one) and the pauses around it, in order.
+    """Return the start and end of a word, from its letters (at least one) and the pauses, both in order.
 
-    Cut at the pauses inside it, the word is the part with most of its letters, and every part with more than STRAYS;
-    without such a part, and without a letter that the aligner knows, the longest.
+    The word is cut at the pauses inside it. It spans all parts with more than STRAYS letters; if there is none, the part
+    with most letters; without a letter that the aligner knows, the longest part.
     """
     start, end = letters[0][0], letters[-1][1]
     if end - start <= PAUSE_S:
         return start, end
-    heard = any(score is not None for _, _, score in letters)
+    has_score = any(score is not None for _, _, score in letters)
     breaks = [(a, b) for a, b in quiet if min(b, end) - max(a, start) > PAUSE_S]
-    if heard:
+    if has_score:
         followers = [*(letter[0] for letter in letters[1:]), end]
         holds = zip((letter[0] for letter in letters), followers, strict=True)
         breaks = sorted(breaks + [(a + LETTER_S, b) for a, b in holds if b - a > LETTER_S])
     if not breaks:
-        return start, end if heard else min(end, start + LETTER_S * len(letters))
+        return start, end if has_score else min(end, start + LETTER_S * len(letters))
     parts = _outside(breaks, start, end)
     inside: list[list[Letter]] = [[] for _ in parts]
     for letter in letters:
@@ -88,18 +88,18 @@ def bounded(letters: Sequence[Letter], quiet: Sequence[Span]) -> Span:
 
         def weight(n: int) -> tuple[float, ...]:
             scores = [score or 0.0 for _, _, score in inside[n]]
-            return (len(scores), sum(scores)) if heard else (parts[n][1] - parts[n][0],)
+            return (len(scores), sum(scores)) if has_score else (parts[n][1] - parts[n][0],)
 
         kept = [max(range(len(parts)), key=weight)]
     (left, _), (_, right) = parts[kept[0]], parts[kept[-1]]
-    if not heard:
+    if not has_score:
         return left, min(end, right + EDGE_S, left + LETTER_S * len(letters))
-    # A letter may be heard as the pause before it ends.
+    # The first letter may begin shortly before the pause ends.
     return max(start, min(left, max(inside[kept[0]][0][0], left - EDGE_S))), min(end, right + EDGE_S)
 
 
 def _outside(breaks: Sequence[Span], start: float, end: float) -> list[Span]:
-    """What is left of `start` to `end` between the breaks; the start itself when nothing is."""
+    """Return the parts of `start` to `end` outside of the breaks; an empty span at the start if there is none."""
     found, at = [], start
     for a, b in breaks:
         if a > at:
@@ -111,7 +111,7 @@ def _outside(breaks: Sequence[Span], start: float, end: float) -> list[Span]:
 
 
 def in_order(segments: Sequence[Segment]) -> list[Segment]:
-    """The segments by start, their words' times never overlapping nor running backwards, across segments too."""
+    """Sort the segments by start, and clip words so that they do not overlap, also across segments."""
     found: list[Segment] = []
     clock = 0.0
     for segment in sorted(segments, key=lambda s: s.start):

@@ -1,4 +1,4 @@
-"""Wires the settings into a worker, and joins the command with what needs one."""
+"""Build a worker from the settings, and connect the command `scribe` to it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command `scribe`: run it and return its exit code."""
+    """Run the command `scribe` and return its exit code."""
     from scribe.app.here import here
     from scribe.cli.main import main as run
 

@@ -39,13 +39,13 @@ def transcribe(
     on_progress: Callable[[str, float | None], None] | None = None,
     **options: Any,
 ) -> Transcript:
-    """Transcribe a recording (a path or an address) and wait for the transcript.
+    """Transcribe a recording (a path or a URL) and wait for the transcript.
 
     It runs at the RunPod endpoint `endpoint` (else RUNPOD_ENDPOINT_ID; RUNPOD_API_KEY is the key), or with `local` in this
     process, which needs the worker's packages. `voices` names speakers: {"Anna": "anna.wav"}. `options` are the keys of a
-    job, such as diarization=True or language="de". `on_progress(doing, percent)` is called now and then.
+    job, such as diarization=True or language="de". `on_progress(doing, percent)` is called from time to time.
     Warnings of the worker go to the log `scribe`. Raises WorkerError: `code`, `message` and `retryable` say what happened;
-    ImportError where `local` lacks its packages.
+    ImportError if packages for `local` are missing.
     """
     named = tuple(Voice(name, Place.of(os.fspath(place))) for name, place in (voices or {}).items())
     naming = {"diarization": True, "speaker_verification": True} if named else {}
@@ -59,9 +59,9 @@ def transcribe(
 
 
 def render(transcript: Transcript, form: str = "srt", **options: Any) -> str:
-    """The transcript as text in a format: json, srt, vtt, tsv, txt or html. `options` are those of TextOptions.
+    """Return the transcript as text in a format: json, srt, vtt, tsv, txt or html. `options` are those of TextOptions.
 
-    Raises InvalidInput for a format that there is none of.
+    Raises InvalidInput for an unknown format.
     """
     if form not in FORMATS:
         raise InvalidInput(f"{form} is no format: there are {', '.join(FORMATS)}")
@@ -69,7 +69,7 @@ def render(transcript: Transcript, form: str = "srt", **options: Any) -> str:
 
 
 def _transcript(place: Place, order: Order, means: Means, progress: Callable[[str, float | None], None]) -> Transcript:
-    """Send the job, wait for its end and take back what was uploaded for it. Raises Failure."""
+    """Send the job, wait for its answer and delete what was uploaded for it. Raises Failure."""
 
     def show(body: Mapping[str, Any]) -> None:
         event = body.get("output")
@@ -101,7 +101,7 @@ def _transcript(place: Place, order: Order, means: Means, progress: Callable[[st
             log.warning("%s: %s", warning["stage"], warning["message"])
         transcript = finished.transcript()
     except Unreachable:
-        raise  # the job may still need what it reads
+        raise  # without deleting uploads: the job may still read them
     except Failure:
         _take_back(means, uploads)
         raise
@@ -117,7 +117,7 @@ def _take_back(means: Means, uploads: list[str]) -> None:
 
 @functools.lru_cache(maxsize=4)
 def _means_here(model: str | None) -> Means:
-    """The worker of this process; its models stay loaded for the next recording."""
+    """Return the worker in this process; its models stay loaded for the next recording."""
     stack = contextlib.ExitStack()
     atexit.register(stack.close)
     return stack.enter_context(means_here(model, own_logs=False))
@@ -125,7 +125,7 @@ def _means_here(model: str | None) -> Means:
 
 @contextlib.contextmanager
 def _as_worker_errors() -> Iterator[None]:
-    """What the command prints as a code and a sentence is an error of the worker's tree here."""
+    """Convert Failure and InvalidSettings, which the command prints, to WorkerErrors."""
     try:
         yield
     except InvalidSettings as invalid:

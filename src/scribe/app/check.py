@@ -1,4 +1,4 @@
-"""`--check`: what works on this machine, what does not and what to do about it."""
+"""Run `--check`: print what works on this machine, what does not and what to do about it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DEMO = "This is about the real models. The small demo models are here too: MODEL
 
 
 def check(as_json: bool) -> int:
-    """Look at everything that the configuration needs and print it: a table, or JSON alone on the standard output.
+    """Run all checks and print the report: a table, or only JSON on the standard output.
 
-    0: all of it works; 1: something does not; 78: a setting is invalid.
+    Returns 0 if all that the configuration needs works, 1 if something does not, 78 if a setting is invalid.
     """
     try:
         settings = settings_module.load()
@@ -36,7 +36,7 @@ def check(as_json: bool) -> int:
     redactor = Redactor(settings.secrets)
     log_module.configure(settings.log_level, as_json=False, clean=redactor.clean)
     if not settings.debug:
-        logging.disable()  # the report says what is wrong; the libraries' own words help only with DEBUG
+        logging.disable()  # the report says what is wrong; the libraries' messages are shown only with DEBUG
     model_set = ModelSet(settings)
     prepare_offline(model_set.is_local)
     with contextlib.redirect_stdout(sys.stderr):
@@ -51,6 +51,6 @@ def check(as_json: bool) -> int:
 
 
 def refused(error: InvalidSettings) -> int:
-    """Print which variables are wrong; the exit code that says so."""
+    """Print which variables are invalid and return the exit code for it."""
     print(f"The worker cannot start. Correct these variables:\n{error}", file=sys.stderr)
     return EXIT_CONFIG

@@ -1,4 +1,4 @@
-"""What the libraries read at import: variables and folders, set before any of them is loaded."""
+"""Set the variables and create the folders that libraries read at import."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ log = logging.getLogger(__name__)
 
 
 def prepare_environment(settings: Settings) -> None:
-    """Set what libraries read at import, and make the folders that they expect to exist."""
-    os.environ["RUNPOD_LOG_LEVEL"] = "INFO"  # at DEBUG the SDK logs every transcript and every presigned address
+    """Set the variables and create the folders, before any library is imported. Raises InvalidSettings."""
+    os.environ["RUNPOD_LOG_LEVEL"] = "INFO"  # at DEBUG the SDK logs every transcript and every presigned URL
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a bar in a log is a line a second
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # onnxruntime 1.31 keeps a device id and a database in the home folder
-    os.environ.setdefault("MPLCONFIGDIR", tempfile.gettempdir())  # matplotlib insists on a folder that it may write to
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a progress bar writes a log line a second
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # onnxruntime 1.31 stores a device id and a database in the home folder
+    os.environ.setdefault("MPLCONFIGDIR", tempfile.gettempdir())  # matplotlib needs a writable folder
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Of the SDK's own checks the one of the GPU stays. The others end a worker for a busy host, a disk that the image fills
-    # or a firewall before 8.8.8.8; the doctor asks what this worker needs.
+    # Skip the SDK's own checks, except that of the GPU: they end a worker for a busy host, a disk that the image fills or
+    # a firewall in front of 8.8.8.8. The doctor checks what this worker needs.
     os.environ.setdefault("RUNPOD_SKIP_AUTO_SYSTEM_CHECKS", "true")
     prepare_threads(os.environ)
-    # Else transformers starts a thread that asks the hub to convert a model which has no safetensors, and outlives its job.
+    # Else transformers starts a thread that asks the hub to convert models without safetensors, and that outlives the job.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "true"
-    # torchcodec looks for FFmpeg's libraries, which decoding here does not use, and fills the log when it finds none.
+    # torchcodec warns at length when it finds no FFmpeg libraries, which are not used here.
     warnings.filterwarnings("ignore", module=r"(pyannote|speechbrain|torchaudio|torchcodec|lightning)(\..*)?")
     folders = {
         "HF_HOME": settings.hf_home,
@@ -49,15 +49,15 @@ def prepare_environment(settings: Settings) -> None:
             raise InvalidSettings(f"{name}: {folder} cannot be made ({error.strerror})") from None
         os.environ[name] = str(folder)
     keep_kernels(settings)
-    # Remembered since the first question for it, when TMPDIR may not have been there yet.
+    # Reset the cached value, from before TMPDIR was set.
     tempfile.tempdir = None
 
 
 def keep_kernels(settings: Settings) -> None:
-    """Let the GPU's driver keep what it compiles as long as the models are kept.
+    """Set the driver's cache of compiled kernels to a folder that lasts as long as the models' cache.
 
-    CTranslate2 holds no code for GPUs newer than Ada (accelerator.py): the driver compiles it, and by default keeps it in
-    the container, where it is gone at the next cold start. The driver reads both when CUDA begins.
+    CTranslate2 has no code for GPUs newer than Ada (doctor/gpus.py): the driver compiles it, and by default caches it in
+    the container, where it is lost at the next cold start. The driver reads both variables when CUDA is initialized.
     """
     folder = settings.kernel_cache
     if folder is None:
@@ -70,14 +70,14 @@ def keep_kernels(settings: Settings) -> None:
 
 
 def prepare_offline(local: bool) -> None:
-    """With every configured model on this machine the hub is switched off, so that its absence changes nothing."""
+    """Put the hub's libraries into offline mode if every configured model is `local`."""
     if local:
         os.environ["HF_HUB_OFFLINE"] = "1"
         os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
 
 def print_mounts() -> None:
-    """Free space of what the worker may write to."""
+    """Log the free space of the mounts that the worker may write to."""
     import shutil
 
     for folder in ("/", "/tmp", "/runpod-volume"):

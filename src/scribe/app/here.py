@@ -1,4 +1,4 @@
-"""What the command needs of the worker on this machine."""
+"""Give the command access to the worker on this machine, if its packages are installed."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from scribe.app.local import local
 from scribe.cli.installed import absent, pip_command
 from scribe.cli.means import Here
 
-# One of each kind of package that the extra brings.
+# One package of each kind that the extra `worker` installs.
 NEEDED = ("torch", "whisperx", "faster_whisper", "pyannote", "speechbrain", "av")
 
 
 def here() -> Here:
-    """The worker that may be on this machine; nothing of it is imported yet."""
+    """Return the functions that use the worker on this machine, without importing it."""
     return Here(missing, check, local)
 
 
 def missing() -> str | None:
-    """A sentence with the command that installs the worker's packages; None where they are here."""
+    """Return a sentence with the command that installs the worker's packages; None if they are installed."""
     lacking = absent(NEEDED)
     if not lacking:
         return None

@@ -1,4 +1,4 @@
-"""Jobs that run on this machine: the worker's own runner behind the connection and the store of the command."""
+"""Run the command's jobs on this machine, by the worker's own runner."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ POLL_S = 0.2
 
 @contextlib.contextmanager
 def local(model: str | None, own_logs: bool = True) -> Iterator[Means]:
-    """The means of jobs that run here; `model` is allowed beside the configured one. Raises InvalidSettings.
+    """Yield the connection and store for jobs on this machine; `model` is allowed too. Raises InvalidSettings.
 
-    The models are loaded by the first job. With `own_logs` the worker sets up this process' log.
+    The models are loaded by the first job. With `own_logs` the worker configures this process' log.
     """
     with LoopbackFiles() as files, tempfile.TemporaryDirectory(prefix="scribe-") as scratch:
         settings = settings_here(files.host, model)
@@ -42,7 +42,7 @@ def local(model: str | None, own_logs: bool = True) -> Iterator[Means]:
 
 
 def settings_here(host: str, model: str | None) -> Settings:
-    """The operator's settings without the platform and the storage: nothing leaves this machine. Raises InvalidSettings."""
+    """Return the settings without the platform and the storage, so that nothing is uploaded. Raises InvalidSettings."""
     settings = settings_module.load()
     quiet = settings.console_log_level is None and not settings.debug
     return settings.model_copy(
@@ -60,17 +60,17 @@ def settings_here(host: str, model: str | None) -> Settings:
 
 
 class _Machine:
-    """The worker of this process, made by the first job."""
+    """The worker in this process, created by the first job."""
 
     def __init__(self, settings: Settings, own_logs: bool) -> None:
-        self.identity = f"local/{uuid.uuid4().hex}"  # no job outlives its process: none is found again by another
+        self.identity = f"local/{uuid.uuid4().hex}"  # random, because a job ends with its process and must not be found by another one
         self._settings = settings
         self._own_logs = own_logs
         self._lock = threading.Lock()
         self._worker: Worker | None = None
 
     def worker(self) -> Worker:
-        """Raises Failure where it cannot be made."""
+        """Return the worker, created on the first call. Raises Failure."""
         with self._lock:
             if self._worker is None:
                 try:
@@ -91,11 +91,11 @@ class LocalConnection:
 
     @property
     def identity(self) -> str:
-        """What a job's id belongs to."""
+        """The name under which job ids are stored."""
         return self._machine.identity
 
     def submit(self, job: Mapping[str, Any]) -> str:
-        """The id of the job, which `watch` runs."""
+        """Accept a job and return its id; `watch` runs it."""
         job_id = uuid.uuid4().hex
         self._jobs[job_id] = {"id": job_id, **job}
         return job_id
@@ -103,7 +103,7 @@ class LocalConnection:
     def watch(
         self, job_id: str, on_progress: Callable[[Mapping[str, Any]], None], wait: Callable[[float], None]
     ) -> dict[str, Any] | None:
-        """Run the job; its answer, None for an unknown id. `wait` may raise, which ends the job. Raises Failure."""
+        """Run the job and return its answer; None for an unknown id. `wait` may raise, which ends the job. Raises Failure."""
         job = self._jobs.pop(job_id, None)
         if job is None:
             return None
@@ -126,7 +126,7 @@ class LocalConnection:
 
 
 class LocalStore:
-    """A Store that copies nothing: a job that runs here reads a recording where it lies."""
+    """A Store that copies nothing: a job on this machine reads the recording from its path."""
 
     signs_links = True
     keeps_results = False
@@ -136,23 +136,23 @@ class LocalStore:
         self._paths: dict[str, Path] = {}
 
     def upload(self, path: Path, key: str, on_bytes: Callable[[int], None]) -> bool:
-        """Remember where the file lies."""
+        """Register the file's path under the key."""
         self._paths[key] = path
         return False
 
     def link(self, key: str) -> str:
-        """An address that reads the file."""
+        """Return a URL on 127.0.0.1 that reads the file."""
         return self._files.add(self._paths[key])
 
     def read(self, key: str) -> bytes | None:
-        """None: nothing is stored."""
+        """Return None, because nothing is stored."""
         return None
 
     def committed(self, job_id: str) -> dict[str, Any] | None:
-        """None: nothing is stored."""
+        """Return None, because nothing is stored."""
         return None
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Forget the files; they stay where they are."""
+        """Remove the keys; the files are not deleted."""
         for key in keys:
             self._paths.pop(key, None)

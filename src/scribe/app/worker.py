@@ -1,4 +1,4 @@
-"""Wires the settings into a worker: its models, storage, intake and job runner; no platform."""
+"""Build a worker from the settings: models, storage, intake and job runner, without a platform."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from scribe.app.environment import prepare_offline, print_mounts
 from scribe.settings import Settings
 
-# The libraries read their variables when they are imported: the rooms of models are imported by `from_settings`.
+# Imported by `from_settings`, because libraries read their environment variables at import.
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
@@ -27,16 +27,16 @@ log = logging.getLogger("worker")
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A configured worker: `runner` runs its jobs. Call `prepare_environment` before you make one."""
+    """A configured worker: `runner` runs its jobs. Call `prepare_environment` before creating one."""
 
     settings: Settings
     runner: JobRunner
 
     @classmethod
     def from_settings(cls, settings: Settings, own_logs: bool = True) -> Worker:
-        """Wire the rooms together and load what WARMUP names. Raises InvalidSettings and ModelError.
+        """Create the worker and load the models that WARMUP names. Raises InvalidSettings and ModelError.
 
-        Without `own_logs` the process' root logger stays as it is: the caller is a program of its own.
+        `own_logs` False leaves the process' root logger unchanged, for callers that configure it themselves.
         """
         from scribe.models.model_set import ModelSet
 
@@ -63,7 +63,7 @@ class Worker:
         device, compute_type = settings.whisperx_device, settings.whisperx_compute_type
         half = settings.diarization_precision == "half"
         if settings.expects_gpu and resolve_device(device) == "cpu":
-            compute_type = None  # what a GPU computes in is no setting to blame where the fitness check finds none
+            compute_type = None  # a compute type of GPUs would be reported as invalid, instead of the missing GPU
         models = Models(
             model_set, device, compute_type, token, settings.vad_model_path, parity=settings.parity, half=half
         )
@@ -71,7 +71,7 @@ class Worker:
             log.error("no GPU can be used: nothing is loaded, and the fitness check will end this worker")
         else:
             models.warm(settings.warmup)
-        # Off the platform two workers may share a folder too, and each must only ever sweep its own.
+        # Outside the platform, workers that share a folder need different ids too, because each one sweeps its own workspaces.
         workspaces = Workspaces(settings.jobs_dir, settings.runpod_pod_id or f"{os.uname().nodename}-{os.getpid()}")
         workspaces.sweep()
         client = GuardedClient(frozenset(settings.fetch_allow_hosts))
@@ -81,26 +81,26 @@ class Worker:
 
     @property
     def models(self) -> Models:
-        """The models that its jobs use."""
+        """The models that the jobs use."""
         return self.runner.models
 
     def fit(self) -> None:
-        """Raise where this worker could do no job, so that the platform replaces it."""
+        """Raise RuntimeError if this worker can run no job, so that the platform replaces it."""
         models = self.models
         doctor_of(self.settings, models.model_set).fit(models)
 
     def probe_storage(self) -> None:
-        """Put, get and delete once, in a thread: a wrong key is in the log before the first job has cost its GPU time.
+        """Put, get and delete an object once, in a thread, so that a wrong key is logged before the first job's upload fails.
 
-        Not a reason to stop: jobs may bring their own storage, and a finished transcript also travels inline.
+        A failure is only logged: jobs may name their own storage, and a transcript that cannot be stored is sent inline.
         """
         probe_storage(self.settings)
 
 
 def storage_of(settings: Settings, bucket: str | None = None, **limits: Any) -> Storage | None:
-    """The worker's storage as the settings name it, or another bucket there; None without STORAGE_BUCKET.
+    """Return the configured storage, or another bucket in it; None without STORAGE_BUCKET.
 
-    `limits`: connect_timeout, read_timeout (seconds) and attempts where the storage's own are too patient.
+    `limits`: connect_timeout, read_timeout (seconds) and attempts, to replace Storage's defaults.
     """
     name, key, secret = settings.storage_bucket, settings.storage_access_key, settings.storage_secret_key
     return _storage(settings, bucket or name, key, secret, **limits) if name and key and secret else None
@@ -122,7 +122,7 @@ def _storage(settings: Settings, bucket: str, key: SecretStr, secret: SecretStr,
 
 
 def probe_storage(settings: Settings) -> None:
-    """Log, from a thread, whether the storage can be written, read and cleared."""
+    """Log, from a thread, whether put, get and delete work."""
     storage = storage_of(settings, connect_timeout=5.0, read_timeout=10.0, attempts=1)
     if storage is None:
         return
@@ -139,7 +139,7 @@ def probe_storage(settings: Settings) -> None:
 
 
 def sources_of(settings: Settings) -> S3Sources | None:
-    """What jobs may read by s3:// with the worker's keys; None where s3:// is off."""
+    """Return the s3:// sources that jobs may read with the worker's keys; None if s3:// is off."""
     key, secret = settings.storage_access_key, settings.storage_secret_key
     if not (settings.storage_source_prefixes and settings.storage_bucket and key and secret):
         return None
@@ -157,7 +157,7 @@ def sources_of(settings: Settings) -> S3Sources | None:
 
 
 def doctor_of(settings: Settings, model_set: ModelSet) -> Doctor:
-    """The doctor for this configuration; the models that it loads are its own."""
+    """Return the doctor for this configuration; it loads models of its own."""
     from scribe.doctor.checks import Doctor
     from scribe.models.loader import Models
 

@@ -1,1 +1,1 @@
-"""Decodes recordings in a child process; the only room that starts processes."""
+"""Decode recordings in a sandboxed child process; the only room that starts processes."""

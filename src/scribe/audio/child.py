@@ -1,8 +1,8 @@
-"""The child program of audio.py: decodes one file that nobody trusts, and is allowed to die of it.
+"""The decoder process of decode.py: decode one untrusted file, which may crash this process.
 
-Never imported by the worker. It holds no secret, opens nothing but its source and its targets, and says what happened
-in JSON lines on standard output: {"fraction": 0.5} on the way, one {"outcome": ...} at the end. Imports only the
-standard library, av, numpy and its own second half, mixdown.py.
+The worker never imports it. It has no secrets, opens only its source and its output files, and reports by JSON lines on
+standard output: {"fraction": 0.5} on the way, one {"outcome": ...} at the end. It imports only the standard library, av,
+numpy and mixdown.py.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ import av
 
 from scribe.audio.mixdown import SAMPLE_RATE, LimitReached, Mixdown, TooManyChannels
 
-# Containers that hold recordings. Playlists are not among them: hls, concat, dash and their like read other files.
+# Containers of recordings. Playlists (hls, concat, dash) are left out, because they read other files.
 FORMATS = "aac,ac3,aiff,amr,asf,caf,flac,flv,matroska,webm,mov,mp3,mpegts,ogg,wav,w64"
-# Decoders that recordings need. Every other one, all of video's too, is code that only a hostile file would reach.
+# Decoders that recordings need. All others, video included, are attack surface for hostile files.
 DECODERS = """
     aac aac_fixed aac_latm ac3 ac3_fixed eac3 alac amrnb amrwb libopencore_amrnb libopencore_amrwb dca flac g723_1 g729
     gsm gsm_ms ilbc libgsm libgsm_ms libopus libspeex libvorbis mp1 mp1float mp2 mp2float mp3 mp3float nellymoser opus
     qcelp speex truehd truespeech vorbis wmalossless wmapro wmav1 wmav2 wmavoice adpcm_g722 adpcm_g726 adpcm_g726le
     adpcm_ima_qt adpcm_ima_wav adpcm_ms adpcm_swf adpcm_yamaha
 """
-# Containers whose time stamps are stored, not guessed from the bytes: a gap in them is a gap in time.
+# Containers that store time stamps, so that a gap between them is a gap in time.
 STAMPED = frozenset({"mov", "matroska", "ogg", "mpegts", "asf", "flv"})
-# Codecs that send nothing while nobody speaks (browsers' recordings, telephones): there a gap is no damage.
+# Codecs that send nothing during silence (browsers' recordings, telephones), so that a gap is no damage.
 PAUSING = frozenset({"opus", "libopus", "speex", "libspeex", "amrnb", "amrwb", "g723_1", "g729"})
-MIN_GAP_S, MAX_GAP_S = 0.1, 600.0  # shorter is jitter, longer is a clock that was set
-MEMORY_MARGIN = 512 << 20  # bytes of address space above what the imports took
+MIN_GAP_S, MAX_GAP_S = 0.1, 600.0  # shorter is jitter, longer is a reset clock
+MEMORY_MARGIN = 512 << 20  # bytes of address space besides what the imports use
 REPORT_S = 0.25
-# A title in Latin-1 is no reason to refuse a recording; from 19 on PyAV thinks so too and has no such option.
+# Accept tags that are not UTF-8, such as a title in Latin-1. From version 19 on PyAV does so and has no such option.
 LENIENT = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 
 class Report(TypedDict, total=False):
-    """A line to the parent: either the share that was read, or how it ended."""
+    """A line to the parent: the fraction of the file that was read, or the outcome."""
 
     fraction: float
     outcome: str
@@ -51,7 +51,7 @@ class Report(TypedDict, total=False):
 
 
 def main(argument: str) -> None:
-    """Does one task, in JSON {source, prefix, max_samples, max_channels, parent, cpu_s}, and reports its outcome."""
+    """Run one task, the JSON {source, prefix, max_samples, max_channels, parent, cpu_s}, and report its outcome."""
     task = json.loads(argument)
     bind_to_parent(task["parent"])
     limit(task["cpu_s"], 2 * task["max_samples"] + (1 << 20))
@@ -60,7 +60,7 @@ def main(argument: str) -> None:
 
 
 def outcome_of(source: str, mixdown: Mixdown) -> Report:
-    """Decodes, and names how that ended. Whatever is not named here is a crash, which the parent sees by itself."""
+    """Decode and return the outcome. Any other exception ends the process, and the parent sees its exit code."""
     try:
         return decode(source, mixdown)
     except LimitReached:
@@ -75,7 +75,7 @@ def outcome_of(source: str, mixdown: Mixdown) -> Report:
 
 
 def decode(source: str, mixdown: Mixdown) -> Report:
-    """Decodes the first audio stream of `source` into `mixdown`."""
+    """Decode the first audio stream of `source` into `mixdown` and return the outcome."""
     known = {*DECODERS.split(), *(name for name in av.codecs_available if name.startswith("pcm_"))}
     allowed = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "codec_whitelist": ",".join(sorted(known))}
     try:
@@ -86,7 +86,7 @@ def decode(source: str, mixdown: Mixdown) -> Report:
         return {"outcome": "not_opened"}
     with container:
         if not container.streams.audio:
-            # Without any stream the header itself is cut: nobody knows whether there was sound.
+            # Without any stream the header itself is cut, so it is unknown whether there was an audio track.
             return {"outcome": "no_audio_stream" if len(container.streams) else "not_opened"}
         stream = container.streams.audio[0]
         codec = stream.codec_context
@@ -105,10 +105,10 @@ def decode(source: str, mixdown: Mixdown) -> Report:
 def pump(
     container: av.container.InputContainer, stream: av.AudioStream, mixdown: Mixdown, size: int
 ) -> tuple[int, bool]:
-    """Moves every frame into the mixdown. Returns the number of errors, and whether sound was lost.
+    """Decode every frame into the mixdown. Return the number of errors, and whether audio was lost.
 
-    One bad packet before the first or after the last frame is a tag or a cut; more, or one between frames, is damage.
-    Where time stamps say how long the lost piece was, silence takes its place, so that all later times stay true.
+    One bad packet before the first or after the last frame is a tag or a cut; more, or one between frames, is damage. If
+    time stamps say how long the lost part was, it is replaced by silence, so that later times stay correct.
     """
     stamped = is_stamped(container)
     pausing = stream.codec_context.name in PAUSING
@@ -145,7 +145,7 @@ def pump(
 
 
 def announced_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
-    """The length that the header gives the sound; 0 when it gives none or one that only guesses."""
+    """Return the length in seconds that the header states; 0 if it states none or only an estimate."""
     if not is_stamped(container):
         return 0.0
     if stream.duration is not None and stream.time_base is not None:
@@ -160,7 +160,7 @@ def is_stamped(container: av.container.InputContainer) -> bool:
 
 
 def frames_of(packet: av.Packet) -> tuple[list[av.AudioFrame], bool]:
-    """A packet's frames, and whether it was bad. The last packet of a stream is empty and flushes the decoder."""
+    """Return a packet's frames, and whether it was bad. The last packet of a stream is empty and flushes the decoder."""
     try:
         return packet.decode(), packet.is_corrupt
     except MemoryError:
@@ -172,24 +172,24 @@ def frames_of(packet: av.Packet) -> tuple[list[av.AudioFrame], bool]:
 
 
 def say(report: Report) -> None:
-    """One line to the parent. When that is gone, the broken pipe ends this process."""
+    """Write one line to the parent. If the parent has ended, the broken pipe ends this process."""
     sys.stdout.write(json.dumps(report) + "\n")
     sys.stdout.flush()
 
 
 def bind_to_parent(parent: int) -> None:
-    """Linux kills this process with its parent. Elsewhere the broken pipe and the CPU limit end it."""
+    """Have Linux kill this process when its parent ends. Elsewhere the broken pipe and the CPU limit end it."""
     if sys.platform == "linux":
         import ctypes
 
         PR_SET_PDEATHSIG = 1
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the line above
+    if os.getppid() != parent:  # the parent ended before the line above
         os._exit(1)
 
 
 def limit(cpu_s: int, file_bytes: int) -> None:
-    """Caps CPU seconds, address space and file size, as far as the platform lets itself be asked."""
+    """Limit CPU seconds, address space and file size, as far as the platform supports it."""
     space = resource.RLIM_INFINITY
     if sys.platform == "linux":
         with open("/proc/self/statm") as statm:

@@ -1,9 +1,9 @@
-"""A file of any kind -> Audio: 16 kHz mono int16 PCM on disk, read in float32 windows.
+"""Decode a recording to Audio: 16 kHz mono int16 PCM on disk, read in float32 windows.
 
-The file comes from a stranger, so a child process (decoder.py) opens it, with FFmpeg's libraries from PyAV's wheel,
-limits on time, memory and output, and none of the worker's environment. It may crash, hang or be killed; the worker
-goes on. Whoever needs samples takes them from an Audio: no path of a downloaded file ever reaches a model's own loader,
-because a playlist named x.mp3 makes such a loader read other files.
+The file is untrusted, so a child process (child.py) opens it, with FFmpeg's libraries from PyAV's wheel, limits on time,
+memory and output, and without the worker's environment. It may crash, hang or be killed without ending the worker.
+Models get samples from an Audio, never the path of a downloaded file: a playlist named x.mp3 would make a library's
+loader read other files.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Samples = NDArray[np.float32]
 
-SAMPLE_RATE = 16000  # hertz; what Whisper, the aligners, pyannote and ECAPA are trained on
+SAMPLE_RATE = 16000  # hertz; the rate that Whisper, the aligners, pyannote and ECAPA are trained on
 SAMPLE_BYTES = 2
 MAX_SPLIT_CHANNELS = 8
-POLL_S = 0.25  # between two looks at the job's stop signal
-CPU_SLACK_S = 10  # the child's own limit acts only when the parent's clock did not
-LINE_BYTES = 4096  # no honest line of the child is longer
-# Not run by its path: then its folder would be on the path, where our log.py or errors.py could pass for a library's.
+POLL_S = 0.25  # between two checks of the job's stop signal
+CPU_SLACK_S = 10  # the child's own limit acts only if the parent's deadline did not
+LINE_BYTES = 4096  # no valid line of the child is longer
+# Not run by its path: its folder would then be on sys.path, where our modules could shadow a library's.
 CHILD = "import sys; sys.path += sys.argv[2:]; from scribe.audio.child import main; main(sys.argv[1])"
 
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """16 kHz mono sound on disk. A slice is a float32 copy of that window, in [-1, 1); nothing else is in memory."""
+    """16 kHz mono audio on disk. A slice returns that window as float32 in [-1, 1); nothing else is in memory."""
 
     path: Path
     samples: int
@@ -67,7 +67,10 @@ class Audio:
         return self.samples
 
     def __getitem__(self, window: slice) -> Samples:
-        """Samples [start, stop) as float32 of shape (stop - start,). The mapping ends with the call, its pages too."""
+        """Return the samples [start, stop) as float32 of shape (stop - start,). Raises ValueError for a step.
+
+        The file is mapped only during the call, so that its pages do not count as the worker's memory.
+        """
         start, stop, step = window.indices(self.samples)
         if step != 1:
             raise ValueError("an Audio is read forwards, every sample")
@@ -78,18 +81,18 @@ class Audio:
         return found
 
     def window(self, start_s: float, end_s: float) -> Samples:
-        """The samples between two times in seconds, cut to the recording's ends."""
+        """Return the samples between two times in seconds, clipped to the recording."""
         start, stop = (min(max(0, round(at * SAMPLE_RATE)), self.samples) for at in (start_s, end_s))
         return self[start:stop]
 
     def sha256(self) -> str:
-        """Hex digest of the PCM: the same sound has the same digest, whatever container it came in."""
+        """Return the hex digest of the PCM samples, which does not depend on the container."""
         return file_digest(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a file held: one Audio, or one a channel; `warnings` holds codes ("audio_damaged")."""
+    """A decoded file: one Audio, or one for each channel; `warnings` holds codes ("audio_damaged")."""
 
     channels: tuple[Audio, ...]
     warnings: tuple[str, ...] = ()
@@ -104,10 +107,10 @@ def decode(
     timeout_s: float = 600,
     monitor: Monitor = UNWATCHED,
 ) -> Decoded:
-    """Decodes the first audio stream of `source` into `folder`.
+    """Decode the first audio stream of `source` into `folder`.
 
-    The limit counts decoded samples, because a header's duration may be a lie in both directions. `monitor` is asked
-    four times a second whether to stop, which ends the child, and gets the share of the file that was read.
+    `max_seconds` counts decoded samples, because a header's duration can be wrong. `monitor` is asked four times a second
+    whether to stop, which ends the child, and gets the fraction of the file that was read.
     Raises NotAudio, NoAudioStream, EmptyAudio, TooLong, DecodeFailed, DiskFull; InvalidInput for too many channels to
     split.
     """
@@ -135,7 +138,7 @@ def decode(
 
 @functools.cache
 def _library_folders() -> list[str]:
-    """Where scribe, av and numpy live: all that the child may import from, as it starts without PYTHONPATH and site."""
+    """Return the folders of scribe, av and numpy for the child's sys.path; it starts without PYTHONPATH and site."""
     folders = []
     for name in ("scribe", "av", "numpy"):
         spec = importlib.util.find_spec(name)
@@ -153,7 +156,7 @@ def _run_child(
     timeout_s: float,
     monitor: Monitor,
 ) -> Report:
-    """Runs decoder.py to its end, or to its deadline, and returns its last line."""
+    """Run child.py until it ends or its deadline passes, and return its last report. Raises DecodeFailed."""
     task = {
         "source": str(source.absolute()),
         "prefix": str(prefix.absolute()),
@@ -167,7 +170,7 @@ def _run_child(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={"OPENBLAS_NUM_THREADS": "1"},  # nothing secret, and no pool of threads in the address space
+        env={"OPENBLAS_NUM_THREADS": "1"},  # no secrets, and no thread pool that uses address space
         start_new_session=True,
         cwd="/",
     )
@@ -191,7 +194,7 @@ def _run_child(
 
 
 def _reports(child: subprocess.Popen[bytes], timeout_s: float, monitor: Monitor) -> Iterator[Report]:
-    """The child's lines, until it closes its output or its time is over."""
+    """Yield the child's reports until it closes its output. Raises DecodeFailed at the deadline."""
     assert child.stdout is not None
     deadline = time.monotonic() + timeout_s
     held = b""
@@ -211,7 +214,7 @@ def _reports(child: subprocess.Popen[bytes], timeout_s: float, monitor: Monitor)
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
-    """Ends the child and whatever it started, and buries it."""
+    """Kill the child's process group, reap the child and close its pipe."""
     if child.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
@@ -221,7 +224,7 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
 
 
 def _error_of(report: Report, head: bytes, max_seconds: float) -> AudioError | DiskFull | InvalidInput:
-    """The child's outcome as an error with a sentence for the caller."""
+    """Return the error for the child's outcome, with a message for the caller."""
     outcome = report["outcome"]
     if outcome == "not_opened" and looks_recorded(head):
         return DecodeFailed("the file begins like a recording and cannot be opened: it is damaged or cut short")

@@ -1,8 +1,8 @@
-"""What a file is by its first bytes, in words for a person: said before a decoder is started, and when it gives up."""
+"""Recognize a file by its first bytes, to reject other kinds before decoding and to explain why decoding failed."""
 
 from __future__ import annotations
 
-HEAD_BYTES = 1024  # what both functions want to see
+HEAD_BYTES = 1024  # bytes that both functions need
 
 _FOREIGN = {
     b"%PDF-": "a PDF document",
@@ -37,7 +37,7 @@ _RECORDINGS = (
 
 
 def foreign_kind(head: bytes) -> str | None:
-    """What a file that is certainly no recording is ("an HTML page"), or None when it may be one."""
+    """Return what a file is that is certainly no recording ("an HTML page"), or None if it may be one."""
     for magic, name in _FOREIGN.items():
         if head.startswith(magic):
             return name
@@ -50,7 +50,7 @@ def foreign_kind(head: bytes) -> str | None:
 
 
 def looks_recorded(head: bytes) -> bool:
-    """Whether a file begins as recordings do: when it cannot be opened it is damaged, rather than something else."""
+    """Return whether a file begins like a recording; if it then cannot be opened, it is damaged."""
     return head.startswith(_RECORDINGS) or head[4:8] in (b"ftyp", b"moov", b"mdat")
 
 
@@ -66,7 +66,7 @@ def _text_kind(text: bytes) -> str:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether bytes are UTF-8 without control characters; a character cut by the head's end is fine."""
+    """Return whether bytes are UTF-8 without control characters; the last character may be cut."""
     if any(byte < 32 and byte not in b"\t\n\f\r\x1b" for byte in head):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Decoded frames of any rate, format and layout -> 16 kHz int16 tracks on disk. A part of the child, decoder.py."""
+"""Mix and resample decoded frames of any rate, format and layout to 16 kHz int16 files. Part of the decoder process."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
-Raw = NDArray[np.generic]  # of the type that the codec gives
+Raw = NDArray[np.generic]  # of the codec's own sample type
 
 SAMPLE_RATE = 16000
-BLOCK_SAMPLES = 32768  # of the source's rate, between two writes: a frame is 20 ms, too little for a numpy call
+BLOCK_SAMPLES = 32768  # at the source's rate, between two writes: frames of 20 ms are too small for single numpy calls
 # Shares of a channel in the mono mix (ITU-R BS.775 for front and sides; low-frequency effects are not speech).
 SHARES = {"FC": 1.0, "FL": 0.7071, "FR": 0.7071, "LFE": 0.0, "LFE2": 0.0}
 OTHER_SHARE = 0.5
 
 
 class LimitReached(Exception):
-    """A track holds more samples than were asked for."""
+    """The recording has more samples than allowed."""
 
 
 class TooManyChannels(Exception):
-    """More channels than files are wanted; the argument is their number."""
+    """The recording has more channels than allowed; the argument is their number."""
 
 
 class Mixdown:
-    """One file for the mono mix (`max_channels` 0), or one a channel: `<prefix>.<n>.pcm`. `close` ends them."""
+    """Writes one file for the mono mix (`max_channels` 0), or one for each channel: `<prefix>.<n>.pcm`."""
 
     def __init__(self, prefix: str, max_samples: int, max_channels: int) -> None:
         self._prefix, self._max_samples, self._max_channels = prefix, max_samples, max_channels
         self._tracks: list[_Track] = []
         self._parts: list[Raw] = []
         self._held = 0
-        self._kind: tuple[int, str, str] = (0, "", "")  # of the held parts: rate in hertz, layout, format
+        self._kind: tuple[int, str, str] = (0, "", "")  # of the buffered parts: rate in hertz, layout, format
         self._like: av.AudioFrame | None = None  # a frame of that kind
 
     def add(self, frame: av.AudioFrame) -> None:
-        """Takes one frame. Its rate and layout may differ from the last one's. Raises LimitReached, TooManyChannels."""
+        """Add a frame, whose rate and layout may differ from the last one's. Raises LimitReached, TooManyChannels."""
         kind = (frame.sample_rate, frame.layout.name, frame.format.name)
         if kind != self._kind:
             self._flush()
@@ -48,7 +48,7 @@ class Mixdown:
             self._flush()
 
     def add_silence(self, seconds: float) -> None:
-        """Continues the tracks by silence, as a piece of the recording is missing. Raises LimitReached."""
+        """Append silence for a missing part of the recording. Raises LimitReached."""
         self._flush()
         rate = self._kind[0]
         left = round(seconds * rate)
@@ -59,7 +59,7 @@ class Mixdown:
             left -= block.size
 
     def close(self) -> list[int]:
-        """Writes what is held and ends every track; their lengths in samples."""
+        """Write the buffered samples, close all files and return their lengths in samples."""
         self._flush()
         for track in self._tracks:
             track.close()
@@ -90,7 +90,7 @@ class Mixdown:
 
 
 class _Track:
-    """One mono file of int16 at 16 kHz."""
+    """Writes one mono file of int16 at 16 kHz."""
 
     def __init__(self, path: str, max_samples: int) -> None:
         self.samples = 0
@@ -100,7 +100,7 @@ class _Track:
         self._rate = 0
 
     def write(self, block: Samples, rate: int) -> None:
-        """Appends float32 samples of shape (n,) at `rate` hertz."""
+        """Append float32 samples of shape (n,) at `rate` hertz. Raises LimitReached."""
         if self._resampler is None or rate != self._rate:
             self._drain()
             self._rate = rate
@@ -114,7 +114,7 @@ class _Track:
             self._drain()
 
     def _drain(self) -> None:
-        """Writes what the resampler still holds."""
+        """Write the samples that the resampler still buffers."""
         if self._resampler:
             self._append(self._resampler.resample(None))
 
@@ -128,7 +128,7 @@ class _Track:
 
 
 def full_scale(data: Raw, channels: int, planar: bool) -> Samples:
-    """Samples of any type, planar or interleaved in one row, as float32 of shape (channels, n), full scale at 1."""
+    """Convert samples of any type, planar or interleaved in one row, to float32 of shape (channels, n), full scale 1."""
     if not planar:
         data = data.reshape(-1, channels).T
     with np.errstate(over="ignore", invalid="ignore"):
@@ -142,7 +142,7 @@ def full_scale(data: Raw, channels: int, planar: bool) -> Samples:
 
 
 def shares(names: tuple[str, ...]) -> Samples:
-    """Each channel's share in the mono mix as float32 of shape (channels,), summing to 1, so that no mix can clip."""
+    """Return the weight of each channel in the mono mix, float32 of shape (channels,), summing to 1 to avoid clipping."""
     weights = np.array([SHARES.get(name, OTHER_SHARE) for name in names], np.float32)
     if not weights.any():
         weights[:] = 1

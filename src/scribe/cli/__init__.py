@@ -1,1 +1,1 @@
-"""The command line: sends recordings to an endpoint and keeps what it answers."""
+"""The command `scribe`: send recordings to an endpoint, or to the worker on this machine, and write the transcripts."""

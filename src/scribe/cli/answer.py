@@ -1,4 +1,4 @@
-"""A finished job's answer -> its json on this disk, fetched where the worker stored it; every other format from that."""
+"""Save the transcript of a finished job's answer as json, and render the other formats from it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ from scribe.transcript import Transcript
 ATTEMPTS = 4
 TIMEOUTS_S = (10, 60)
 READ_BYTES = 2**16
-# Warnings about files that are here all the same.
-TOLD_BY_THE_FILES = ("storage_not_configured", "preview_only", "result_truncated")
-# What the page does not repeat: it marks doubtful text where it stands.
+# Warnings about an incomplete inline answer, left out when the whole transcript was received anyway.
+ABOUT_INLINE = ("storage_not_configured", "preview_only", "result_truncated")
+# The HTML page leaves this warning out: it marks the doubtful passages themselves.
 NOT_ON_THE_PAGE = ("suspect_text",)
 
 
 class Answer:
-    """`wait(seconds)` is called between attempts and chunks and may raise to stop; `store` reads what has no link."""
+    """The answer of a finished job.
+
+    `wait(seconds)` is called between attempts and chunks and may raise to stop. `store` reads files without a link.
+    """
 
     def __init__(
         self, answer: Mapping[str, Any], order: Order, store: Store | None, wait: Callable[[float], None]
@@ -42,11 +45,11 @@ class Answer:
         self._wait = wait
 
     def keep(self, folder: Path, name: str) -> None:
-        """Write `name.json`, whole or not at all. Raises Failure where only a part of the transcript is there."""
+        """Write `name.json` atomically. Raises Failure when only a part of the transcript is available."""
         _replace(json_of(folder, name), self._json())
 
     def transcript(self) -> Transcript:
-        """The whole transcript. Raises Failure where only a part of it is there."""
+        """Return the whole transcript. Raises Failure when only a part of it is available."""
         try:
             shape = json.loads(self._json())
             return from_dict(shape if isinstance(shape, dict) else {})
@@ -54,7 +57,7 @@ class Answer:
             raise Failure("unexpected_answer", "What the worker stored is no transcript.") from None
 
     def summary(self) -> dict[str, Any]:
-        """What is worth showing of a transcript without the transcript."""
+        """Return the answer's facts for display: language, duration, speakers, warnings and timings, without the text."""
         answer = self._answer
         return {
             "language": answer.get("detected_language"),
@@ -63,7 +66,7 @@ class Answer:
             "speakers": [
                 {k: s.get(k) for k in ("label", "name", "score", "seconds")} for s in answer.get("speakers", ())
             ],
-            "warnings": [w for w in answer.get("warnings", ()) if not (self._whole and w["code"] in TOLD_BY_THE_FILES)],
+            "warnings": [w for w in answer.get("warnings", ()) if not (self._whole and w["code"] in ABOUT_INLINE)],
             "timings": answer.get("timings", {}),
         }
 
@@ -72,7 +75,7 @@ class Answer:
         return data if data is not None else self._whole_json()
 
     def _stored(self, form: str) -> bytes | None:
-        """The artifact's bytes, by its link, or by its key where there is no link or it has run out; None: no artifact."""
+        """Download an artifact by its link, else by its key; None if there is no artifact. Raises Failure, Unreachable."""
         artifact = self._answer.get("artifacts", {}).get(form)
         if not artifact:
             return None
@@ -84,7 +87,7 @@ class Answer:
         return data
 
     def _fetched(self, url: str) -> bytes | None:
-        """The bytes behind a presigned link; None when it is refused. Raises Unreachable."""
+        """Download a presigned link; None when it is refused. Raises Unreachable."""
         import requests
 
         for attempt in range(ATTEMPTS):
@@ -105,7 +108,7 @@ class Answer:
 
     @property
     def _whole(self) -> bool:
-        """Whether the inline transcript holds all that the formats show; a preview has lost its words."""
+        """Whether the inline transcript is complete: it has all segments, and their words if they were asked for."""
         segments = self._answer.get("segments", ())
         worded = not self._order.options.get("align_output") or not segments or any("words" in s for s in segments)
         return len(segments) == self._answer.get("segments_total") and worded
@@ -123,19 +126,19 @@ class Answer:
 
 
 def json_of(folder: Path, name: str) -> Path:
-    """Where a recording's transcript is kept."""
+    """Return the path of a recording's transcript."""
     return folder / f"{name}.json"
 
 
 def render(
     transcript: Path, order: Order, folder: Path, name: str, audio_name: str, summary: Mapping[str, Any]
 ) -> list[str]:
-    """Write `name.<extension>` for each format of the order from the kept transcript; the paths of all in `folder`.
+    """Write `name.<extension>` for each format of the order and return the files' paths relative to `folder`.
 
-    Raises Failure where the transcript is none.
+    Raises Failure when the transcript is invalid.
     """
-    told = [w["message"] for w in summary.get("warnings", ()) if w["code"] not in NOT_ON_THE_PAGE]
-    options = order.text_options(audio_name, told)
+    warnings = [w["message"] for w in summary.get("warnings", ()) if w["code"] not in NOT_ON_THE_PAGE]
+    options = order.text_options(audio_name, warnings)
     written = [f"{name}.{FORMATS[form].extension}" for form in order.formats]
     try:
         shape = json.loads(transcript.read_bytes())
@@ -151,23 +154,23 @@ def render(
     return [*written, here.name] if is_here and here.name not in written else written
 
 
-def place_beside(page: Path, recording: Path) -> str:
-    """Put the recording into the page's folder, which then plays it; the name that it has there.
+def place_next_to(page: Path, recording: Path) -> str:
+    """Link or copy the recording into the page's folder, so that the page can play it, and return its name there.
 
-    Where another file has its name, it gets the page's; where that is taken too, the page's with a number.
+    If another file has the recording's name, it gets the page's name; if that is taken too, the page's with a number.
     """
     numbered = (f"{page.stem}-{number}{recording.suffix}" for number in itertools.count(2))
     for name in itertools.chain((recording.name, page.stem + recording.suffix), numbered):
-        beside = page.with_name(name)
-        if not beside.exists() or _same(beside, recording):
+        copy = page.with_name(name)
+        if not copy.exists() or _same(copy, recording):
             break
-    if not beside.exists():
+    if not copy.exists():
         try:
-            os.link(recording, beside)
+            os.link(recording, copy)
         except OSError:
             with contextlib.suppress(OSError):
-                shutil.copyfile(recording, beside)
-    return beside.name
+                shutil.copyfile(recording, copy)
+    return copy.name
 
 
 def _same(one: Path, other: Path) -> bool:

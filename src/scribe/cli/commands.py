@@ -1,4 +1,4 @@
-"""The sub-commands of `scribe` and their options. What each does is imported when it is called: --help needs none of it."""
+"""The sub-commands of `scribe` and their options. Each imports its code when it is called, to keep --help fast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ A RunPod endpoint (RUNPOD_ENDPOINT_ID, RUNPOD_API_KEY) does the work, or with --
 The variables are read from the environment or from .env in this folder.
 
 Exit codes: 0 all done, 1 some failed, 2 the command is wrong, 3 nothing could be reached, 130 stopped by Ctrl-C."""
-# A line of 78 characters is not broken where the terminal has 80.
+# Lines of at most 78 characters are not broken on a terminal of 80 columns.
 EXAMPLES = """Examples:
 
 scribe transcribe talk.mp3 --diarize -f srt,html -o out/
@@ -31,7 +31,7 @@ scribe transcribe inbox/ --watch --diarize -o out/
 scribe transcribe interview.mp3 --local --model small
 
 What is finished is not transcribed again: other formats are made from the json that lies in the output folder."""
-HEARD, SENT = "What is heard", "Where it runs"
+AUDIO, SITE = "Transcription", "Where it runs"
 Folder = Annotated[
     str, typer.Option("-o", "--output", metavar="FOLDER", help="For the transcripts and the state file; - for stdout.")
 ]
@@ -45,11 +45,11 @@ Settings = Annotated[
 ]
 EndpointId = Annotated[
     str | None,
-    typer.Option(metavar="ID", help="Its id (default: RUNPOD_ENDPOINT_ID).", rich_help_panel=SENT),
+    typer.Option(metavar="ID", help="Its id (default: RUNPOD_ENDPOINT_ID).", rich_help_panel=SITE),
 ]
 ApiBase = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="The API's address without the id (default: RunPod's).", rich_help_panel=SENT),
+    typer.Option(metavar="URL", help="The API's address without the id (default: RunPod's).", rich_help_panel=SITE),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID")]
@@ -64,7 +64,7 @@ program = typer.Typer(
 
 
 def version(wanted: bool) -> None:
-    """Print the version and end."""
+    """Print the version and exit."""
     if wanted:
         print(f"scribe {__version__}")
         raise typer.Exit
@@ -74,7 +74,7 @@ def version(wanted: bool) -> None:
 def common(
     _: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
-    """Options before the sub-command."""
+    """Declare the options before the sub-command."""
 
 
 @program.command(epilog=EXAMPLES, no_args_is_help=True)
@@ -87,37 +87,37 @@ def transcribe(
             help="A recording, a folder of them, an address, a transcript.json, or - for the standard input.",
         ),
     ],
-    diarize: Annotated[bool, typer.Option("--diarize", help="Separate the speakers.", rich_help_panel=HEARD)] = False,
+    diarize: Annotated[bool, typer.Option("--diarize", help="Separate the speakers.", rich_help_panel=AUDIO)] = False,
     name: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=FILE_OR_URL", help="Name this voice; implies --diarize.", rich_help_panel=HEARD),
+        typer.Option(metavar="NAME=FILE_OR_URL", help="Name this voice; implies --diarize.", rich_help_panel=AUDIO),
     ] = None,
-    speakers: Annotated[int | None, typer.Option(metavar="N", help="How many.", rich_help_panel=HEARD)] = None,
-    min_speakers: Annotated[int | None, typer.Option(metavar="N", rich_help_panel=HEARD)] = None,
-    max_speakers: Annotated[int | None, typer.Option(metavar="N", rich_help_panel=HEARD)] = None,
+    speakers: Annotated[int | None, typer.Option(metavar="N", help="How many.", rich_help_panel=AUDIO)] = None,
+    min_speakers: Annotated[int | None, typer.Option(metavar="N", rich_help_panel=AUDIO)] = None,
+    max_speakers: Annotated[int | None, typer.Option(metavar="N", rich_help_panel=AUDIO)] = None,
     channels: Annotated[
         str | None,
-        typer.Option(metavar="mix|split", help="split: each channel is one speaker.", rich_help_panel=HEARD),
+        typer.Option(metavar="mix|split", help="split: each channel is one speaker.", rich_help_panel=AUDIO),
     ] = None,
     align: Annotated[
         bool,
-        typer.Option("--align", help="Words with their times: for subtitles and the page.", rich_help_panel=HEARD),
+        typer.Option("--align", help="Words with their times: for subtitles and the page.", rich_help_panel=AUDIO),
     ] = False,
     language: Annotated[
         str | None,
-        typer.Option(metavar="CODE", help="en, de, ... (default: it is detected).", rich_help_panel=HEARD),
+        typer.Option(metavar="CODE", help="en, de, ... (default: it is detected).", rich_help_panel=AUDIO),
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option(metavar="transcribe|translate", help="translate writes English.", rich_help_panel=HEARD),
+        typer.Option(metavar="transcribe|translate", help="translate writes English.", rich_help_panel=AUDIO),
     ] = None,
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="The speech model.", rich_help_panel=HEARD)] = None,
-    quality: Annotated[str | None, typer.Option(metavar="fast|balanced|best", rich_help_panel=HEARD)] = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="The speech model.", rich_help_panel=AUDIO)] = None,
+    quality: Annotated[str | None, typer.Option(metavar="fast|balanced|best", rich_help_panel=AUDIO)] = None,
     prompt: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The job's initial_prompt.", rich_help_panel=HEARD)
+        str | None, typer.Option(metavar="TEXT", help="The job's initial_prompt.", rich_help_panel=AUDIO)
     ] = None,
     hotwords: Annotated[
-        str | None, typer.Option(metavar="WORDS", help="Words to expect.", rich_help_panel=HEARD)
+        str | None, typer.Option(metavar="WORDS", help="Words to expect.", rich_help_panel=AUDIO)
     ] = None,
     settings: Settings = None,
     output: Folder = ".",
@@ -132,22 +132,22 @@ def transcribe(
         str, typer.Option(metavar="NAME", help="What the recording from - is called, such as talk.mp3.")
     ] = "stdin",
     local: Annotated[
-        bool, typer.Option("--local", help="Run on this machine; needs the worker's packages.", rich_help_panel=SENT)
+        bool, typer.Option("--local", help="Run on this machine; needs the worker's packages.", rich_help_panel=SITE)
     ] = False,
     endpoint: EndpointId = None,
     api_base: ApiBase = None,
     parallel: Annotated[
         int | None,
         typer.Option(
-            min=1, max=64, metavar="N", help="Jobs at once, 1 to 64 (default: 4; 1 with --local).", rich_help_panel=SENT
+            min=1, max=64, metavar="N", help="Jobs at once, 1 to 64 (default: 4; 1 with --local).", rich_help_panel=SITE
         ),
     ] = None,
     keep_uploads: Annotated[
         bool,
-        typer.Option("--keep-uploads", help="Leave uploaded recordings in the storage.", rich_help_panel=SENT),
+        typer.Option("--keep-uploads", help="Leave uploaded recordings in the storage.", rich_help_panel=SITE),
     ] = False,
 ) -> int:
-    """Transcribe files, folders and addresses. It may be killed at any time: the same command goes on where it was."""
+    """Transcribe files, folders and addresses. After an interruption the same command continues where it stopped."""
     from scribe.cli.order import order_of
     from scribe.cli.run import Request
     from scribe.cli.run import transcribe as run
@@ -194,7 +194,7 @@ def status(
     api_base: ApiBase = None,
     as_json: AsJson = False,
 ) -> int:
-    """Show how a job at the endpoint is doing. 0: it waits, runs or is done; 1: it failed, or nobody knows it."""
+    """Show the status of a job at the endpoint. Exit code 0: it waits, runs or is done; 1: it failed or is unknown."""
     from scribe.cli.inspect import status as show
 
     return show(job_id, Environment(), endpoint, api_base, as_json)
@@ -210,7 +210,7 @@ def check(
 ) -> int:
     """Show what works here and what to do about the rest.
 
-    It looks at the whole worker where its packages are installed, else at what the client needs.
+    It checks the whole worker if its packages are installed, else what the client needs.
     """
     from scribe.cli.inspect import check as examine
 
@@ -237,7 +237,7 @@ def render(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> int:
-    """Make other formats from kept transcripts, here and without a network."""
+    """Make other formats from stored transcripts, on this machine and offline."""
     from scribe.cli.order import order_of
     from scribe.cli.rendering import render as make
 

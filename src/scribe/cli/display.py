@@ -1,4 +1,4 @@
-"""What the person at the terminal sees: live bars, or a line for each stage where nobody watches, or failures only."""
+"""Show progress: live bars on a terminal, a line for each stage without one, or failures only with --quiet."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ STAGES = {
 
 
 class Display:
-    """Safe to use from several threads. `as_json` writes an object a recording to stdout.
+    """Shows progress and results. Thread-safe. `as_json` writes a JSON object for each recording to stdout.
 
-    `on_stderr`: stdout belongs to the JSON or to the transcript, and all else goes to stderr.
+    `on_stderr`: write everything else to stderr, because stdout is for the JSON or the transcript.
     """
 
     def __init__(self, quiet: bool, as_json: bool, on_stderr: bool) -> None:
@@ -54,7 +54,7 @@ class Display:
             console=self._console,
             transient=True,
             disable=quiet or not self._console.is_terminal,
-            # The bars are on stderr then, and would draw the JSON there with them.
+            # With bars on stderr, rich would redirect the JSON there too.
             redirect_stdout=not on_stderr,
         )
         self._bars: dict[str, TaskID] = {}
@@ -70,7 +70,7 @@ class Display:
         self._live.stop()
 
     def progress(self, name: str, doing: str, percent: float | None = None) -> None:
-        """What happens to the recording now; `percent` of the whole, None where nobody knows."""
+        """Show what is being done with the recording; `percent` of the whole job, None if unknown."""
         if not self._live.disable:
             if name not in self._bars:
                 self._bars[name] = self._live.add_task(doing, total=None, name=name)
@@ -82,7 +82,7 @@ class Display:
             self.say(name, f"{doing} ({percent:.0f} %)" if percent and percent < 100 else doing, "dim")
 
     def job(self, name: str, body: Mapping[str, Any]) -> None:
-        """A job on its way, as the platform tells it."""
+        """Show a job's progress from the platform's /status."""
         event = body.get("output")
         if isinstance(event, dict) and isinstance(event.get("percent"), int | float):
             stage = str(event.get("stage", ""))
@@ -95,11 +95,11 @@ class Display:
             self._console.print(Text(f"{name}: {printable(sentence)}", style))
 
     def fail(self, name: str, code: str, sentence: str) -> None:
-        """Shown in every mode."""
+        """Show a failure, in every mode."""
         self._errors.print(Text(f"{name}: {code}: {printable(sentence)}", "red"))
 
     def finish(self, name: str, report: Mapping[str, Any]) -> None:
-        """The recording has left; `report` is its JSON object."""
+        """Remove the recording's bar, and with `as_json` write `report`, its JSON object."""
         if name in self._bars:
             self._live.remove_task(self._bars.pop(name))
         if self._as_json:

@@ -1,4 +1,4 @@
-"""One RunPod endpoint over its REST routes: submit a job, watch it to its end, ask how it is."""
+"""Use a RunPod endpoint by its REST routes: submit a job, watch it until it ends, get its status."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 POLL_FIRST_S = 0.5
 POLL_LAST_S = 10.0
 POLL_GROWTH = 1.5
-# How long a platform that answered before may be silent: a laptop's sleep, a change of networks, an incident.
+# Seconds without an answer after which watching ends: enough for a laptop's sleep or a change of networks.
 SILENCE_S = 600.0
-# RunPod keeps no job for longer than a week, whatever its policy says.
+# RunPod keeps no job for longer than a week.
 WATCH_S = 7 * 24 * 3600.0
 CONNECT_TRIES = 3
 GET_S, POST_S = 10, 15
@@ -29,7 +29,7 @@ RUNPOD = "https://api.runpod.ai/v2"
 
 
 class Endpoint:
-    """`base` is the address of the API without the endpoint's id; None takes RunPod's. Not to be shared by threads."""
+    """A RunPod endpoint. `base` is the API's URL without the endpoint's id; None uses RunPod's. Not thread-safe."""
 
     def __init__(self, endpoint_id: str, api_key: str, base: str | None) -> None:
         import requests
@@ -44,9 +44,9 @@ class Endpoint:
         self._base = (base or RUNPOD).rstrip("/")
         self._session = requests.Session()
         self._session.headers["User-Agent"] = f"scribe-worker/{__version__}"
-        # As a header alone, a line of ~/.netrc would replace it.
+        # Set as `auth`, because requests replaces a plain header by an entry of ~/.netrc.
         self._session.auth = signed
-        # A job that was perhaps read is not sent twice.
+        # No retry after a read error: the job may have been accepted.
         retries = Retry(
             connect=CONNECT_TRIES,
             read=False,
@@ -58,19 +58,19 @@ class Endpoint:
             raise_on_status=False,
             retry_after_max=60,
         )
-        # Each try again is a line in its log; what came of them all is told by the sentence of this module.
+        # urllib3 logs every retry; the errors raised here report the final result.
         logging.getLogger("urllib3.connectionpool").addFilter(_is_no_retry)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retries))
 
     @property
     def identity(self) -> str:
-        """What a job's id belongs to."""
+        """The name under which job ids are stored."""
         return f"{self._base}/{self._id}"
 
     def submit(self, job: Mapping[str, Any]) -> str:
-        """The id of the new job. Raises Unreachable, or Failure where the platform refuses the job."""
-        # A recording inside a job needs longer than a question on a slow line.
+        """Submit a job and return its id. Raises Unreachable, or Failure when the platform refuses the job."""
+        # A recording inside the job takes longer to send on a slow connection.
         patience = int(POST_S + len(json.dumps(job)) / SLOW_BYTES_S)
         sent = self._asked(lambda: str(self._request("POST", "run", patience, job)["id"]))
         if sent is None:
@@ -78,11 +78,11 @@ class Endpoint:
         return sent
 
     def status(self, job_id: str) -> dict[str, Any] | None:
-        """What the platform says of the job; None when it knows no such job, or no longer. Raises Unreachable."""
+        """Return the job's /status; None for a job that the platform does not know (any more). Raises Unreachable."""
         return self._asked(lambda: self._request("GET", f"status/{job_id}", GET_S))
 
     def health(self) -> dict[str, Any]:
-        """How many workers and jobs there are. Raises Unreachable."""
+        """Return the endpoint's numbers of workers and jobs. Raises Unreachable."""
         found = self._asked(lambda: self._request("GET", "health", GET_S))
         if found is None:
             raise self._unknown()
@@ -91,23 +91,23 @@ class Endpoint:
     def watch(
         self, job_id: str, on_progress: Callable[[Mapping[str, Any]], None], wait: Callable[[float], None]
     ) -> dict[str, Any] | None:
-        """The finished job's answer; None when the platform no longer knows the job.
+        """Wait for the job to end and return its answer; None when the platform no longer knows the job.
 
-        `on_progress` gets what /status says meanwhile, `wait(seconds)` may raise to stop. Raises Failure with the
-        worker's code when the job failed, Unreachable after SILENCE_S without an answer (at once where there was none).
+        `on_progress` gets each /status; `wait(seconds)` may raise to stop. Raises Failure with the worker's code when the
+        job failed, Unreachable after SILENCE_S without an answer (at once if there was never one).
         """
-        began = heard = time.monotonic()
+        began = last_answer = time.monotonic()
         delay, last, answered = POLL_FIRST_S, None, False
         while time.monotonic() - began < WATCH_S:
             try:
                 body = self.status(job_id)
             except Unreachable as silence:
-                if silence.code != "endpoint_unreachable" or not answered or time.monotonic() - heard > SILENCE_S:
+                if silence.code != "endpoint_unreachable" or not answered or time.monotonic() - last_answer > SILENCE_S:
                     raise
             else:
                 if body is None:
                     return None
-                heard, answered = time.monotonic(), True
+                last_answer, answered = time.monotonic(), True
                 if body.get("status") in FINAL:
                     return answer_of(body)
                 on_progress(body)
@@ -129,7 +129,7 @@ class Endpoint:
         return Unreachable("endpoint_not_found", why)
 
     def _asked(self, ask: Callable[[], T]) -> T | None:
-        """The answer, None for 404; what requests raises becomes a sentence without the address or the key in it."""
+        """Return `ask()`, None for 404. Raises Failure or Unreachable for its exceptions, without URL or key in the message."""
         import requests
 
         try:
@@ -156,7 +156,7 @@ class Endpoint:
 
 
 def answer_of(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The output of a completed job. Raises Failure with the worker's code and sentence, else the platform's word."""
+    """Return the output of a completed job. Raises Failure with the worker's code and message, else the platform's."""
     output, status = body.get("output"), body["status"]
     if status == "COMPLETED":
         if isinstance(output, dict) and "segments" in output and "segments_total" in output:
@@ -170,9 +170,9 @@ def answer_of(body: Mapping[str, Any]) -> dict[str, Any]:
         raise Failure(
             "timed_out", "The job ran into the endpoint's execution timeout: raise it, or split the recording."
         )
-    told = str(body.get("error") or "The platform gives no reason; the endpoint's log may.")
+    error = str(body.get("error") or "The platform gives no reason; the endpoint's log may.")
     code, sentence = (
-        found.groups() if (found := re.match(r"([a-z][a-z_]{2,40}): (.+)", told, re.DOTALL)) else ("job_failed", told)
+        found.groups() if (found := re.match(r"([a-z][a-z_]{2,40}): (.+)", error, re.DOTALL)) else ("job_failed", error)
     )
     raise Failure(str(output["code"]) if isinstance(output, dict) and "code" in output else code, sentence[:2000])
 

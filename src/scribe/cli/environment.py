@@ -1,4 +1,4 @@
-"""The variables that the client reads, from the environment or from `.env` in the current folder."""
+"""Read the client's variables from the environment or from `.env` in the current folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Environment(BaseSettings):
-    """RunPod's own three and the worker's STORAGE_*: the same `.env` serves both. All optional."""
+    """The client's variables: three of RunPod's, and the worker's STORAGE_*, so that one `.env` serves both. All optional."""
 
     model_config = SettingsConfigDict(
         env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
@@ -33,7 +33,7 @@ class Environment(BaseSettings):
 
 
 def _stored_key() -> str | None:
-    """The key in ~/.runpod/config.toml; None where there is no such file or nothing in it that can be read."""
+    """Return the key in ~/.runpod/config.toml; None if the file is missing or invalid."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:

@@ -1,10 +1,10 @@
-"""What ends the work on one recording, as a code and a sentence for the person at the terminal."""
+"""The exceptions that end the work on a recording, with a code and a message for the user."""
 
 from __future__ import annotations
 
 
 class Failure(Exception):
-    """The work on this recording is over; the next run starts it anew. `code` is the worker's or the client's."""
+    """The recording failed; the next run starts it again. `code` is the worker's or the client's."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -13,8 +13,8 @@ class Failure(Exception):
 
 
 class Unreachable(Failure):
-    """The endpoint or the storage does not answer, or lets nobody in. A job that was submitted before stays valid."""
+    """The endpoint or the storage does not answer or denies access. A submitted job stays valid."""
 
 
 class Stopped(Exception):
-    """The person at the terminal pressed Ctrl-C. A job that was submitted before stays valid."""
+    """The user pressed Ctrl-C. A submitted job stays valid."""

@@ -1,4 +1,4 @@
-"""`scribe status`, `delete` and `check`: one job at the endpoint, what is stored for it, what the client can reach."""
+"""`scribe status`, `delete` and `check`: show a job, delete its stored files, check what the client can reach."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ENDED_BADLY = ("FAILED", "CANCELLED", "TIMED_OUT")
 
 
 def checked_id(job_id: str) -> str:
-    """The id. Raises InvalidInput where it could be none: it becomes a part of an address and of a key."""
+    """Return the id unchanged. Raises InvalidInput if it is invalid, because it becomes part of a URL and of a key."""
     if not JOB_ID.fullmatch(job_id):
         raise InvalidInput("that is no job id: letters, digits, - and _ only")
     return job_id
 
 
 def status(job_id: str, environment: Environment, endpoint: str | None, api_base: str | None, as_json: bool) -> int:
-    """Print what the platform says of a job, else what the storage has of it. Raises InvalidInput, Failure."""
+    """Print a job's status from the platform, else its answer from the storage. Raises InvalidInput, Failure."""
     connect, bucket = connection_to(environment, endpoint, api_base), bucket_of(environment)
     body = connect().status(checked_id(job_id))
     if body is None and bucket is not None and (answer := bucket.committed(job_id)) is not None:
@@ -38,7 +38,7 @@ def status(job_id: str, environment: Environment, endpoint: str | None, api_base
 
 
 def sentences(body: Mapping[str, Any]) -> list[str]:
-    """What /status says, line by line."""
+    """Format a /status as lines."""
     output = body.get("output")
     shown = [str(body.get("status"))]
     if isinstance(output, Mapping) and "percent" in output:
@@ -58,7 +58,7 @@ def sentences(body: Mapping[str, Any]) -> list[str]:
 
 
 def delete(job_id: str, environment: Environment) -> int:
-    """Remove all that the worker stored for a job. Raises InvalidInput where there is no storage or no such id."""
+    """Delete all that the worker stored for a job. Raises InvalidInput without a storage or for an invalid id."""
     checked_id(job_id)
     bucket = bucket_of(environment)
     if bucket is None:
@@ -75,7 +75,7 @@ def delete(job_id: str, environment: Environment) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that the client needs: ok, failed or skipped."""
+    """The result of one check: ok, failed or skipped."""
 
     check: str
     state: str
@@ -83,7 +83,7 @@ class Finding:
 
 
 def check(environment: Environment, endpoint: str | None, api_base: str | None, as_json: bool) -> int:
-    """Ask the endpoint and the storage once and print what came of it. 0 all works, 1 something does not, 3 no answer."""
+    """Check the endpoint and the storage and print the results. Returns 0 if all works, 1 if not, 3 without an answer."""
     found: list[Finding] = []
     codes = {DONE}
     looks: tuple[tuple[str, Callable[[], Finding]], ...] = (

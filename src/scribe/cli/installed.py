@@ -1,4 +1,4 @@
-"""Which optional packages are here, and the pip command that brings the others."""
+"""Find out which optional packages are installed, and the pip command that installs the others."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ DISTRIBUTION = "scribe-worker"
 
 
 def absent(packages: Iterable[str]) -> list[str]:
-    """Those that are not installed; nothing is imported."""
+    """Return the packages that are not installed, without importing any."""
     return [name for name in packages if importlib.util.find_spec(name) is None]
 
 
 def pip_command(extra: str) -> str:
-    """What installs this distribution with the extra, from where this one came."""
+    """Return the pip command that installs this distribution with the extra, from the same source."""
     try:
         origin = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
     except metadata.PackageNotFoundError:

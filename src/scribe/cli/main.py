@@ -1,4 +1,4 @@
-"""Runs the command `scribe`: what goes wrong becomes a sentence on stderr and an exit code."""
+"""Run the command `scribe`, and convert errors to a message on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from scribe.cli.means import Here
 from scribe.errors import InvalidInput, WorkerError
 from scribe.settings import InvalidSettings
 
-# typer brings its own copy of click, or on Python 3.10 click itself: the errors of both have this class above them.
+# The base class of click's errors, from typer's own copy of click or, on Python 3.10, from click itself.
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 def main(arguments: Sequence[str] | None, here: Here) -> int:
-    """Run the command and return its exit code. What goes wrong is a sentence on stderr."""
+    """Run the command and return its exit code. Errors are printed on stderr."""
     try:
         code: Any = program(args=arguments, prog_name="scribe", standalone_mode=False, obj=here)
         return int(code or 0)
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None, here: Here) -> int:
 
 
 def misused(error: Any) -> int:
-    """Report what is wrong with the command line, and the option that was perhaps meant."""
+    """Print what is wrong with the command line, with the option that was likely meant, and return the exit code."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         return USAGE  # typer has printed the help

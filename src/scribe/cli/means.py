@@ -1,4 +1,4 @@
-"""What a job is sent with: a connection that runs it, and a store that carries its files. Remote, or on this machine."""
+"""The connection that runs jobs and the store that transfers their files: remote, or on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scribe.errors import InvalidInput
 
 
 class Connection(Protocol):
-    """Runs jobs. Made for one thread."""
+    """Runs jobs. Not thread-safe."""
 
     @property
     def identity(self) -> str: ...
@@ -27,7 +27,7 @@ class Connection(Protocol):
 
 
 class Store(Protocol):
-    """Carries recordings to a job and, where `keeps_results`, its files back. Safe to use from several threads."""
+    """Transfers recordings to jobs and, if `keeps_results`, their results back. Thread-safe."""
 
     signs_links: bool
     keeps_results: bool
@@ -41,7 +41,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """`connect` makes a connection for the calling thread; `outlives`: a job goes on when this process has ended."""
+    """How jobs are run. `connect` returns a connection for the calling thread; `outlives`: jobs continue after this process."""
 
     connect: Callable[[], Connection]
     store: Store | None
@@ -50,10 +50,10 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """The worker on this machine, which scribe.app joins to the command.
+    """The worker on this machine, which scribe.app passes to the command.
 
-    `missing()` is the sentence that says what to install, None where all of it is here; `check(as_json)` examines the
-    machine and returns the exit code; `local(model)` is the means of jobs that run here.
+    `missing()` returns a sentence that says what to install, None if nothing is missing; `check(as_json)` checks the
+    machine and returns the exit code; `local(model)` yields the Means of jobs on this machine.
     """
 
     missing: Callable[[], str | None]
@@ -62,14 +62,14 @@ class Here:
 
 
 def remote(environment: Environment, endpoint: str | None, api_base: str | None) -> Means:
-    """The RunPod endpoint and the storage that are named. Raises InvalidInput where a variable is missing."""
+    """Return the configured RunPod endpoint and storage. Raises InvalidInput when a variable is missing."""
     store = bucket_of(environment)
     connect = connection_to(environment, endpoint, api_base)
     return Means(connect, store)
 
 
 def connection_to(environment: Environment, endpoint: str | None, api_base: str | None) -> Callable[[], Endpoint]:
-    """A maker of connections to the endpoint. Raises InvalidInput where its id or the key is missing."""
+    """Return a function that makes connections to the endpoint. Raises InvalidInput when its id or the key is missing."""
     endpoint_id = endpoint or environment.runpod_endpoint_id
     if not endpoint_id:
         raise InvalidInput("which endpoint? Give --endpoint or set RUNPOD_ENDPOINT_ID")
@@ -80,7 +80,7 @@ def connection_to(environment: Environment, endpoint: str | None, api_base: str 
 
 
 def bucket_of(environment: Environment) -> Bucket | None:
-    """The storage, None where none is named. Raises InvalidInput where its keys or boto3 are missing."""
+    """Return the configured storage or None. Raises InvalidInput when its keys or boto3 are missing."""
     if environment.storage_bucket is None:
         return None
     if not (environment.storage_access_key and environment.storage_secret_key):

@@ -1,4 +1,4 @@
-"""The command line's options -> what every job of this run asks for, checked before anything is sent."""
+"""Convert the command line's options to job options, and check them before anything is sent."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from scribe.errors import InvalidInput
 from scribe.formats import JOB_KEYS, TextOptions
 from scribe.schema.parsing import parse
 
-# Beside `input` in a job, not in it.
-BESIDE = ("s3Config",)
+# Keys at the job's top level, not in `input`.
+JOB_LEVEL = ("s3Config",)
 AUDIO = {"audio_file", "audio", "audio_url", "audio_base64", "audio_base_64"}
 ANYWHERE = "https://recordings.invalid/recording"
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """Somebody to recognize, and a recording of them."""
+    """A speaker's name and a recording of their voice."""
 
     name: str
     place: Place
@@ -29,34 +29,35 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """`options` go into every job's input; `beside` beside it; `voices` become speaker samples when the job is sent.
+    """The options of all jobs of one run.
 
-    Of `formats` and `text` (how they look) the job knows nothing: it gives the json, from which they are made here.
+    `options` go into the job's input, `job_level` next to it; `voices` become speaker samples when the job is sent.
+    `formats` and `text` (their options) are not sent: the job returns json, from which the formats are rendered here.
     """
 
     options: dict[str, Any]
-    beside: dict[str, Any]
+    job_level: dict[str, Any]
     voices: tuple[Voice, ...]
     formats: tuple[str, ...]
     text: dict[str, Any]
 
     def mark(self, content: str, voices: Iterable[str]) -> str:
-        """The digest of all that decides what the job gives: the recording's and the voices' content, the options."""
+        """Return the digest of all that determines the job's result: the recording's and the voices' content, the options."""
         named = [[voice.name, digest] for voice, digest in zip(self.voices, voices, strict=True)]
-        whole = json.dumps([content, named, self.options, self.beside], sort_keys=True)
+        whole = json.dumps([content, named, self.options, self.job_level], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()
 
     def text_options(self, audio_name: str, warnings: Iterable[str]) -> TextOptions:
-        """How the files are rendered; the page shows the sentences of `warnings`."""
+        """Return the options for rendering; the HTML page shows `warnings`."""
         return TextOptions(**self.text, audio_name=audio_name, warnings=tuple(warnings))
 
 
 def order_of(
     formats: Sequence[str] = (), names: Sequence[str] = (), settings: Sequence[str] = (), **given: Any
 ) -> Order:
-    """The order of the command's `--format`, `--name` and `--set`; `given` are keys of the job, None where not given.
+    """Return the order for the command's `--format`, `--name` and `--set`; `given` are keys of the job, None if not given.
 
-    Raises InvalidInput listing every problem of the options, in the words of the job.
+    Raises InvalidInput listing every problem.
     """
     wanted = [name.strip() for text in formats or ["json"] for name in text.split(",") if name.strip()]
     options = {"formats": wanted, **{key: value for key, value in given.items() if value is not None}}
@@ -72,19 +73,19 @@ def order_of(
 
 
 def checked(given: Mapping[str, Any], voices: tuple[Voice, ...] = ()) -> Order:
-    """The order of a job's own keys. Raises InvalidInput listing every problem."""
+    """Return the order for the keys of a job. Raises InvalidInput listing every problem."""
     options = dict(given)
-    beside = {key: options.pop(key) for key in BESIDE if key in options}
+    job_level = {key: options.pop(key) for key in JOB_LEVEL if key in options}
     options["formats"] = options.get("formats") or ["json"]
     samples = [*options.get("speaker_samples", []), *({"url": ANYWHERE, "name": voice.name} for voice in voices)]
     job = {"audio_file": ANYWHERE, **options, **({"speaker_samples": samples} if samples else {})}
-    request = parse(job, s3_config=beside.get("s3Config"))
+    request = parse(job, s3_config=job_level.get("s3Config"))
     text = {key: getattr(request.options, key) for key in JOB_KEYS if key in options}
     options = {key: value for key, value in options.items() if key not in JOB_KEYS} | {"formats": ["json"]}
     if request.plan.diarize:
-        # The words are aligned for the speakers anyway, and every format is better for them.
+        # Diarization aligns words anyway, and every format benefits from them.
         options.setdefault("align_output", True)
-    return Order(options, beside, voices, tuple(dict.fromkeys(request.options.formats or ["json"])), text)
+    return Order(options, job_level, voices, tuple(dict.fromkeys(request.options.formats or ["json"])), text)
 
 
 def _voice(text: str) -> Voice:
@@ -95,7 +96,7 @@ def _voice(text: str) -> Voice:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    """key=value; a value that is not JSON is taken as the text that it is."""
+    """Parse key=value; a value that is not JSON is text."""
     key, equals, value = text.partition("=")
     if not (key and equals):
         raise InvalidInput(f"--set {text}: write it as --set key=value")

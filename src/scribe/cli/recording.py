@@ -1,4 +1,4 @@
-"""What is to be transcribed: files, folders and addresses from the command line -> recordings with a name each."""
+"""Convert files, folders and URLs from the command line to recordings, each with a unique name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scribe.errors import InvalidInput
 from scribe.runtime.digest import file_digest
 from scribe.runtime.redact import safe_url
 
-# Only what a folder is searched for: a file that is named by itself is sent whatever it is called.
+# Used only to search folders: a file that is given by itself may have any suffix.
 SUFFIXES = frozenset(
     (
         ".3gp .aac .aif .aiff .amr .avi .caf .flac .m4a .m4b .m4v .mka .mkv .mov .mp2 .mp3 .mp4 .mpeg .mpg .mxf"
@@ -28,16 +28,16 @@ READ_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One file or one address."""
+    """A file or a URL."""
 
     path: Path | None = None
     url: str | None = None
     known_as: str | None = None
-    """What the state file knows it by where that is not its path: the standard input has a path of its own each time."""
+    """The source's name in the state file if that is not its path: standard input has another path each time."""
 
     @classmethod
     def of(cls, text: str) -> Place:
-        """Raises InvalidInput where there is neither an address nor a file."""
+        """Return the place of a URL or path. Raises InvalidInput when the URL is invalid or the file does not exist."""
         if text.lower().startswith(SCHEMES):
             if not safe_url(text):
                 raise InvalidInput("one of the addresses has no host, or none that can be read")
@@ -48,7 +48,7 @@ class Place:
 
     @property
     def source(self) -> str:
-        """What the state file knows it by: the path, or the address, its query hashed because it may be a signature."""
+        """The source's name in the state file: the path, or the URL with its query hashed, as it may be a signature."""
         if self.url is None:
             return self.known_as or str(self.path)
         query = self.url.partition("?")[2]
@@ -56,7 +56,7 @@ class Place:
 
     @property
     def file_name(self) -> str:
-        """The bare file name that the path or the address ends in."""
+        """The file name that the path or URL ends in."""
         if self.path is not None:
             return self.path.name
         return (
@@ -66,11 +66,11 @@ class Place:
 
     @property
     def is_transcript(self) -> bool:
-        """A stored transcript.json: to be rendered or named anew, without audio."""
+        """Whether this is a stored transcript.json, to be rendered or named again without audio."""
         return self.file_name.lower().endswith(".json")
 
     def content(self) -> str:
-        """What changes when the recording does: the file's sha256 in hex; of an address only the address is known."""
+        """Return the file's sha256 in hex; for a URL that of the URL itself."""
         if self.path is None:
             return _digest((self.url or "").encode())
         return file_digest(self.path)
@@ -78,7 +78,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """`name` is what its output files are called, without their ending; it may hold folders, with `/`."""
+    """A recording to transcribe. `name` is its output files' path without extension, relative to the output folder."""
 
     place: Place
     name: str
@@ -96,12 +96,12 @@ def gather(
     output: Path | None = None,
     empty: bool = False,
 ) -> list[Recording]:
-    """Each recording once, in order; folders are searched to the bottom, and their shape is kept in the names.
+    """Return each recording once, in order; folders are searched recursively, and names keep their structure.
 
-    `named` are the names that sources got in an earlier run: they keep them, and nobody else gets them. `stdin` is the
-    recording that `-` stands for. What lies below `output` is left out where a folder around it is searched: recordings
-    are copied there beside their pages. Raises InvalidInput where an argument is nothing, or, unless `empty`, where a
-    folder holds no recording.
+    `named` holds the names of sources in an earlier run, which they keep and no other source gets. `stdin` is the
+    recording that `-` stands for. Files below `output` are left out of a searched folder, because recordings are copied
+    there next to their pages. Raises InvalidInput for an argument that does not exist and, unless `empty`, for a folder
+    without recordings.
     """
     wanted: dict[str, tuple[Place, str]] = {}
     for argument in arguments:
@@ -118,7 +118,7 @@ def gather(
 
 @contextlib.contextmanager
 def buffered(stream: IO[bytes], name: str) -> Iterator[Place]:
-    """The recording of a stream in a temporary file called `name`, for as long as the block. Raises InvalidInput."""
+    """Copy a stream to a temporary file called `name` that exists inside the block. Raises InvalidInput."""
     if not name or name != Path(name).name:
         raise InvalidInput("--stdin-name is a bare file name, such as talk.mp3")
     digest = hashlib.sha256()
@@ -157,7 +157,7 @@ def _found(argument: str, output: Path | None, empty: bool) -> list[tuple[Place,
 
 
 def _candidates(name: str, file_name: str) -> Iterable[str]:
-    """talk, then talk.wav beside talk.mp3, then talk.wav-2 and so on."""
+    """Yield the names to try: talk, then talk.wav, then talk.wav-2 and so on."""
     yield name
     whole = str(PurePosixPath(name).with_name(file_name))
     yield whole

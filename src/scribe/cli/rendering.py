@@ -1,4 +1,4 @@
-"""`scribe render`: kept transcripts become other formats here, without a job."""
+"""`scribe render`: render stored transcripts in other formats, without a job."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from scribe.cli.answer import place_beside
+from scribe.cli.answer import place_next_to
 from scribe.cli.answer import render as write
 from scribe.cli.exits import DONE, SOME_FAILED, report
 from scribe.cli.failure import Failure
@@ -18,7 +18,7 @@ from scribe.formats import FORMATS
 
 
 def render(transcripts: Sequence[str], order: Order, output: str | None, audio: str | None, force: bool) -> int:
-    """Write each transcript in the formats of the order; the exit code. Raises InvalidInput."""
+    """Write each transcript in the formats of the order and return the exit code. Raises InvalidInput."""
     to_stdout = output == "-"
     if to_stdout and (len(transcripts) > 1 or len(order.formats) > 1):
         raise InvalidInput("-o - writes one format of one transcript to the standard output")
@@ -41,7 +41,7 @@ def render(transcripts: Sequence[str], order: Order, output: str | None, audio: 
 
 
 def _written(path: Path, order: Order, folder: Path, audio: str | None, force: bool) -> list[Path]:
-    """The files. Raises Failure where one is there already, or the transcript is none."""
+    """Write the files and return them. Raises Failure when one exists already, or the transcript is invalid."""
     files = [folder / f"{path.stem}.{FORMATS[form].extension}" for form in order.formats]
     for file in files:
         if not force and file.exists() and not file.samefile(path):
@@ -50,7 +50,7 @@ def _written(path: Path, order: Order, folder: Path, audio: str | None, force: b
     recording = Path(audio) if audio else _recording_of(path)
     name = recording.name if recording else ""
     if recording and "html" in order.formats:
-        name = place_beside(folder / f"{path.stem}.html", recording)
+        name = place_next_to(folder / f"{path.stem}.html", recording)
     write(path, order, folder, path.stem, name, {})
     return files
 
@@ -65,6 +65,6 @@ def _print(path: Path, order: Order, audio: str | None) -> None:
 
 
 def _recording_of(transcript: Path) -> Path | None:
-    """The recording in the transcript's folder that has its name; None where there is none."""
-    beside = (file for file in sorted(transcript.parent.glob("*")) if file.suffix.lower() in SUFFIXES)
-    return next((file for file in beside if transcript.stem in (file.stem, file.name)), None)
+    """Return the recording of the same name in the transcript's folder; None if there is none."""
+    recordings = (file for file in sorted(transcript.parent.glob("*")) if file.suffix.lower() in SUFFIXES)
+    return next((file for file in recordings if transcript.stem in (file.stem, file.name)), None)

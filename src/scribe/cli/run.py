@@ -1,4 +1,4 @@
-"""`scribe transcribe`: every recording of the command line, several at a time, to finished files."""
+"""`scribe transcribe`: transcribe the recordings of the command line, several at a time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REMOTE_JOBS, LOCAL_JOBS = 4, 1
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The command line, apart from what becomes the job's options (`order`)."""
+    """The arguments of the command; the job's options are in `order`."""
 
     recordings: Sequence[str]
     order: Order
@@ -53,7 +53,7 @@ class Request:
         return self.output == "-"
 
     def check(self) -> None:
-        """Raises InvalidInput where options contradict each other."""
+        """Raise InvalidInput when options contradict each other."""
         if self.recordings.count("-") > 1:
             raise InvalidInput("the standard input is one recording: give - once")
         if self.to_stdout and len(self.order.formats) > 1:
@@ -70,10 +70,10 @@ class Request:
 
 
 def transcribe(request: Request, environment: Environment, here: Here) -> int:
-    """Transcribe it all; the exit code. Raises InvalidInput before anything is sent."""
+    """Transcribe all recordings and return the exit code. Raises InvalidInput before anything is sent."""
     request.check()
     named = [given for given in request.recordings if given != "-"]
-    # A file that is not there is reported before what is missing to send it.
+    # A missing file is reported before a missing configuration.
     found = gather(named, {}, output=None if request.to_stdout else Path(request.output), empty=request.watch)
     if request.to_stdout and len(found) + ("-" in request.recordings) != 1:
         raise InvalidInput("-o - writes one transcript to the standard output: give one recording")
@@ -91,7 +91,7 @@ def transcribe(request: Request, environment: Environment, here: Here) -> int:
 
 
 class _Run:
-    """One call of the command, its folder opened."""
+    """One run of the command, with its output folder opened."""
 
     def __init__(self, request: Request, means: Means, folder: Path, state: State, stdin: Place | None) -> None:
         self._request = request
@@ -104,7 +104,7 @@ class _Run:
         self._taken: list[Recording] = []
 
     def code(self) -> int:
-        """Work until all is done, or until Ctrl-C; the exit code."""
+        """Transcribe until all is done, or until Ctrl-C, and return the exit code."""
         request = self._request
         self._taken = [] if request.watch else self._look(self._state.names)
         on_stderr = request.json or request.to_stdout
@@ -118,7 +118,7 @@ class _Run:
                 display,
                 self._stop,
                 request.force,
-                beside=not request.to_stdout,
+                copy_recording=not request.to_stdout,
             )
             try:
                 if request.watch:
@@ -136,7 +136,7 @@ class _Run:
         return summed_up(outcomes, request.quiet or on_stderr)
 
     def _watch(self, work: Transcriber, display: Display, pool: ThreadPoolExecutor) -> None:
-        """Transcribe what arrives, until Ctrl-C."""
+        """Transcribe new recordings until Ctrl-C."""
         display.say(", ".join(self._request.recordings), "waiting for recordings, until Ctrl-C", "dim")
 
         def shown(recording: Recording) -> Outcome:
@@ -147,7 +147,7 @@ class _Run:
         def wait(seconds: float) -> None:
             busy = [future for future in self._futures if not future.done()]
             if self._futures and not busy:
-                self._tidy()  # while nothing runs: a job that is being sent may need what another one has uploaded
+                self._tidy()  # only while nothing runs, because a job that is being sent may use the upload of another one
             self._futures = busy
             self._stop.wait(seconds)
 
@@ -157,7 +157,7 @@ class _Run:
 
     def _interrupted(self, pool: ThreadPoolExecutor) -> int:
         self._stop.set()
-        # A second Ctrl-C ends the process where it stands; the state file is whole at any moment.
+        # A second Ctrl-C ends the process at once; the state file is always written atomically.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         pool.shutdown(cancel_futures=True)
         if not self._means.outlives:
@@ -179,7 +179,7 @@ class _Run:
 
 
 def show(display: Display, outcome: Outcome, folder: Path | None) -> None:
-    """The recording's last line, its warnings, and with --json its object; no files where there is no folder for them."""
+    """Show a recording's result, warnings and files, and with --json its object. Without `folder` no files are shown."""
     name = outcome.recording.name
     if outcome.failure is not None:
         display.fail(name, outcome.failure.code, outcome.failure.message)
@@ -194,7 +194,7 @@ def show(display: Display, outcome: Outcome, folder: Path | None) -> None:
 
 
 def write_out(folder: Path, form: str, outcomes: Sequence[Outcome]) -> None:
-    """The one transcript to the standard output."""
+    """Write the single transcript to the standard output."""
     for outcome in outcomes:
         if outcome.status == "done":
             data = (folder / f"{outcome.recording.name}.{FORMATS[form].extension}").read_bytes()
@@ -203,7 +203,7 @@ def write_out(folder: Path, form: str, outcomes: Sequence[Outcome]) -> None:
 
 
 def summed_up(outcomes: Sequence[Outcome], silent: bool) -> int:
-    """The exit code, after a line of how many ended how."""
+    """Print how many recordings ended with which status, and return the exit code."""
     counts = Counter(outcome.status for outcome in outcomes)
     if not silent and len(outcomes) > 1:
         print(", ".join(f"{number} {status}" for status, number in sorted(counts.items())))
@@ -214,7 +214,7 @@ def summed_up(outcomes: Sequence[Outcome], silent: bool) -> int:
 
 
 def remove_uploads(store: Store, state: State) -> None:
-    """Take back what only finished jobs have read. A failure is reported, and tried again by the next run."""
+    """Delete uploads that only finished jobs have read. A failure is reported, and the next run tries again."""
     keys = state.needless_uploads()
     try:
         store.delete(sorted(keys))

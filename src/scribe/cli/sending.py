@@ -1,4 +1,4 @@
-"""An order and its recording -> the job that asks for it; the recording and the voices go through the store or inside."""
+"""Build the job of a recording: upload the recording and the voices to the store, or put them into the job."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from scribe.cli.order import Order
 from scribe.cli.recording import Place
 
 UPLOADS = "uploads"
-# RunPod takes 10 MB by /run.
+# RunPod's limit for /run is 10 MB.
 REQUEST_BYTES = 10_000_000
 
 
 class Sender:
-    """Safe to use from several threads. Uploads lie below `folder_id` in the store.
+    """Builds jobs. Thread-safe. Uploads are stored under `folder_id`.
 
     `progress(name, doing, percent)` and `say(name, sentence)` show what happens; `wait(0)` may raise to stop.
     """
@@ -43,9 +43,9 @@ class Sender:
         self._voices_lock = threading.Lock()
 
     def job(self, place: Place, name: str, uploads: list[str]) -> dict[str, Any]:
-        """The job of a recording or a stored transcript; the keys in the store that it reads are added to `uploads`.
+        """Return the job of a recording or a stored transcript; add the keys that it reads from the store to `uploads`.
 
-        Raises Failure where something cannot be sent.
+        Raises Failure when something cannot be sent.
         """
         options = dict(self._order.options)
         if place.is_transcript and place.path is not None and not self._uploads:
@@ -62,7 +62,7 @@ class Sender:
             options["speaker_samples"] = [*options.get("speaker_samples", []), *named]
         if self._store is None or not self._store.keeps_results:
             options.setdefault("inline", "full")
-        job = {"input": options, **self._order.beside}
+        job = {"input": options, **self._order.job_level}
         if (size := len(json.dumps(job))) > REQUEST_BYTES:
             raise Failure(
                 "too_large",
@@ -71,7 +71,7 @@ class Sender:
         return job
 
     def refuse_what_is_no_recording(self, place: Place) -> None:
-        """Raises Failure by the first bytes of a file, before anything is uploaded or paid."""
+        """Raise Failure for a file that is not a recording by its first bytes, before anything is uploaded or billed."""
         for each in (place, *(voice.place for voice in self._order.voices)):
             if each.path is None or each.is_transcript:
                 continue
@@ -83,7 +83,7 @@ class Sender:
                 raise Failure("not_audio", f"{each.path.name} {what}: nothing was sent.")
 
     def _sent(self, place: Place, name: str, uploads: list[str]) -> tuple[str, str]:
-        """("url", address) or ("audio_base64", text); a file that is stored adds its key to `uploads`."""
+        """Return ("url", URL) or ("audio_base64", text); the key of an uploaded file is added to `uploads`."""
         if place.path is None:
             return "url", str(place.url)
         if self._store is None or not self._uploads:
@@ -95,7 +95,7 @@ class Sender:
             why = "there is no storage to upload it to"
             self._say(name, f"{place.path.name} travels inside the job ({size / 1e6:.1f} MB): {why}")
             return "audio_base64", base64.b64encode(place.path.read_bytes()).decode()
-        # The content decides the folder, so that nothing is uploaded twice; the file keeps its name for the page.
+        # The folder is the content's digest, so that nothing is uploaded twice; the file's name is kept for the HTML page.
         key = f"{UPLOADS}/{self._folder_id}/{place.content()}/{place.file_name}"
         size, sent = max(place.path.stat().st_size, 1), 0
 
@@ -111,5 +111,5 @@ class Sender:
 
     @property
     def _uploads(self) -> bool:
-        """Whether there is a store that a worker can read from by a link."""
+        """Whether there is a store with presigned links, which a worker can read."""
         return self._store is not None and self._store.signs_links

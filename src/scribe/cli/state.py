@@ -1,4 +1,4 @@
-"""What was submitted and what is finished, in one JSON file of the output folder, so that a killed client can go on."""
+"""Record submitted and finished jobs in a JSON file in the output folder, so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATE_FILE = "transcribe-state.json"
 
 
 class Entry(BaseModel):
-    """One recording. `mark` is the digest of its content and its options: with another one it is transcribed anew."""
+    """One recording. `mark` is the digest of its content and its options: if it changes, it is transcribed again."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,13 +36,13 @@ class Entry(BaseModel):
 
 class _Book(BaseModel):
     version: Literal[1] = 1
-    # Uploads lie under it, so that the end of one run never removes what a run into another folder still needs.
+    # Prefix of the uploads, so that a run never deletes uploads that a run with another output folder needs.
     folder_id: str = Field(default_factory=lambda: uuid.uuid4().hex[:12])
     recordings: dict[str, Entry] = Field(default_factory=dict)
 
 
 class State:
-    """The open state file of one output folder; safe to use from several threads. Every change is on disk at once."""
+    """The open state file of an output folder. Thread-safe. Every change is written to disk at once."""
 
     def __init__(self, folder: Path, book: _Book) -> None:
         self._file = folder / STATE_FILE
@@ -55,12 +55,12 @@ class State:
 
     @property
     def names(self) -> dict[str, str]:
-        """The name that each source got."""
+        """The name of each source."""
         with self._lock:
             return {source: entry.name for source, entry in self._book.recordings.items()}
 
     def submitted(self, sources: set[str]) -> int:
-        """How many of these recordings have a job on its way."""
+        """Return how many of these recordings have a submitted, unfinished job."""
         with self._lock:
             return sum(e.status == "submitted" for source, e in self._book.recordings.items() if source in sources)
 
@@ -74,7 +74,7 @@ class State:
             self._write()
 
     def needless_uploads(self) -> set[str]:
-        """Keys that only finished recordings have read."""
+        """Return the keys of uploads that no unfinished recording uses."""
         with self._lock:
             entries = list(self._book.recordings.values())
         done = {key for e in entries if e.status == "done" for key in e.uploads}
@@ -98,7 +98,7 @@ class State:
 
 @contextlib.contextmanager
 def opened(folder: Path) -> Iterator[State]:
-    """Make the folder and read its state; nobody else may open it meanwhile. Raises InvalidInput, or OSError."""
+    """Create the folder, lock it and yield its state. Raises InvalidInput if another client has locked it, OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         try:
@@ -115,7 +115,7 @@ def opened(folder: Path) -> Iterator[State]:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder itself, which leaves no lock file behind. Where there is no fcntl (Windows) nothing is held."""
+    """Lock the folder itself, without a lock file. Without fcntl (Windows) nothing is locked. Raises InvalidInput."""
     try:
         import fcntl
     except ImportError:

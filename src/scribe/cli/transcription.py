@@ -1,4 +1,4 @@
-"""One recording from the disk to its finished files: upload, submit, watch, fetch; found again after a restart."""
+"""Transcribe one recording: upload it, submit and watch its job, write its files; continue after a restart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scribe.cli.answer import Answer, json_of, place_beside, render
+from scribe.cli.answer import Answer, json_of, place_next_to, render
 from scribe.cli.display import Display
 from scribe.cli.failure import Failure, Stopped, Unreachable
 from scribe.cli.means import Connection, Means
@@ -18,13 +18,13 @@ from scribe.cli.sending import Sender
 from scribe.cli.state import Entry, State
 from scribe.formats import FORMATS
 
-# A job that is lost this often is lost for a reason.
+# Number of submissions after which a job that the platform keeps losing fails.
 SUBMISSIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`status` is done, skipped, failed or stopped."""
+    """The result for one recording. `status` is done, skipped, failed or stopped."""
 
     recording: Recording
     status: str
@@ -32,7 +32,7 @@ class Outcome:
     failure: Failure | None = None
 
     def report(self, folder: Path) -> dict[str, Any]:
-        """The JSON object of the recording."""
+        """Return the JSON object of the recording."""
         entry, error = self.entry, self.failure
         finished = entry is not None and self.status in ("done", "skipped")
         return {
@@ -47,7 +47,7 @@ class Outcome:
 
 
 class Transcriber:
-    """Called with one recording at a time from several threads. `beside`: a page gets its recording next to it."""
+    """Transcribes one recording for each call. Thread-safe. `copy_recording`: put the recording next to its HTML page."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Transcriber:
         display: Display,
         stop: threading.Event,
         force: bool = False,
-        beside: bool = True,
+        copy_recording: bool = True,
     ) -> None:
         self._order = order
         self._folder = folder
@@ -68,7 +68,7 @@ class Transcriber:
         self._display = display
         self._stop = stop
         self._force = force
-        self._beside = beside
+        self._copy_recording = copy_recording
         self._sender = Sender(
             order,
             means.store,
@@ -81,10 +81,10 @@ class Transcriber:
         self._lost: Unreachable | None = None
         self._voices: list[str] | None = None
         self._voices_lock = threading.Lock()
-        self._beside_lock = threading.Lock()
+        self._copy_lock = threading.Lock()
 
     def __call__(self, recording: Recording) -> Outcome:
-        """Never raises. The state keeps a job that may still end well, and forgets one that did not."""
+        """Transcribe a recording; never raises. The state keeps a job that may still succeed, and marks a failed one."""
         try:
             outcome = self._run(recording)
         except Stopped:
@@ -99,7 +99,7 @@ class Transcriber:
             where = error.filename or "a file on this machine"
             unread = Failure("file_error", f"{error.strerror or type(error).__name__}: {where}")
             outcome = Outcome(recording, "failed", self._state.get(recording.source), unread)
-        # One recording's surprise must not end the others.
+        # An unexpected error of one recording must not end the others.
         except Exception as error:
             unexpected = Failure("client_internal", f"unexpected {type(error).__name__}: {error}")
             outcome = Outcome(recording, "failed", self._state.get(recording.source), unexpected)
@@ -137,7 +137,7 @@ class Transcriber:
         raise Failure("job_lost", "The platform forgets the job again and again.")
 
     def _submitted(self, recording: Recording, mark: str, endpoint: Connection) -> Entry:
-        """Send the job and write its id down before anything else happens."""
+        """Submit the job and record its id at once. Raises Failure."""
         before = self._state.get(recording.source)
         if before is None:
             self._refuse_to_overwrite(recording)
@@ -166,7 +166,7 @@ class Transcriber:
         return self._written(recording, entry, json_of(self._folder, recording.name))
 
     def _again(self, recording: Recording, entry: Entry, kept: Path) -> Outcome:
-        """A finished recording: nothing to do, or only other files to make of the transcript that is here."""
+        """Handle a finished recording: skip it, or render missing formats from its transcript."""
         wanted = [f"{recording.name}.{FORMATS[form].extension}" for form in self._order.formats]
         ours = {kept.name, *entry.ours, *entry.files}
         if entry.text == self._order.text and all(f in ours and (self._folder / f).is_file() for f in wanted):
@@ -174,7 +174,7 @@ class Transcriber:
         return self._written(recording, entry, kept)
 
     def _rendered_only(self, recording: Recording, mark: str, transcript: Path) -> Outcome:
-        """A transcript on this disk becomes other formats here: no job, and nothing to pay."""
+        """Render a local transcript in other formats, without a job."""
         entry = Entry(name=recording.name, mark=mark, status="done", endpoint="", job_id="")
         return self._written(recording, entry, transcript)
 
@@ -182,9 +182,9 @@ class Transcriber:
         order, place, sound = self._order, recording.place, recording.place.file_name
         known = self._state.get(recording.source)
         self._refuse_to_overwrite(recording, [*known.ours, *known.files] if known else [], transcript)
-        if self._beside and "html" in order.formats and place.path is not None and not place.is_transcript:
-            with self._beside_lock:
-                sound = place_beside(self._folder / f"{recording.name}.html", place.path)
+        if self._copy_recording and "html" in order.formats and place.path is not None and not place.is_transcript:
+            with self._copy_lock:
+                sound = place_next_to(self._folder / f"{recording.name}.html", place.path)
         files = render(transcript, order, self._folder, recording.name, sound, entry.summary)
         ours = dict.fromkeys([*(known.ours if known else ()), *files])
         done = entry.model_copy(update={"files": files, "ours": list(ours), "text": order.text})
@@ -204,13 +204,13 @@ class Transcriber:
     def _refuse_to_overwrite(
         self, recording: Recording, ours: Collection[str] = (), transcript: Path | None = None
     ) -> None:
-        """What lies in the folder, is none of `ours` and not the transcript itself is somebody's work. Raises Failure."""
+        """Raise Failure if an output file exists that is none of `ours` and not the transcript itself."""
         for extension in dict.fromkeys(["json", *(FORMATS[form].extension for form in self._order.formats)]):
             path = self._folder / f"{recording.name}.{extension}"
             if path.exists() and path.name not in ours and not (transcript and path.samefile(transcript)):
                 raise Failure("file_exists", f"{path} is there already: move it, or choose another folder with -o.")
 
     def _wait(self, seconds: float) -> None:
-        """Raises Stopped as soon as the person wants to stop."""
+        """Wait. Raises Stopped as soon as the user stops the run."""
         if self._stop.wait(seconds) if seconds else self._stop.is_set():
             raise Stopped

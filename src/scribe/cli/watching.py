@@ -1,4 +1,4 @@
-"""Folders looked at again and again: each recording in them once it is whole."""
+"""Watch folders for new recordings that are complete."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 
 from scribe.cli.recording import Recording
 
-# Between two looks; a file that is still being written grows meanwhile.
+# Seconds between two scans; a file that is still being written grows between them.
 POLL_S = 2.0
 
 
 def arrivals(
     look: Callable[[Mapping[str, str]], list[Recording]], named: Mapping[str, str], wait: Callable[[float], None]
 ) -> Iterator[Recording]:
-    """Yield what `look(names)` finds, each recording once its size and time are the same in two looks; again once changed.
+    """Yield the recordings that `look(names)` finds, when their size and time are equal in two scans; again when changed.
 
-    `named` are the names that sources have; those that are given here are kept too. `wait(seconds)` is called between two
-    looks and raises to end. An address is yielded at once.
+    `named` holds the names of known sources; those of new ones are added. `wait(seconds)` is called between two scans and
+    raises to end. A URL is yielded at once.
     """
     names, seen, taken = dict(named), dict[str, object](), dict[str, object]()
     while True:
@@ -32,7 +32,7 @@ def arrivals(
 
 
 def _mark(recording: Recording) -> tuple[int, ...] | None:
-    """What changes while a file is written; () for an address, None for an empty file or one that is gone again."""
+    """Return (size, time of the last change) of a file; () for a URL, None for an empty or missing file."""
     if recording.place.path is None:
         return ()
     try:

@@ -1,1 +1,1 @@
-"""Speaker diarization: who speaks when."""
+"""Diarize recordings (who speaks when), and assign the speakers to words and segments."""

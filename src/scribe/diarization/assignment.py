@@ -1,14 +1,14 @@
-"""Who said which word: turns laid over words, pure.
+"""Assign speakers to words and segments, by the turns of a diarization.
 
-Each word gets the label of whoever speaks most in it, or of the nearest turn; segments are cut where the label changes.
-What is better than whisperX's, and left out in parity:
+Each word gets the label of the speaker with most speech in it, or of the nearest turn; segments are cut where the label
+changes. Differences from whisperX, left out in parity mode:
 
-* *nearest* is measured to a turn's edges, not between middles (a long turn that ends just before a word is nearer than a
-  short one further off), and every word gets a label;
-* a single word amid another's speech, or at the edge of another's sentence, is that other's, unless a turn of its own
-  covers it and the other is silent (whisperX issues #470, #640: flicker at the edges of turns);
-* a segment without words is cut too, at the ends of its sentences (m-bain/whisperX#316: half a minute as one speaker's);
-* a word during which two speak is marked `overlap`: its label and its text are the less sure.
+* the distance to a turn is measured to its edges, not between middles (a long turn that ends just before a word is nearer
+  than a short one further away), and every word gets a label;
+* a single word between, or next to, words of another speaker takes their label, unless its own turn covers it and the
+  other speaker is silent (whisperX issues #470, #640: flicker at the edges of turns);
+* a segment without words is cut too, at the ends of its sentences (m-bain/whisperX#316: half a minute for one speaker);
+* a word during which two speak is marked `overlap`, because its label and text are less certain.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from dataclasses import replace
 from scribe.text.sentences import split_by_rules
 from scribe.transcript import Segment, Span, Turn, Word, lengthen, speaking, words_with_times
 
-# The part of a single word that its own turn must cover to stand amid another's speech.
+# Fraction of a single word that its own turn must cover to keep its label between another speaker's words.
 COVERED = 0.8
-# Seconds between two words beyond which they are not one flow of speech.
+# Pause in seconds beyond which a word does not belong to its neighbour.
 PAUSE_S = 1.0
-# The part of a word, or its seconds, during which two speak: less is one breaking in on the other's last sound.
+# Fraction of a word, or seconds of it, during which two must speak for `overlap`: less is normal at a change of speaker.
 CROWDED, CROWDED_S = 0.5, 0.2
 
 
 class SpeakerTimeline:
-    """Who has the floor at a time: the turns of a recording, searched and not walked."""
+    """The turns of a recording, indexed by start time for binary search."""
 
     def __init__(self, turns: Iterable[Turn]) -> None:
         ordered = sorted(turns, key=lambda t: (t.start, t.end))
@@ -37,8 +37,8 @@ class SpeakerTimeline:
         self._starts = [t.start for t in ordered]
         self._longest = max((t.end - t.start for t in ordered), default=0.0)
 
-    def heard(self, start: float, end: float) -> dict[str, float]:
-        """Seconds that each label speaks between two times."""
+    def seconds(self, start: float, end: float) -> dict[str, float]:
+        """Return the seconds that each label speaks between two times."""
         found: dict[str, float] = {}
         starts = self._starts
         first = bisect.bisect_left(starts, start - self._longest)
@@ -50,18 +50,18 @@ class SpeakerTimeline:
         return found
 
     def most(self, start: float, end: float) -> str | None:
-        """Whoever speaks most in the span; None when nobody does."""
-        heard = self.heard(start, end)
-        if len(heard) > 1:
-            return max(heard, key=heard.__getitem__)
-        return next(iter(heard), None)
+        """Return the label that speaks most in the span; None when nobody speaks."""
+        found = self.seconds(start, end)
+        if len(found) > 1:
+            return max(found, key=found.__getitem__)
+        return next(iter(found), None)
 
     def label(self, start: float, end: float) -> str | None:
-        """Whoever speaks most in the span, else the nearest turn's; None only when there are no turns."""
+        """Return the label that speaks most in the span, else that of the nearest turn; None only without any turns."""
         return self.most(start, end) or (self._nearest(start, end) if self._turns else None)
 
     def _nearest(self, start: float, end: float) -> str:
-        """Nobody speaks in the span: the last turn to end before it, or the first to begin after."""
+        """Return the label of the turn whose edge is nearest to a span in which nobody speaks."""
         at = bisect.bisect_left(self._starts, end)
         before = range(bisect.bisect_left(self._starts, self._starts[at - 1] - self._longest), at) if at else range(0)
         distances = [(start - self._turns[i][1], i) for i in before]
@@ -75,8 +75,8 @@ def assign_speakers(
 ) -> list[Segment]:
     """Label every word and segment, and cut segments where the speaker changes.
 
-    `turns` lie beside each other; `spoken` may overlap, and where two of them do, words are marked.
-    `language` tells where sentences end.
+    `turns` do not overlap; `spoken` may, and words are marked `overlap` where they do. `language` selects the rules by
+    which segments without words are split into sentences.
     """
     both = [Turn(a, b, "") for a, b in crowded(spoken)]
     floor, talk, crowd = SpeakerTimeline(turns), SpeakerTimeline(spoken), SpeakerTimeline(both) if both else None
@@ -90,17 +90,17 @@ def assign_speakers(
     return labelled
 
 
-def said_by(
+def label_by_speaker(
     segments: Sequence[Segment], exclusive: Sequence[Turn], turns: Sequence[Turn], language: str
 ) -> tuple[list[Segment], list[Turn]]:
-    """(the segments by their speakers, the turns of those who say something): a label without a word is no speaker.
+    """Assign speakers and drop those who have no word; return (labelled segments, the remaining speakers' turns).
 
-    Where a segment has no words, as in a translation, nobody is left out.
-    The labels that remain are numbered anew, in the same order.
+    If a segment has no words, as in a translation, no speaker is dropped. The remaining labels are renumbered in the same
+    order.
     """
     labelled = assign_speakers(segments, exclusive, turns, language)
     labels = with_text(labelled)
-    # A segment without words went as a whole to the one who speaks most in it: others in it may have spoken too.
+    # A segment without words got the label of its main speaker, but others may have spoken in it too.
     if labels == {t.label for t in turns} or not all(s.words for s in segments):
         return labelled, list(turns)
     new = {label: f"SPEAKER_{number:02d}" for number, label in enumerate(sorted(labels))}
@@ -109,13 +109,13 @@ def said_by(
 
 
 def with_text(segments: Iterable[Segment]) -> set[str]:
-    """The labels that a word carries, or a segment without words."""
+    """Return the labels of all words, and of segments without words."""
     labels = {part.label for segment in segments for part in (segment.words or (segment,))}
     return {label for label in labels if label is not None}
 
 
 def assigned_as_by_whisperx(segments: Iterable[Segment], turns: Sequence[Turn]) -> list[Segment]:
-    """whisperX's own answer, for parity: segments stay whole, and where nobody is heard nobody is named."""
+    """Assign speakers as whisperX does, for parity: segments are not cut, and without a turn there is no label."""
     floor = SpeakerTimeline(turns)
     return [
         replace(
@@ -128,7 +128,7 @@ def assigned_as_by_whisperx(segments: Iterable[Segment], turns: Sequence[Turn]) 
 
 
 def crowded(turns: Iterable[Turn]) -> list[Span]:
-    """The spans in which two or more speak, in order, none touching the next."""
+    """Return the spans in which two or more speak, in order and merged."""
     found: list[Span] = []
     for left, right, labels in speaking(turns):
         if len(labels) > 1:
@@ -153,7 +153,7 @@ def _marked(words: list[Word], crowd: SpeakerTimeline | None) -> list[Word]:
     if crowd is None:
         return words
     for i, word in enumerate(words):
-        shared = crowd.heard(word.start, word.end)
+        shared = crowd.seconds(word.start, word.end)
         if shared and shared[""] >= min(CROWDED_S, CROWDED * (word.end - word.start)):
             words[i] = replace(word, overlap=True)
     return words
@@ -162,10 +162,9 @@ def _marked(words: list[Word], crowd: SpeakerTimeline | None) -> list[Word]:
 def _without_flicker(
     words: Sequence[Word], labels: list[str | None], floor: SpeakerTimeline, talk: SpeakerTimeline
 ) -> list[str | None]:
-    """The labels, single words given to whoever speaks around them where no turn of their own covers them, or where
-    that other speaks on through them.
+    """Give a lone word its neighbours' label, unless its own turn covers it and the neighbours' speaker is silent.
 
-    Around the first or last word of a sentence are the two beside it.
+    The neighbours of the first or last word are the two words next to it.
     """
     calm, last = list(labels), len(words) - 1
     if last < 2:
@@ -182,14 +181,14 @@ def _without_flicker(
             continue
         start, end = words[i].start, words[i].end
         length = end - start
-        covered = floor.heard(start, end).get(label, 0.0) >= COVERED * length
-        if not covered or talk.heard(start, end).get(around, 0.0) >= max(CROWDED * length, 1e-9):
+        covered = floor.seconds(start, end).get(label, 0.0) >= COVERED * length
+        if not covered or talk.seconds(start, end).get(around, 0.0) >= max(CROWDED * length, 1e-9):
             calm[i] = around
     return calm
 
 
 def _sentences(segment: Segment, language: str) -> list[Word]:
-    """A segment's sentences as if each were a word, its time shared by their letters."""
+    """Return a segment's sentences as words, with times interpolated by the number of letters."""
     texts = [segment.text[a:b].strip() for a, b in split_by_rules(segment.text, language)] or [segment.text]
     timed = words_with_times([{"word": text} for text in texts], segment.start, segment.end)
     return [Word(w["word"], w["start"], w["end"]) for w in timed]
@@ -210,7 +209,7 @@ def _cut(segment: Segment, words: Sequence[Word]) -> Iterator[Segment]:
 
 
 def _texts(runs: Sequence[Sequence[Word]], original: str) -> list[str]:
-    """The text of each run as it was written, its words found again in order."""
+    """Return the text of each run as written in `original`, by finding its words there in order."""
     starts, at = [], 0
     for run in runs:
         for n, word in enumerate(run):

@@ -1,7 +1,7 @@
-"""Who speaks when: pyannote's pipeline, called directly.
+"""Diarize with pyannote's pipeline, called directly.
 
-whisperX's wrapper keeps only the overlapping turns; the *exclusive* ones, made to be laid over a transcript, come from
-the pipeline itself.
+whisperX's wrapper returns only the overlapping turns; the *exclusive* ones, meant for assigning words, come from the
+pipeline itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scribe.diarization.embeddings import (
     stacked_embeddings,
 )
 from scribe.diarization.linking import Block, joined, layout, linked
-from scribe.diarization.reconstruction import hush, reconstruct
+from scribe.diarization.reconstruction import mute_outside, reconstruct
 from scribe.nn.sliding_window import Excerpt, Scores, Waveform, grid_seconds, network_of, suits, window_scores
 from scribe.runtime.machine import largest_batch, spare_gpu_memory
 from scribe.runtime.monitor import UNWATCHED, Monitor
@@ -35,33 +35,33 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCHES = ("segmentation_batch_size", "embedding_batch_size")
-# What a window of 10 s takes in each network at its widest (measured at 10 and 54 MB, and a half more), and the most windows
-# of which more gain nothing.
+# Peak bytes of a 10 s window in each network (measured at 10 and 54 MB, plus a half), and the batch sizes beyond which
+# there is no gain.
 WINDOW_BYTES, MOST_WINDOWS = (16_000_000, 80_000_000), (256, 128)
-# pyannote counts each of its two long steps from zero; together they are the stage.
+# pyannote reports the progress of its two long steps separately; these are their parts of the stage.
 STEPS = {"segmentation": (0.0, 0.4), "embeddings": (0.4, 1.0)}
-# pyannote numbers its speakers in a signed byte, and from 128 on a number would be below zero.
+# pyannote stores speaker numbers in a signed byte.
 MOST_SPEAKERS = 127
 # Seconds beyond which a recording is diarized in blocks.
 LONG_S = 2 * 3600.0
-# Seconds before and behind what the voice detector found that still count as speech. Its edges are no more exact; but each
-# tenth of a second is also one of the noise before and behind (measured on pauses full of noise: 0.25 s doubled the error).
+# Seconds around detected speech that still count as speech, because the detector's edges are not more exact. More adds
+# noise (measured with noise in the pauses: 0.25 s doubled the error).
 AROUND_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Diarization:
-    """`turns` may overlap; `exclusive` never do."""
+    """The turns of a recording: `turns` may overlap; `exclusive` never do."""
 
     turns: tuple[Turn, ...] = ()
     exclusive: tuple[Turn, ...] = ()
 
 
 class Diarizer:
-    """`source` is a folder or a repository; raises what pyannote and the hub raise when it cannot be loaded.
+    """A loaded pyannote pipeline. Loading raises what pyannote and the hub raise.
 
-    `parity` leaves the pipeline as it comes: slower, and without a bound on its memory. `half`: the network of the voices in
-    16 bits, outside parity.
+    `source` is a folder or a repository. `parity` leaves the pipeline unchanged: slower, and without a memory bound.
+    `half`: run the embedding network in 16 bits, except in parity mode.
     """
 
     def __init__(self, source: str, device: str, token: str | None, parity: bool = False, half: bool = False) -> None:
@@ -74,8 +74,8 @@ class Diarizer:
         self._pipeline = pipeline.to(torch.device(device))
         self._device = device
         self._parts = Parts()
-        # (waveform, its windows' scores): a later step may not fit, and the pipeline then runs again.
-        self._heard: tuple[Waveform, Scores] | None = None
+        # (waveform, scores of its windows), kept in case a later step is out of memory and the pipeline runs again.
+        self._scored: tuple[Waveform, Scores] | None = None
         self._parity = parity or not suits(pipeline._segmentation)
         if not self._parity:
             self._pipeline.get_segmentations = self._segmentations
@@ -99,12 +99,12 @@ class Diarizer:
         speech: Sequence[Span] | None = None,
         clear: Clear = nothing,
     ) -> Diarization:
-        """Turns of the whole recording, in seconds. `monitor` may stop it after every batch.
+        """Return the turns of the whole recording, in seconds. `monitor` may stop it after every batch.
 
-        `speech`: where a voice activity detector heard any, in order; outside of it (and AROUND_S) nobody has a turn, and
-        nothing counts as a voice. None, and parity: everywhere.
+        `speech`: spans from a voice activity detector, in order; outside of them (and AROUND_S) there are no turns, and no
+        embeddings are computed. None, and parity mode: everywhere.
 
-        A batch that does not fit into the GPU's memory is done again as `fitted` has it, and no finished one with it.
+        A batch that is out of GPU memory is retried as in `fitted`, without repeating finished batches.
         """
         self._parts = Parts(clear)
         if self._parity or audio.seconds <= LONG_S:
@@ -153,7 +153,7 @@ class Diarizer:
         before = [getattr(self._pipeline, name) for name in BATCHES]
 
         def run(size: int) -> DiarizeOutput:
-            # In parity, and in a pipeline whose networks are not run here, only pyannote's own batches can be made smaller.
+            # In parity mode, and for other networks than those run here, only pyannote's batch sizes can be reduced.
             for name, most in zip(BATCHES, before, strict=True):
                 setattr(self._pipeline, name, max(1, most * size // max(before)))
             return self._pipeline(dict(file), hook=hook, **limits)
@@ -161,12 +161,12 @@ class Diarizer:
         try:
             found, _ = fitted(run, max(before), clear)
         except ValueError as error:
-            # pyannote 4.0 counts the clusters of a recording without speakers as -1 and allocates so many.
+            # For a recording without speakers pyannote 4.0 counts -1 clusters and fails to allocate an array for them.
             if "negative dimensions" in str(error):
                 return Block(start, end, (), (), {})
             raise
         finally:
-            self._heard = None
+            self._scored = None
         return Block(
             start,
             end,
@@ -176,31 +176,31 @@ class Diarizer:
         )
 
     def _run(self, count: int, run: Callable[[slice], Scores]) -> Scores:
-        """A network on a batch, in as few parts as fit into this run's memory."""
+        """Run a network on a batch, in as few parts as fit into memory."""
         return self._parts(count, run)
 
     def _segmentations(self, file: Mapping[str, Any], hook: Callable[..., None]) -> SlidingWindowFeature:
-        """pyannote's own, its windows read as they are wanted, and without what is heard outside of `speech`."""
+        """Replace pyannote's `get_segmentations`: read windows on demand, and mute scores outside of `speech`."""
         from pyannote.core import SlidingWindow, SlidingWindowFeature
 
         inference = self._pipeline._segmentation
         network = network_of(inference)
         waveform: Waveform = file["waveform"]
-        if self._heard is None or self._heard[0] is not waveform:
+        if self._scored is None or self._scored[0] is not waveform:
             windows, _ = window_scores(
                 replace(network, infer=lambda batch: self._run(len(batch), lambda of: network.infer(batch[of]))),
                 waveform.audio,
                 lambda done, total: hook("segmentation", None, completed=done, total=total),
             )
             if (speech := file.get("speech")) is not None:
-                hush(windows, inference.step, inference.duration, speech)
-            self._heard = waveform, windows
+                mute_outside(windows, inference.step, inference.duration, speech)
+            self._scored = waveform, windows
         places = SlidingWindow(start=0.0, duration=inference.duration, step=inference.step)
-        return SlidingWindowFeature(self._heard[1], places)
+        return SlidingWindowFeature(self._scored[1], places)
 
     @contextlib.contextmanager
     def _fitting_batches(self) -> Iterator[None]:
-        """Batches for the GPU's memory as it is now; afterwards the pipeline's own again."""
+        """Set batch sizes that fit the free GPU memory, and restore the pipeline's own afterwards."""
         before = [getattr(self._pipeline, name) for name in BATCHES]
         try:
             if self._device == "cuda" and not self._parity:
@@ -213,14 +213,14 @@ class Diarizer:
 
 
 def comfortable_batches(free_bytes: int, before: Sequence[int]) -> list[int]:
-    """Windows at once in each network for half of that much GPU memory, powers of two; `before` where it is not known."""
+    """Return the networks' batch sizes, powers of two, for half of this much GPU memory; `before` if it is unknown (0)."""
     if not free_bytes:
         return list(before)
     return [largest_batch(free_bytes // 2, *of) for of in zip(WINDOW_BYTES, MOST_WINDOWS, strict=True)]
 
 
 def _turns(annotation: Annotation, start: float, end: float) -> tuple[Turn, ...]:
-    """On the recording's clock, in time order, cut at the block's end: the last analysis window reaches beyond it."""
+    """Convert to turns in recording time, in order, cut at the block's end, which the last window exceeds."""
     return tuple(
         Turn(round(max(start, start + s.start), 3), round(min(end, start + s.end), 3), label)
         for s, _, label in annotation.itertracks(yield_label=True)

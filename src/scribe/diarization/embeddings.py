@@ -1,8 +1,8 @@
-"""Speaker embeddings of a diarization: every window once for all its speakers, and bounds on what is clustered.
+"""Compute speaker embeddings once for each window instead of once for each speaker, and bound the clustering.
 
-pyannote 4.0 runs its embedding network once for each speaker of a window, on the same audio; only the pooling at its end
-looks at who speaks. The network takes the masks of several speakers together, and gives the same numbers (pyannote issue
-#2050 measured the same error on all of VoxConverse).
+pyannote 4.0 runs its embedding network once for each speaker of a window, on the same audio, although only its last
+pooling depends on the speaker. The network accepts the masks of several speakers together, with the same result (pyannote
+issue #2050 measured the same error on all of VoxConverse).
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ Numbers = NDArray[np.int_]
 Network = Callable[["torch.Tensor"], "torch.Tensor"]
 InParts = Callable[[int, Callable[[slice], Vectors]], Vectors]
 
-# Embeddings, and the windows and speakers they belong to.
+# Embeddings, and the indices of their windows and speakers.
 Chosen = tuple[Vectors, Numbers, Numbers]
 
-# The first step of clustering holds a distance for every pair: 8000 take 0.4 GB and seconds, ten hours' 40 000 would take
-# 13 GB and minutes. The speakers found among these are given to all.
+# The first step of clustering computes a distance for every pair: 8000 embeddings take 0.4 GB and seconds, the 40 000 of
+# ten hours would take 13 GB and minutes. The others are assigned to the clusters found.
 MOST_CLUSTERED = 8000
 
 
 def stacked_embeddings(
     pipeline: SpeakerDiarization, parts: InParts = lambda count, run: run(slice(count))
 ) -> Callable[..., Vectors] | None:
-    """A `get_embeddings` for this pipeline that runs the network once a window; None when its network cannot.
+    """Return a `get_embeddings` for this pipeline that runs the network once a window; None for unsupported networks.
 
-    `parts(count, run)` gives what `run` gives for a batch of so many windows, in as many slices as it likes.
+    `parts(count, run)` runs a batch of `count` windows by calling `run` with slices of it.
     """
     from pyannote.audio.models.embedding.wespeaker import BaseWeSpeakerResNet
 
@@ -60,7 +60,7 @@ def stacked_embeddings(
 
 
 def shared_among_cores(pipeline: SpeakerDiarization, device: str) -> None:
-    """Let each core compute some of a batch's windows, where the device is a CPU."""
+    """On a CPU, distribute the windows of a batch over the cores."""
     import torch
 
     network = getattr(pipeline._embedding, "model_", None)
@@ -69,9 +69,10 @@ def shared_among_cores(pipeline: SpeakerDiarization, device: str) -> None:
 
 
 def in_half(pipeline: SpeakerDiarization, device: str) -> None:
-    """Let the network's convolutions, nine tenths of its work, compute in 16 bits: float16 on a GPU, bfloat16 on a CPU.
+    """Run the network's convolutions, nine tenths of its work, in 16 bits: float16 on a GPU, bfloat16 on a CPU.
 
-    The spectrum before them and the pooling behind stay float32: the first does not fit into float16, the second adds up.
+    The spectrum before them and the pooling after them stay float32: the first exceeds float16's range, and the second
+    accumulates rounding errors.
     """
     import torch
 
@@ -81,7 +82,7 @@ def in_half(pipeline: SpeakerDiarization, device: str) -> None:
 
 
 def _convolutions(network: object) -> list[torch.nn.Module]:
-    """The residual layers of pyannote's ResNets, each in one piece; of another network the single convolutions."""
+    """Return the residual layers of pyannote's ResNets; for another network its single convolutions."""
     import torch
     from pyannote.audio.models.embedding.wespeaker import BaseWeSpeakerResNet
 
@@ -103,14 +104,14 @@ def _embeddings(
     hook: Callable[..., None],
     parts: InParts,
 ) -> Vectors:
-    """(windows, speakers, dimension) float32, as pyannote's own."""
+    """Return the embeddings, (windows, speakers, dimension) float32, equal to pyannote's."""
     import torch
 
     network = pipeline._embedding
     length = windows.sliding_window.duration * network.sample_rate
     shortest = network.min_num_samples / length if exclude_overlap else None
     active = windows.data
-    # In a window where nobody speaks, every mask is empty and what it gives depends on no sample: one of them will do.
+    # With empty masks the embedding does not depend on the audio: compute only one window in which nobody speaks.
     spoken = (active > 0).any(axis=(1, 2))
     wanted = np.flatnonzero(spoken | (np.cumsum(~spoken) == 1))
     chunks = [chunk for chunk, _ in windows]
@@ -135,10 +136,10 @@ def _embeddings(
 
 
 def speaker_masks(active: Vectors, shortest: float | None) -> Vectors:
-    """Where each speaker's voice is taken from: (windows, speakers, frames) float32.
+    """Return the frames from which each speaker's embedding is computed: (windows, speakers, frames) float32.
 
-    `active`: (windows, frames, speakers), 1 while a speaker is active, NaN outside the recording. `shortest`: the part of
-    a window (0 to 1) that must remain without overlap, else overlap is kept; None always keeps it.
+    `active`: (windows, frames, speakers), 1 while a speaker is active, NaN outside the recording. Overlapped speech is
+    excluded if more than `shortest`, a fraction of the window (0 to 1), remains; None always keeps it.
     """
     whole = np.nan_to_num(active, nan=0.0).astype(np.float32).transpose(0, 2, 1)
     if shortest is None:
@@ -150,9 +151,9 @@ def speaker_masks(active: Vectors, shortest: float | None) -> Vectors:
 
 
 def bounded_training(clustering: BaseClustering, most: int = MOST_CLUSTERED) -> Callable[..., Chosen]:
-    """A `filter_embeddings` for this clustering that keeps at most `most`, evenly over the recording.
+    """Return a `filter_embeddings` for this clustering that keeps at most `most`, evenly over the recording.
 
-    Below that it is pyannote's own, and so is every label.
+    With fewer embeddings the result is pyannote's own.
     """
     choose: Callable[..., Chosen] = clustering.filter_embeddings
 
@@ -167,12 +168,12 @@ def bounded_training(clustering: BaseClustering, most: int = MOST_CLUSTERED) -> 
 
 
 def limit_to_voices(clustering: BaseClustering) -> None:
-    """Ask this clustering for no more speakers than it has different embeddings to tell them apart by.
+    """Limit the number of clusters asked for to the number of different embeddings.
 
-    Beyond that scikit-learn's KMeans, with which pyannote forces a number of speakers, raises ValueError.
+    Otherwise scikit-learn's KMeans, by which pyannote enforces a number of speakers, raises ValueError.
     """
 
-    class Limited(type(clustering)):  # type: ignore[misc]  # which of pyannote's, is known when the pipeline is loaded
+    class Limited(type(clustering)):  # type: ignore[misc]  # pyannote's class is known only when the pipeline is loaded
         def __call__(
             self, embeddings: Vectors, segmentations: SlidingWindowFeature | None = None, **options: Any
         ) -> tuple[Numbers, Vectors, Vectors]:

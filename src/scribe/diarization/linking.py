@@ -1,8 +1,8 @@
-"""Long recordings: blocks that overlap, each diarized by itself, and their speakers linked to those of the recording.
+"""Diarize long recordings in overlapping blocks, and link the blocks' speakers to those of the recording.
 
-Two speakers of neighbouring blocks who talk at the same times of the overlap are one person. Beyond that voices decide:
-the closest are joined first (agglomerative, by the mean cosine of all pairs of blocks, weighted by clean speech), and never
-two of one block, because there they were told apart with everything at hand.
+Two speakers of adjacent blocks who talk at the same times in the overlap are one person. All others are linked by their
+embeddings: agglomerative clustering by the mean cosine of all pairs, weighted by clean speech. Two speakers of one block
+are never linked, because the diarization of that block distinguished them.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from scribe.transcript import Turn, alone
 Vector = NDArray[np.float64]
 Spoken = tuple[Turn, ...]
 
-# Seconds. A block is clustered with all its voices; the overlap holds some turns of everybody who is about.
+# Seconds. All embeddings of a block are clustered together; the overlap contains turns of every active speaker.
 BLOCK_S = 3600.0
 OVERLAP_S = 120.0
-# At the edges of an overlap a frame is heard by fewer windows, of at most ten seconds: no cut is made there.
+# No cut is made this close to the edges of an overlap, in seconds, where fewer windows (of at most ten seconds) cover a frame.
 EDGE_S = 10.0
-# Two speakers are one when they talk together for so long, and for half of the time in which either does.
+# Two speakers are one if both talk for at least so many seconds, and for half of the time in which either does.
 TOGETHER_S = 2.0
 TOGETHER = 0.5
 
-# The least mean cosine of two blocks' voices that are one person. Not the clustering's own threshold: in a VBx pipeline that
-# is where its first, deliberately too fine, step stops (community-1: 0.6, a cosine of 0.82). Voices of one person in other
-# sessions were seen at 0.48 to 0.66 (https://github.com/damione1/souffle/pull/74, which settled on 0.5), and FluidAudio takes
-# WeSpeaker's for one down to 0.35; different people lie between 0 and 0.4. Of the demo pipeline's 74 pairs of one recording
-# those of one person lay above 0.81, of two below 0.38; its PLDA's log likelihood ratio was above 0 for all of them.
+# Least mean cosine of the embeddings of one person in two blocks. Not the clustering's own threshold, which in a VBx
+# pipeline belongs to its first step, deliberately too fine (community-1: 0.6, a cosine of 0.82). One person's embeddings
+# in different sessions have 0.48 to 0.66 (https://github.com/damione1/souffle/pull/74, which chose 0.5), and FluidAudio
+# accepts WeSpeaker's down to 0.35; different people have 0 to 0.4. Of the demo pipeline's 74 pairs in one recording, those
+# of one person had more than 0.81, of two less than 0.38; its PLDA's log likelihood ratio was above 0 for all of them.
 SAME = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Seconds `start` to `end` of a recording; turns on the recording's clock, an embedding for every label."""
+    """The diarization of seconds `start` to `end`: turns in recording time, and an embedding for each label."""
 
     start: float
     end: float
@@ -51,7 +51,7 @@ class Block:
 def layout(
     seconds: float, grid_s: float = 1.0, block_s: float = BLOCK_S, overlap_s: float = OVERLAP_S
 ) -> list[tuple[float, float]]:
-    """(start, end) of blocks of one length, about `block_s` at most, that overlap; each starts at a multiple of `grid_s`."""
+    """Return (start, end) of overlapping blocks of equal length, about `block_s` at most, starting at multiples of `grid_s`."""
     if seconds <= block_s:
         return [(0.0, seconds)]
     count = math.ceil((seconds - overlap_s) / (block_s - overlap_s))
@@ -61,11 +61,11 @@ def layout(
 
 
 def linked(blocks: Sequence[Block], fewest: int = 1, most: int | None = None) -> list[dict[str, str]]:
-    """For each block: its labels -> SPEAKER_00, SPEAKER_01, ... in the order in which the recording hears them.
+    """Return for each block {label: SPEAKER_00, SPEAKER_01, ...}, numbered in order of first speech in the recording.
 
-    Joins those whose voices are the SAME, the nearest first, and ends at `fewest` speakers. While there are more than `most`
-    it goes on with the pair that costs least by Ward's criterion, which k-means, pyannote's own way to a given number, follows
-    too: somebody of few words before two who talk for hours.
+    Joins speakers whose cosine is at least SAME, the closest first, but not below `fewest` speakers. While there are more
+    than `most`, joins the pair with the least cost by Ward's criterion, as k-means, which pyannote uses for a given number:
+    speakers with little speech are joined before two who talk for hours.
     """
     nodes = [(number, label) for number, block in enumerate(blocks) for label in _by_first_turn(block)]
     groups = {node: {node} for node in nodes}
@@ -91,7 +91,7 @@ def linked(blocks: Sequence[Block], fewest: int = 1, most: int | None = None) ->
 
 
 def same_by_time(before: Block, after: Block) -> list[tuple[str, str]]:
-    """Pairs (label of `before`, label of `after`) who talk at the same times where the blocks overlap; each at most once."""
+    """Return pairs (label of `before`, label of `after`) who talk at the same times in the overlap; each label at most once."""
     from scipy.optimize import linear_sum_assignment
 
     start, end = after.start, before.end
@@ -107,7 +107,7 @@ def same_by_time(before: Block, after: Block) -> list[tuple[str, str]]:
 
 
 def joined(blocks: Sequence[Block], names: Sequence[Mapping[str, str]]) -> tuple[Spoken, Spoken]:
-    """(turns, exclusive turns) of the recording: each block up to a cut in the overlap, in a silence where there is one."""
+    """Join the blocks' (turns, exclusive turns), each block up to a cut in the overlap, in a silence if there is one."""
     cuts = [_cut(before, after) for before, after in itertools.pairwise(blocks)]
     edges = [-math.inf, *cuts, math.inf]
     parts: tuple[list[Turn], list[Turn]] = ([], [])
@@ -132,8 +132,8 @@ def _spans(block: Block, start: float, end: float) -> dict[str, list[tuple[float
 
 
 def _voice(block: Block, label: str) -> tuple[Vector, float]:
-    """(the voice as a direction, as long as its clean speech; seconds of that): zeros where there is no voice or no such
-    speech, because what was heard in others' speech is nobody's voice."""
+    """Return (the unit embedding times its seconds of clean speech, those seconds); zeros without an embedding or without
+    clean speech, because an embedding of overlapped speech belongs to no single speaker."""
     voice = np.nan_to_num(np.asarray(block.voices.get(label, np.zeros(1)), float))
     length = float(np.linalg.norm(voice))
     seconds = sum(end - start for start, end in alone(block.turns)[label]) if length else 0.0
@@ -151,8 +151,8 @@ def _join(groups: dict[Node, set[Node]], first: Node, second: Node) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """Two groups that may be one speaker, by a node of each: the mean cosine of their voices, and what Ward's criterion asks
-    for joining them."""
+    """Two groups that may be one speaker, given by a node of each: the mean cosine of their embeddings, and Ward's cost of
+    joining them."""
 
     nodes: tuple[Node, Node]
     cosine: float
@@ -160,13 +160,13 @@ class _Pair:
 
 
 def _pairs(groups: Mapping[Node, set[Node]], voices: Mapping[Node, tuple[Vector, float]]) -> list[_Pair]:
-    """All pairs of groups without a block in common. A voice that is not known is like no other."""
+    """Return all pairs of groups without a block in common. The cosine of an unknown embedding is -1."""
     found = list({id(group): group for group in groups.values()}.values())
     sums = [(group, *_summed(voices[node] for node in sorted(group))) for group in found]
     pairs = []
     for (one, a, u), (other, b, v) in itertools.combinations(sums, 2):
         if {number for number, _ in one}.isdisjoint(number for number, _ in other):
-            # The sums' product over the seconds', and not over their lengths: it does not grow with the number of blocks.
+            # Divided by the seconds, not by the sums' lengths: a mean cosine that does not grow with the number of blocks.
             cosine = float(a @ b) / (u * v) if u and v else -1.0
             cost = u * v / (u + v) * (1 - cosine) if u and v else 0.0
             pairs.append(_Pair((min(one), min(other)), cosine, cost))
@@ -179,7 +179,7 @@ def _summed(voices: Iterable[tuple[Vector, float]]) -> tuple[Vector, float]:
 
 
 def _cut(before: Block, after: Block) -> float:
-    """The middle of the longest silence in the overlap, or of the overlap where nobody pauses."""
+    """Return the middle of the longest silence in the overlap, or of the overlap if there is none."""
     start, end = after.start + EDGE_S, before.end - EDGE_S
     longest = max(_silences(before, after, start, end), key=lambda s: s[1] - s[0], default=None)
     return sum(longest or (after.start, before.end)) / 2
@@ -196,7 +196,7 @@ def _silences(before: Block, after: Block, start: float, end: float) -> Iterator
 
 
 def _healed(turns: Sequence[Turn], cuts: Sequence[float]) -> list[Turn]:
-    """In time order; what a cut parted is one turn again when it is one speaker's."""
+    """Sort the turns, and merge two halves of one speaker's turn that were separated by a cut."""
     found: list[Turn] = []
     parted: dict[tuple[float, str], int] = {}
     for turn in turns:

@@ -1,1 +1,1 @@
-"""What works on this machine."""
+"""Check what works on this machine: memory, disks, GPUs, models, storage."""

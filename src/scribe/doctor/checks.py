@@ -1,7 +1,7 @@
-"""What works on this machine and what does not: looked at one by one, each failure with what to do about it.
+"""Check what works on this machine, and say for each failure what to do about it.
 
-`examine` is for a person (`--check`) and looks at everything; `fit` is for the platform, asks only what makes a worker
-useless, and is quick: a worker that fails it is replaced.
+`examine` is for a person (`--check`) and checks everything. `fit` is for the platform, which replaces a worker that fails
+it: it is quick and checks only what every job needs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Protocol
 
 from scribe.audio.decode import SAMPLE_RATE, Audio
 from scribe.doctor.gpus import Gpu, accelerators, counted, graphics, judged, missing_gpu
-from scribe.doctor.report import Finding, Report, State, told
+from scribe.doctor.report import Finding, Report, State, summary
 from scribe.engines.base import Engine, SpeechOptions, TranscriptionRequest
 from scribe.errors import StorageDenied, WorkerError
 from scribe.models import hub, published
@@ -31,14 +31,14 @@ from scribe.transcript import Chunk
 log = logging.getLogger(__name__)
 GIB = 1024**3
 PCM_BYTES_PER_SECOND = 2 * SAMPLE_RATE
-# A job of an hour needs 115 MB of scratch beside its download.
+# A recording of an hour needs 115 MB of scratch space in addition to its download.
 LEAST_SCRATCH = 256 * 1024**2
-# What large-v3 takes together with the other models, and what not even the smallest models run in.
+# Memory for large-v3 with the other models, and the least in which the smallest models run.
 ENOUGH_MEMORY, LEAST_MEMORY = 4 * GIB, GIB
 
 
 class Loaders(Protocol):
-    """The worker's models as the doctor uses them: each method loads and raises a WorkerError when it cannot."""
+    """The worker's models as the doctor uses them: each method loads a model or raises a WorkerError."""
 
     model_set: ModelSet
     device: str
@@ -52,22 +52,22 @@ class Loaders(Protocol):
 
 
 class Store(Protocol):
-    """The operator's storage: `probe` raises a WorkerError when it cannot be used."""
+    """The operator's storage: `probe` raises a WorkerError when it does not work."""
 
     def probe(self) -> None: ...
 
 
 class Space(Protocol):
-    """A disk's room, in bytes."""
+    """A disk's free space in bytes."""
 
     @property
     def free(self) -> int: ...
 
 
 class Doctor:
-    """`models` builds the loaders and may raise InvalidSettings; `storage` has a `probe`, None without a bucket.
+    """Checks this machine. `models` creates the loaders and may raise InvalidSettings; `storage` is None without a bucket.
 
-    `usage`, `memory`, `gpus` (those of torch) and `speech_gpus` (CTranslate2's count) ask the machine; a test hands in its own.
+    `usage`, `memory`, `gpus` (torch's) and `speech_gpus` (CTranslate2's count) query the machine; tests pass their own.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Doctor:
         self._speech_gpus = speech_gpus
 
     def examine(self) -> Report:
-        """Look at everything. Takes as long as loading every model that is on this machine."""
+        """Run all checks. Takes as long as loading every model that is on this machine."""
         found: list[Finding] = []
         for look in (self._machine, self._graphics, self._folders, self._all_models, self._store):
             try:
@@ -101,17 +101,17 @@ class Doctor:
         return Report(tuple(found))
 
     def fit(self, models: Loaders) -> None:
-        """Raise RuntimeError, with all reasons, when this worker could do no job: no memory, scratch, GPU or decoding."""
+        """Raise RuntimeError, with all reasons, when this worker can run no job: memory, scratch space, GPU or decoding."""
         found = [*self._memory_limit(needed=True), *self._scratch("JOBS_DIR", self._settings.jobs_dir, needed=True)]
         found.extend(self._accelerated(models.device))
         if "asr" in self._settings.warmup and all(f.state != "failed" for f in found):
             found.append(self._decodes(models))
-        amiss = [f for f in found if f.state == "failed"]
-        if amiss:
-            raise RuntimeError(told(amiss))
+        failed = [f for f in found if f.state == "failed"]
+        if failed:
+            raise RuntimeError(summary(failed))
 
     def _accelerated(self, device: str) -> Iterator[Finding]:
-        """What is to be said of the GPU where the speech model is on one, or should be."""
+        """Check the GPU, if the speech model is on one or should be."""
         if device == "cpu" and not self._settings.expects_gpu:
             return
         gpus, speech = self._gpus(), self._speech_gpus()
@@ -151,19 +151,19 @@ class Doctor:
         remedy = (
             f"Point {'HF_HOME' if name == 'hub cache' else name} at a folder with room that this user may write to."
         )
-        amiss: State = "failed" if needed else "warning"
+        problem: State = "failed" if needed else "warning"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as file:
                 file.write(b"x")
             free = self._usage(folder).free
         except OSError as error:
-            yield Finding(name, amiss, f"{folder} cannot be written to: {error.strerror}", remedy)
+            yield Finding(name, problem, f"{folder} cannot be written to: {error.strerror}", remedy)
             return
         text = f"{folder}, {free / GIB:.1f} GiB free"
         longest = self._settings.max_audio_bytes + int(self._settings.max_audio_seconds * PCM_BYTES_PER_SECOND)
         if free < LEAST_SCRATCH:
-            yield Finding(name, amiss, text, remedy)
+            yield Finding(name, problem, text, remedy)
         elif name == "JOBS_DIR" and free < longest * self._settings.concurrency:
             yield Finding(name, "warning", f"{text}; the largest job may need {longest / GIB:.1f}", remedy)
         else:
@@ -188,7 +188,7 @@ class Doctor:
         yield self._model("speaker model", model_set.speaker.location, "speakers" in warm, models.encoder)
 
     def _aligners(self, models: Loaders) -> Iterator[Finding]:
-        """English, which WARMUP loads, or the one for every language; how many of the others are on this machine."""
+        """Check the English aligner, which WARMUP loads, or the one for all languages, and count the others on this machine."""
         found = models.model_set.aligners()
         first = next((language for language in ("any", "en", *found) if language in found), None)
         if first is not None:
@@ -209,7 +209,7 @@ class Doctor:
         return Finding("compute type", "failed", text, f"Set WHISPERX_COMPUTE_TYPE to one of {', '.join(known)}.")
 
     def _model(self, check: str, place: Location, needed: bool, load: Callable[[], object]) -> Finding:
-        """A model that is here is loaded; for another the hub is asked whether it could be had."""
+        """Load a model that is on this machine; for any other one, ask the hub whether it can be downloaded."""
         if place.path is not None:
             return self._loaded(check, place.identity, needed, load)
         token = self._settings.hf_token.get_secret_value() if self._settings.hf_token else None
@@ -233,7 +233,7 @@ class Doctor:
         return Finding(check, "ok", f"{name} loaded in {time.monotonic() - began:.1f} s".strip())
 
     def _decodes(self, models: Loaders) -> Finding:
-        """One second of faint noise through the speech model: what it says does not matter, that it answers does."""
+        """Decode one second of faint noise with the speech model, to check that it runs."""
         import numpy as np
 
         began = time.monotonic()
@@ -242,7 +242,7 @@ class Doctor:
                 noise = np.random.default_rng(0).normal(0, 30, SAMPLE_RATE).astype("<i2")
                 (Path(folder) / "noise.pcm").write_bytes(noise.tobytes())
                 audio, chunk = Audio(Path(folder) / "noise.pcm", SAMPLE_RATE), Chunk(0.0, 1.0, ((0.0, 1.0),))
-                # One look: what the model makes of noise is of no interest.
+                # These thresholds accept any text, so that there is only one decoding pass.
                 options = SpeechOptions(
                     batch_size=1, beam_size=1, compression_ratio_threshold=math.inf, log_prob_threshold=-math.inf
                 )

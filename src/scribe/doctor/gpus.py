@@ -1,4 +1,4 @@
-"""The GPUs as torch sees them, each tried with one small sum, and what is to be said of them."""
+"""Check the GPUs that torch finds, each with a small computation, and the driver and CUDA libraries."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from scribe.doctor.report import Finding, State
 from scribe.runtime import machine
 
 GIB = 1024**3
-# What libctranslate2 4.8.5 holds code for, by compute capability: chips of the same generation run it too. For any later
-# chip the driver compiles PTX at the first use. Read from the wheel (tests/fatbinary.py), which a test does again.
+# The compute capabilities for which libctranslate2 4.8.5 has code; later chips of the same generation run it too. For any
+# newer chip the driver compiles PTX at the first use. A test reads these numbers from the wheel (tests/fatbinary.py).
 CTRANSLATE2_CODE, CTRANSLATE2_PTX = (53, 60, 61, 70, 75, 80, 86), 86
-# pyannote 4 was seen to take up to 9.5 GB on long files.
+# pyannote 4 takes up to 9.5 GB on long files.
 COMFORTABLE_GPU = 10 * GIB
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU: bytes of memory, compute capability, and `fault`, empty when a sum on it came out right."""
+    """One GPU: bytes of memory, compute capability, and `fault`, "" if a computation on it was right."""
 
     name: str
     memory: int
@@ -28,7 +28,7 @@ class Gpu:
 
     @property
     def chip(self) -> int:
-        """86 for compute capability 8.6."""
+        """The compute capability as one number: 86 for 8.6."""
         return 10 * self.capability[0] + self.capability[1]
 
     @property
@@ -38,14 +38,14 @@ class Gpu:
 
 
 def counted() -> int:
-    """The GPUs that CTranslate2 can use, which runs the speech model. It swallows the driver's errors and counts 0."""
+    """Return the number of GPUs that CTranslate2, which runs the speech model, can use; 0 after an error of the driver."""
     import ctranslate2
 
     return int(ctranslate2.get_cuda_device_count())
 
 
 def accelerators() -> list[Gpu]:
-    """Every GPU that torch can name; empty without one or without a driver."""
+    """Return the GPUs that torch finds; none without a driver."""
     import torch
 
     if not torch.cuda.is_available():
@@ -62,7 +62,7 @@ def _tried(number: int) -> Gpu:
 
 
 def _fault(number: int, capability: tuple[int, int]) -> str:
-    """Why this GPU cannot be used. Code for a chip runs on later ones of the same generation, and on no earlier one."""
+    """Return why this GPU cannot be used, "" if it can. Code for a chip runs on later ones of the generation, not earlier."""
     import torch
 
     made_for = [int(arch[3:].rstrip("af")) for arch in torch.cuda.get_arch_list() if arch.startswith("sm_")]
@@ -79,9 +79,9 @@ def _fault(number: int, capability: tuple[int, int]) -> str:
 def graphics(
     gpus: Sequence[Gpu], speech: int, driver: tuple[int, int] | None, wanted: str, expected: bool, kernels: Path | None
 ) -> Iterator[Finding]:
-    """What is to be said of the GPUs, the driver and the CUDA libraries where the operator asked for `wanted`.
+    """Yield the findings about the GPUs, the driver and the CUDA libraries; `wanted` is WHISPERX_DEVICE.
 
-    `gpus` are torch's, `speech` is CTranslate2's count; `expected`: the platform gives this worker one.
+    `gpus` are torch's, `speech` is CTranslate2's count; `expected`: the platform gives this worker a GPU.
     """
     if wanted == "cpu" and gpus:
         yield Finding("GPU", "warning", f"{gpus[0].name} is there and WHISPERX_DEVICE is cpu", "Unset WHISPERX_DEVICE.")
@@ -109,7 +109,7 @@ def graphics(
 
 
 def missing_gpu(gpus: Sequence[Gpu], speech: int, driver: tuple[int, int] | None, state: State) -> Finding:
-    """No GPU, or one that only one of torch and CTranslate2 can use: the worker would run on the CPU, or fail half way."""
+    """Return the finding for a GPU that torch, CTranslate2 or both cannot use."""
     if speech:
         text = "CTranslate2 can use a GPU and torch cannot: words and speakers would fail"
     elif gpus:
@@ -125,7 +125,7 @@ def missing_gpu(gpus: Sequence[Gpu], speech: int, driver: tuple[int, int] | None
 
 
 def judged(gpus: Sequence[Gpu], kernels: Path | None = None) -> Iterator[Finding]:
-    """What is to be said of each GPU; `kernels` is where its driver keeps what it compiles."""
+    """Yield the findings about each GPU; `kernels` is the driver's cache of compiled kernels."""
     for number, gpu in enumerate(gpus):
         text = f"{gpu.name}, {gpu.memory / GIB:.0f} GiB, compute capability {gpu.capability[0]}.{gpu.capability[1]}"
         if gpu.fault:

@@ -1,4 +1,4 @@
-"""What an examination found, line by line: what works, what does not, and what to do about it."""
+"""The report of the checks: what works, what does not, and what to do about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ State = Literal["ok", "warning", "failed", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. `failed` is kept for what the configuration needs; the rest of what is amiss is a `warning`."""
+    """The result of one check. A problem is `failed` if the configuration needs what was checked, else a `warning`."""
 
     check: str
     state: State
@@ -21,7 +21,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All findings, in the order in which they were looked at."""
+    """All findings, in the order of the checks."""
 
     findings: tuple[Finding, ...]
 
@@ -31,17 +31,17 @@ class Report:
         return int(any(f.state == "failed" for f in self.findings))
 
     def to_dict(self) -> dict[str, object]:
-        """{ok, findings: [{check, state, found, remedy}]}, ready for JSON."""
+        """Return {ok, findings: [{check, state, found, remedy}]} as JSON-ready values."""
         return {"ok": self.exit_code == 0, "findings": [asdict(f) for f in self.findings]}
 
 
-def told(amiss: Sequence[Finding]) -> str:
-    """Findings as one line of a log, each with what to do."""
-    return "; ".join(f"{f.check}: {f.found}. {f.remedy}".strip() for f in amiss)
+def summary(problems: Sequence[Finding]) -> str:
+    """Format findings as one log line, each with what to do."""
+    return "; ".join(f"{f.check}: {f.found}. {f.remedy}".strip() for f in problems)
 
 
 def table(report: Report, width: int | None = None, clean: Callable[[str], str] = lambda text: text) -> str:
-    """The report for a terminal, followed by what to do. `width` in characters, None takes the terminal's."""
+    """Format the report for a terminal, followed by what to do. `width` in characters; None uses the terminal's."""
     import io
 
     from rich.console import Console

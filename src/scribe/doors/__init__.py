@@ -1,1 +1,1 @@
-"""The platforms that hand out jobs, one module each."""
+"""Connect the job runner to the platforms that deliver jobs, one module each."""

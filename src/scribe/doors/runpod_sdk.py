@@ -1,7 +1,7 @@
-"""RunPod's side of a job: progress posts in order, result posts that survive a cut connection, the loop itself.
+"""Run RunPod's SDK: post progress in order, retry result posts, start and stop its loop.
 
-Facts about the SDK (runpod 1.12) that this file answers: its result post is tried once on a connection error and then
-dropped, and its `progress_update` starts a thread an event; a second SIGTERM changes nothing; its import takes a second.
+Works around these properties of the SDK (runpod 1.12): a result post that meets a connection error is dropped,
+`progress_update` starts a thread for each event, a second SIGTERM has no effect, and its import takes a second.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ log = logging.getLogger(__name__)
 
 POST_ATTEMPTS = 8
 CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 3.05, 5.0
-# What a second signal leaves a job to get out of its stage and to take its files away.
-HASTE_S = 5.0
+# Seconds that running jobs have after a second signal to stop and to remove their files.
+ABORT_S = 5.0
 STOPPING = "asked to stop: the running jobs are finished first; a second signal ends them unanswered"
-EXIT_HASTY = 143  # as of a process that SIGTERM ended
+EXIT_ABORTED = 143  # 128 + SIGTERM
 
 
 def progress_sink(job: Mapping[str, object]) -> Callable[[Mapping[str, object]], None]:
-    """A function that posts one progress event and returns when it has arrived; off the platform it does nothing.
+    """Return a function that posts one progress event of this job; outside the platform it does nothing.
 
-    One attempt an event: the next one is newer anyway, and a retry could land after the result.
+    An event is sent only once, because a retry could arrive after the result.
     """
     from runpod.http_client import get_auth_header
     from runpod.serverless.modules import rp_http
@@ -48,9 +48,9 @@ def progress_sink(job: Mapping[str, object]) -> Callable[[Mapping[str, object]],
 
 
 class ProgressPosts:
-    """Posts one job's progress events, until it is closed.
+    """Posts one job's progress events until it is closed.
 
-    Looking up a name has no time limit, so a post may get its connection after the job's end: then it sends nothing.
+    A name lookup has no time limit, so a post may get its connection after the job's end: then it sends nothing.
     """
 
     def __init__(self, address: str, headers: Mapping[str, str]) -> None:
@@ -60,7 +60,7 @@ class ProgressPosts:
         self._tls = default_context() if self._address.scheme == "https" else None
 
     def __call__(self, event: Mapping[str, object]) -> None:
-        """Raises OSError or http.client.HTTPException when the event could not be posted."""
+        """Post an event. Raises OSError or http.client.HTTPException."""
         body = json.dumps({"status": "IN_PROGRESS", "output": dict(event)}).encode()
         with contextlib.closing(self._connection()) as connection:
             connection.connect()
@@ -71,7 +71,7 @@ class ProgressPosts:
             connection.getresponse()
 
     def close(self) -> None:
-        """Let no further event begin; one that is being sent goes on."""
+        """Send no further events; one that is being sent is finished."""
         self._closed.set()
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -81,8 +81,8 @@ class ProgressPosts:
         return http.client.HTTPConnection(host, port, timeout=CONNECT_TIMEOUT_S)
 
 
-def steady_posts() -> None:
-    """Let the SDK's result post outlive cut connections and a platform that answers 5xx for a minute or two."""
+def retry_result_posts() -> None:
+    """Make the SDK retry result posts for a minute or two, after connection errors and the statuses 5xx and 429."""
     import asyncio
 
     import aiohttp
@@ -101,9 +101,8 @@ def steady_posts() -> None:
     rp_http.FibonacciRetry = patient
 
 
-def sound_batches() -> None:
-    """Leave out what is handed out and is no job: in the SDK an element without an id ends the worker, and with it every
-    other job of its batch, unanswered."""
+def skip_jobs_without_id() -> None:
+    """Make the SDK skip jobs without an id: it would end the worker and leave the other jobs of the batch unanswered."""
     from runpod.serverless.modules import rp_scale
 
     fetch = rp_scale.get_job
@@ -118,11 +117,11 @@ def sound_batches() -> None:
     rp_scale.get_job = get_job
 
 
-def hasty_exit() -> None:
-    """Let a second SIGTERM or SIGINT end the worker at once, its jobs stopped and unanswered.
+def exit_on_second_signal() -> None:
+    """Make a second SIGTERM or SIGINT stop the running jobs and end the worker without an answer.
 
-    The first one lets the running job finish. An answer of the second kind would be final, while a job that nobody
-    answered is handed to another worker.
+    The first signal lets running jobs finish. Without an answer the platform gives a stopped job to another worker; an
+    error would be final.
     """
     import asyncio
     import os
@@ -134,11 +133,11 @@ def hasty_exit() -> None:
     def handle_shutdown(scaler: JobScaler, number: int, frame: object) -> None:
         if scaler.is_alive():
             patient(scaler, number, frame)
-            # By the loop: the signal may have come in the middle of another line of the log.
+            # Logged by the loop, because the signal may have interrupted another log call.
             with contextlib.suppress(RuntimeError):  # before the loop, or after it
                 asyncio.get_running_loop().call_soon_threadsafe(log.info, STOPPING)
             return
-        watchdog = threading.Timer(HASTE_S, os._exit, (EXIT_HASTY,))
+        watchdog = threading.Timer(ABORT_S, os._exit, (EXIT_ABORTED,))
         watchdog.daemon = True
         watchdog.start()
         with contextlib.suppress(RuntimeError):  # the loop is over already
@@ -149,10 +148,10 @@ def hasty_exit() -> None:
 
 
 def sdk() -> ModuleType:
-    """The SDK, imported without its survey of the processor.
+    """Import the SDK without its query of the processor.
 
-    For a line of its debugger that nobody asks for, py-cpuinfo starts a Python of its own: a second of every start. What
-    knows no brand, the SDK takes for an answer.
+    For one line of its debugger py-cpuinfo starts another Python process, which takes a second at every start. A stub
+    without data suffices for the SDK.
     """
     before = sys.modules.get("cpuinfo")
     sys.modules["cpuinfo"] = SimpleNamespace(get_cpu_info=dict)  # type: ignore[assignment]
@@ -170,26 +169,26 @@ def serve(
     handler: Callable[[Mapping[str, object]], Awaitable[Mapping[str, object]]],
     concurrency: int,
     fit: Callable[[], None] | None = None,
-    begun: Callable[[], None] = lambda: None,
+    on_start: Callable[[], None] = lambda: None,
 ) -> None:
     """Run the SDK's loop until the platform stops the worker.
 
-    `fit` raises when this worker could do no job: on the platform the SDK calls it before the first ping, reports
-    what it says and ends the process with 1, so that another machine is tried. `begun` is called once, when the loop asks
-    for its first job: by then the SDK has forked its ping process, which would inherit the locks of any thread at work.
+    `fit` raises when this worker can run no job: the SDK calls it before the first ping, reports its message and ends the
+    process with 1, so that another machine is tried. `on_start` is called once, before the first job is fetched: only then
+    has the SDK forked its ping process, which would inherit the locks held by other threads.
     """
     import asyncio
 
     runpod = sdk()
-    steady_posts()
-    sound_batches()
-    hasty_exit()
+    retry_result_posts()
+    skip_jobs_without_id()
+    exit_on_second_signal()
     if fit is not None:
         runpod.serverless.register_fitness_check(fit)
-    first = iter((begun,))
+    first = iter((on_start,))
 
     def at_once(current: int) -> int:
-        """The SDK's question how many jobs to take, asked before it takes one."""
+        """Return how many jobs to fetch; the SDK calls this before each fetch."""
         for begin in first:
             begin()
         return concurrency
@@ -197,4 +196,4 @@ def serve(
     try:
         runpod.serverless.start({"handler": handler, "concurrency_modifier": at_once})
     except asyncio.CancelledError:
-        sys.exit(EXIT_HASTY)
+        sys.exit(EXIT_ABORTED)

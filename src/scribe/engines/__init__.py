@@ -1,1 +1,1 @@
-"""Speech recognition: chunks of audio to segments of text."""
+"""Recognize speech: turn chunks of audio into segments of text."""

@@ -1,4 +1,4 @@
-"""What every speech engine has: its declared abilities, one request object, and the batching that all of them share."""
+"""The base class of speech engines: declared abilities, one request object, and batching shared by all of them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from scribe.runtime.monitor import UNWATCHED, Monitor
 from scribe.runtime.out_of_memory import Clear, fitted, nothing
 from scribe.transcript import Chunk, Segment
 
-# The batches of a group are decoded before any of their text is emitted: what a stop can lose, and what is sorted by length.
+# A group's batches are sorted by length, and its text is emitted after all of them are decoded: a stop loses one group.
 GROUP_BATCHES = 4
 GROUP_CHUNKS = 128
-# Chunks at once: on a CPU, where free GPU memory is unknown, and at most.
+# Batch sizes: on a CPU, when free GPU memory is unknown, and at most.
 CPU_BATCH, UNKNOWN_BATCH, LARGEST_BATCH = 4, 16, 64
-# Left free on a card: pyannote was seen to take 9.5 GB on long files.
+# GPU memory left free for pyannote, which takes up to 9.5 GB on long files.
 LEFT_BYTES = 9_500_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechOptions:
-    """What a job may set on the recognizer; ranges are the job's contract."""
+    """The options of the recognizer; their ranges are checked by the schema."""
 
     task: str = "transcribe"
     batch_size: int = CPU_BATCH
@@ -49,9 +49,9 @@ ALL_OPTIONS = frozenset(field.name for field in fields(SpeechOptions))
 class Abilities:
     """What a loaded model can do.
 
-    `engine` names its decoding in a warning. `languages` are ISO codes; with one alone the model writes that, whatever it
-    is given. `tells_language`: it can detect the language. `options`: those of SpeechOptions that act. `doubts`: doubtful
-    text is decoded again and marked.
+    `engine` names its decoding in warnings. `languages` are ISO codes; a model with a single one writes that language for
+    any audio. `tells_language`: it can detect the language. `options`: those of SpeechOptions that have an effect.
+    `doubts`: doubtful text is decoded again and marked.
     """
 
     engine: str
@@ -64,7 +64,7 @@ class Abilities:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptionRequest:
-    """Chunks of one recording to recognize. `every_batch`: emit after each batch, so that a stop loses one at most."""
+    """Chunks of one recording to recognize. `every_batch`: emit after each batch, so that a stop loses at most one."""
 
     audio: Audio
     chunks: Sequence[Chunk]
@@ -74,9 +74,9 @@ class TranscriptionRequest:
 
 
 class Engine(ABC):
-    """A loaded speech model. Not safe for two jobs at once: the caller holds the GPU's lock.
+    """A loaded speech model. Not thread-safe: the caller holds the GPU lock.
 
-    `chunk_bytes` is the GPU memory that one chunk of a batch takes.
+    `chunk_bytes` is the GPU memory that each chunk of a batch takes.
     """
 
     chunk_bytes: ClassVar[int]
@@ -94,22 +94,23 @@ class Engine(ABC):
     def detect_language(
         self, audio: Audio, chunks: Sequence[Chunk], max_tries: int, min_prob: float, monitor: Monitor = UNWATCHED
     ) -> tuple[str, float | None]:
-        """(ISO code, probability 0..1 or None for a model of one language), heard on at most `max_tries` chunks of speech."""
+        """Detect the language on at most `max_tries` chunks: (ISO code, probability 0 to 1, None for a model of one language)."""
 
     @abstractmethod
     def _recognized(self, request: TranscriptionRequest, batch: int, monitor: Monitor) -> list[Segment]:
-        """The segments of a group of chunks, in time order, `batch` at a time; a chunk without text has none."""
+        """Recognize a group of chunks, `batch` at a time; return its segments in time order, none for a chunk without text."""
 
     def fitted(self, options: SpeechOptions) -> SpeechOptions:
-        """The options with initial_prompt and hotwords cut to what goes before a chunk and leaves room for its text."""
+        """Return the options with initial_prompt and hotwords cut to the model's prompt length."""
         return options
 
     @property
     def batch_size(self) -> int:
-        """Chunks at once that suit the device now: as many as suited the empty card, unless the memory that is free now does
-        not hold them, or more do suit by now. What later models took is so not counted twice.
+        """The batch size that fits the device now: the one chosen when the model was loaded, less if free memory is too
+        small for it, more if there is more free memory now.
 
-        CTranslate2's allocator, cudaMallocAsync, has given back by now what earlier batches used.
+        The size at load time already leaves room for the later models, so their memory is not subtracted twice. Memory of
+        earlier batches counts as free, because CTranslate2's allocator, cudaMallocAsync, has returned it.
         """
         free = free_gpu_memory() if self._device == "cuda" else None
         if free is None:
@@ -123,12 +124,11 @@ class Engine(ABC):
         monitor: Monitor = UNWATCHED,
         clear: Clear = nothing,
     ) -> int:
-        """Emit one segment a chunk, or its parts where its text has no room, in time order; return the batch size that
-        fitted into memory at last.
+        """Recognize the chunks and emit their segments in time order; return the batch size that fitted into memory.
 
-        Works through groups of chunks, so that a stop keeps what was emitted, and memory that runs out repeats no more.
-        `clear` is asked before a batch is made smaller: where it freed memory, the same batch is tried again. Raises
-        GpuOutOfMemory when not even one chunk fits.
+        Works in groups of chunks, so that a stop keeps what was emitted, and running out of memory repeats only one group.
+        A batch that does not fit is retried after `clear` freed memory, else made smaller. A chunk whose text exceeds the
+        model's tokens gives several segments. Raises GpuOutOfMemory when not even one chunk fits.
         """
         chunks, batch, done = request.chunks, request.options.batch_size, 0
         most = batch if request.every_batch else min(GROUP_CHUNKS, GROUP_BATCHES * batch)
@@ -147,12 +147,12 @@ class Engine(ABC):
 
     @classmethod
     def _comfortable_batch(cls, free_bytes: int | None) -> int:
-        """Chunks at once for that much free GPU memory: a power of two, 16 on a card of 24 GB; 16 where it is unknown."""
+        """Return the batch size for this much free GPU memory, a power of two: 16 on a card of 24 GB; 16 if it is unknown."""
         if free_bytes is None:
             return UNKNOWN_BATCH
         return largest_batch(max(free_bytes - LEFT_BYTES, free_bytes // 2), cls.chunk_bytes, LARGEST_BATCH)
 
 
 def _of_group(monitor: Monitor, done: int, group: int, total: int) -> Monitor:
-    """The monitor of a group of `group` chunks that begins after `done` of `total`."""
+    """Return a monitor that maps the progress of a group of chunks, starting after `done` of `total`, to the whole."""
     return Monitor(monitor.stopped, lambda fraction: monitor.report((done + fraction * group) / total))

@@ -1,4 +1,4 @@
-"""What every engine on faster-whisper's model shares: the prompt's room, the language, the features of a chunk."""
+"""Base class of the engines on a faster-whisper model: prompt length, language detection, features of a chunk."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Features = NDArray[np.float32]
 
 
 class WhisperEngine(Engine):
-    """`model` is a loaded faster_whisper.WhisperModel."""
+    """A speech engine on `model`, a loaded faster_whisper.WhisperModel."""
 
-    # Of large-v3 with a beam of 5: its keys and values for 1500 frames, twice 32 layers.
+    # For large-v3 with a beam of 5: keys and values for 1500 frames in 2 x 32 layers.
     chunk_bytes = 600_000_000
 
     def __init__(self, model: WhisperModel, device: str) -> None:
@@ -38,15 +38,17 @@ class WhisperEngine(Engine):
 
     @property
     def abilities(self) -> Abilities:
-        """English alone for a model that writes nothing else; else what its tokenizer has a token for: yue came with large-v3."""
+        """The model's abilities. Its languages are those that its tokenizer has a token for; yue only since large-v3."""
         if not self._model.model.is_multilingual:
             return Abilities("this model", frozenset(("en",)), tells_language=False, translates=False)
         token = self._model.hf_tokenizer.token_to_id
         return Abilities("this model", frozenset(code for code in LANGUAGES if token(f"<|{code}|>") is not None))
 
     def fitted(self, options: SpeechOptions) -> SpeechOptions:
-        """Whisper's window holds 448 tokens, prompt and text together; faster-whisper cuts the prompt and the hotwords to
-        half of it each, and the two together then fail, or leave no room to write. They share one half here."""
+        """Return the options with the prompt and the hotwords cut to half of Whisper's 448 tokens together.
+
+        faster-whisper cuts each of them to half of the tokens, and both together then fail or leave no room for text.
+        """
         tokenizer, most = self._model.hf_tokenizer, self._model.max_length // 2 - 1
         before, words = (
             tokenizer.encode(" " + (text or "").strip(), add_special_tokens=False).ids if text else []
@@ -54,7 +56,7 @@ class WhisperEngine(Engine):
         )
         if len(before) + len(words) <= most:
             return options
-        # The start of the hotwords and the end of the prompt, which stands next to the speech.
+        # Keep the start of the hotwords, and the end of the prompt, which is closest to the speech.
         kept = words[: max(most - len(before), most // 2)]
         return dataclasses.replace(
             options,
@@ -65,22 +67,25 @@ class WhisperEngine(Engine):
     def detect_language(
         self, audio: Audio, chunks: Sequence[Chunk], max_tries: int, min_prob: float, monitor: Monitor = UNWATCHED
     ) -> tuple[str, float | None]:
-        """Listen to chunks of speech, not to the file's first 30 s, which may be music; stop at `min_prob` when it is given."""
+        """Detect the language on chunks of speech, not on the file's first 30 s, which may be music.
+
+        Stops at a mean probability of `min_prob`, unless that is 0.
+        """
         if not self.abilities.tells_language:
             return "en", None
-        heard: list[dict[str, float]] = []
+        votes: list[dict[str, float]] = []
         for chunk in chunks[:max_tries]:
             monitor.raise_if_stopped()
             found = self._model.model.detect_language(self._model.encode(self._features(audio, [chunk])))[0]
-            heard.append({token[2:-2]: probability for token, probability in found})
-            language, probability = vote(heard)
+            votes.append({token[2:-2]: probability for token, probability in found})
+            language, probability = vote(votes)
             if min_prob and probability >= min_prob:
                 break
-        language, probability = vote(heard)
+        language, probability = vote(votes)
         return language, round(probability, 4)
 
     def _features(self, audio: Audio, chunks: Sequence[Chunk]) -> Features:
-        """Log-mel windows of 30 s, (chunks, mel bins, 3000) float32; what is longer is cut, what is shorter is silent."""
+        """Compute log-mel features of 30 s for each chunk, cut or zero-padded: (chunks, mel bins, 3000) float32."""
         extractor, longest = self._model.feature_extractor, WINDOW_S * SAMPLE_RATE
         windows = []
         for chunk in chunks:
@@ -90,10 +95,10 @@ class WhisperEngine(Engine):
 
 
 def require_tokenizer(source: str) -> None:
-    """Refuse a converted model without its tokenizer; faster-whisper would take that of openai/whisper-tiny.
+    """Raise ModelNotFound for a converted model without its tokenizer; faster-whisper would use openai/whisper-tiny's.
 
-    Models have one of four vocabularies, whose special tokens differ: with another model's the task and the language are
-    garbled, and nothing says so. Raises ModelNotFound.
+    Whisper models have one of four vocabularies with different special tokens: with another model's tokenizer the task
+    and the language are wrong, without any error.
     """
     folder = Path(source)
     if (folder / "model.bin").is_file() and not (folder / "tokenizer.json").is_file():
@@ -105,7 +110,7 @@ def require_tokenizer(source: str) -> None:
 
 
 def _set_mel_bins(model: WhisperModel) -> None:
-    """Compute as many mel bins as the model has inputs: without preprocessor_config.json faster-whisper takes 80."""
+    """Set the number of mel bins to the model's: without preprocessor_config.json faster-whisper uses 80."""
     from faster_whisper.feature_extractor import FeatureExtractor
 
     bins = model.model.n_mels
@@ -114,12 +119,12 @@ def _set_mel_bins(model: WhisperModel) -> None:
         model.feature_extractor = FeatureExtractor(**model.feat_kwargs)
 
 
-def vote(heard: Sequence[dict[str, float]]) -> tuple[str, float]:
-    """The language of the highest mean probability over the windows listened to. ("en", 0.0) for none."""
+def vote(votes: Sequence[dict[str, float]]) -> tuple[str, float]:
+    """Return the language with the highest mean probability over the windows, and that probability; ("en", 0.0) for none."""
     total: dict[str, float] = defaultdict(float)
-    for window in heard:
+    for window in votes:
         for language, probability in window.items():
-            total[language] += probability / len(heard)
+            total[language] += probability / len(votes)
     if not total:
         return "en", 0.0
     language = max(total, key=total.__getitem__)

@@ -1,7 +1,8 @@
-"""Whisper's gates, which WhisperX's batched decoding leaves out: is this text what somebody said, or was it invented?
+"""Detect text that Whisper may have invented, by checks that WhisperX's batched decoding leaves out.
 
-The compression ratio, the log probability and the silence rule are those of Whisper (Radford et al., 2022, section 4.5);
-pace and loops catch short inventions, whose compression ratio says nothing; captions those that Whisper is sure of. Pure.
+The compression ratio, the log probability and the silence rule are those of Whisper (Radford et al., 2022, section 4.5).
+Speaking rate and loops catch short inventions, for which the compression ratio is no evidence; known captions catch those
+with a high probability.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from dataclasses import dataclass
 
 from scribe.engines import known_captions as captions
 
-# Characters for each second of speech. Fast talkers reach 25 in English; scripts of syllables need fewer.
+# Characters for each second of speech. Fast speakers reach 25 in English; syllabic scripts need fewer.
 FASTEST = 30.0
-# Fewer than anybody says who speaks all the time: four Chinese characters in two seconds are more.
+# Fewer characters a second than in any continuous speech: slow Chinese still has two.
 SLOWEST = 2.0
-# Seconds of speech that may be a cough, a click or a bar of music. A "thank you" takes half a second.
+# Seconds of detected speech that may be a cough, a click or music. A "thank you" takes half a second.
 SHORT_S = 2.0
-# Reasons that another look would not remove: the text is told as it is, marked.
+# Reasons that another pass would not remove: the text is kept and marked.
 LASTING = frozenset(("boilerplate", "no_speech"))
-# Characters that even the shortest exclamation may have.
+# Characters that are always allowed, for short exclamations.
 SHORT_TEXT = 8
-# One word, or a few, again and again: six times in a row is a loop, four times is a song or a stammer.
+# Repetitions of a word or phrase that count as a loop; four occur in songs and stammering.
 LOOPS = 6
 _LOOP = re.compile(r"(.{2,80}?)\1{" + str(LOOPS - 1) + r",}", re.DOTALL)
-# Chunks in a row with one and the same text, and the words that it needs so that it is no "yes".
+# Consecutive chunks with the same text that count as repeated, and its least characters: "yes" may be repeated.
 ECHOES, ECHO_CHARACTERS = 3, 12
 
 
@@ -41,7 +42,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What the decoder wrote for one chunk. `cut`: it had not ended when its number of tokens ran out."""
+    """The decoder's text for one chunk. `cut`: it was not complete at the token limit."""
 
     text: str
     avg_logprob: float
@@ -50,12 +51,12 @@ class Decoded:
 
 
 def doubts(found: Decoded, voiced_s: float, limits: Limits, apart: bool = False, language: str = "") -> tuple[str, ...]:
-    """Why the text should not be trusted, or () where nothing speaks against it. `voiced_s`: seconds of speech in the chunk;
-    `apart`: nobody speaks for a while before and after it.
+    """Return the reasons why the text may be invented, () for none or for an empty text.
 
-    repetitive (it compresses too well, or goes round in a loop), unlikely (low log probability), too_fast (more
-    characters than can be said in that time), cut (it did not come to an end), boilerplate (a stock caption), no_speech
-    (Whisper takes a short chunk that stands apart for silence). No text cannot be wrong in itself.
+    `voiced_s`: seconds of speech in the chunk; `apart`: there is a long pause before and after it. The reasons: repetitive
+    (high compression ratio, or a loop), unlikely (low log probability), too_fast (more characters than can be said in that
+    time), cut (incomplete at the token limit), boilerplate (a known caption), no_speech (Whisper takes a short chunk that
+    is `apart` for silence).
     """
     text = found.text.strip()
     if not text:
@@ -73,30 +74,33 @@ def doubts(found: Decoded, voiced_s: float, limits: Limits, apart: bool = False,
 
 
 def boilerplate(text: str, language: str, weak: bool) -> bool:
-    """Whether Whisper is known to write this text for noise, and nobody says it, or there is `weak` evidence that somebody
-    did: "Thank you." between other speech is a person's."""
+    """Return whether the text is a caption that Whisper writes for noise. Captions that people also say ("Thank you.")
+    count only when there is `weak` evidence for speech."""
     kind = captions.kind(text, language)
     return kind == "credit" or (kind is not None and weak)
 
 
 def silent(found: Decoded, limits: Limits) -> bool:
-    """Whether Whisper itself takes the chunk for silence: no speech is likely, and what it wrote is not."""
+    """Return whether Whisper itself takes the chunk for silence: no speech is likely, and its text is unlikely."""
     return found.no_speech_prob > limits.no_speech and found.avg_logprob < limits.log_prob
 
 
 def compression_ratio(text: str) -> float:
-    """Bytes of the text to bytes of its deflated form; 2.4 and more is the same thing again and again."""
+    """Return the bytes of the text over those of its zlib-compressed form; 2.4 and more is repetitive text."""
     raw = text.encode("utf-8", "surrogatepass")
     return len(raw) / len(zlib.compress(raw)) if raw else 0.0
 
 
 def loops(text: str) -> bool:
-    """Whether the same 2 to 80 characters follow one another LOOPS times or more, blanks and case aside."""
+    """Return whether the same 2 to 80 characters occur LOOPS times in a row, ignoring blanks and case."""
     return any(len(set(found[1])) > 1 for found in _LOOP.finditer(_plain(text) + " "))
 
 
 def echoes(texts: Sequence[str]) -> set[int]:
-    """The numbers of the texts that stand in a row of ECHOES equal ones or more, marks and case aside; short ones may."""
+    """Return the numbers of the texts in runs of at least ECHOES equal ones, ignoring punctuation and case.
+
+    Texts shorter than ECHO_CHARACTERS do not count.
+    """
     found: set[int] = set()
     plain, first = [_plain(text) for text in texts], 0
     for number in range(1, len(plain) + 1):
@@ -109,5 +113,5 @@ def echoes(texts: Sequence[str]) -> set[int]:
 
 
 def _plain(text: str) -> str:
-    """Small letters and figures, one blank between words."""
+    """Return the text in lower case, without punctuation, with one blank between words."""
     return re.sub(r"[\W_]+", " ", text.lower()).strip()

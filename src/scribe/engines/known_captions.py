@@ -1,7 +1,7 @@
-"""Captions that Whisper learned from subtitled videos and writes where it hears noise, music or nothing.
+"""Captions that Whisper learned from subtitled videos and writes for noise, music or silence.
 
-Collected from what users report (github.com/openai/whisper/discussions/928, 1873, 2412, 2608) and from studies of
-non-speech audio (Baranski et al., ICASSP 2025); three kinds, by how likely a person is to say them. Pure.
+Collected from users' reports (github.com/openai/whisper/discussions/928, 1873, 2412, 2608) and from studies of
+non-speech audio (Baranski et al., ICASSP 2025). Grouped by how likely a person is to say them.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Literal
 
 Kind = Literal["credit", "sayable credit", "farewell", "everyday"]
 
-# Who made the subtitles: nobody says it. Names that stand in such a line, whatever its wording and year,
+# Credits of subtitles, which nobody says. Names that occur in such a line, with any wording and year:
 MAKERS = """
 amara.org | mooji.org | castingwords | soustitreur | société radio-canada | stephanie geiges | copyright wdr
 ndr live untertitelt | qtss | alimmenta | adriana zanotto | nicolai winther | jesper buhl | svensktextning | textning.nu
 johnyx | authorwave | altyazı m.k. | dimatorzok | синецкая | а.егорова | нанси канкар | نانسي قنقر
 明镜与点点 | 明鏡與點點 | 明镜需要您的支持 | 优优独播剧场 | 優優獨播劇場 | ghiền mì gõ | la la school
 """
-# and how it begins.
+# How a credit begins.
 CREDITS = """
 subtitles by | subtitle by | subtitled by | captioned by
 untertitel im auftrag | untertitelung im auftrag | untertitelung des | untertitel der amara | untertitel von
@@ -33,10 +33,10 @@ a feliratot készítette | субтитры сделал | субтитры со
 한글자막 by | 자막 제공 | 자막 by | hãy subscribe cho kênh | sari kata oleh
 """
 
-# Credits with which somebody may begin a sentence as well.
+# Credits that may also begin a spoken sentence.
 SAYABLE_CREDITS = "captions by | transcribed by | transcription by | translated by"
 
-# The ends of videos. Somebody may say them to an audience, seldom alone between two pauses.
+# Farewells of videos. People may say them to an audience, but rarely alone between two pauses.
 FAREWELLS = """
 thanks for watching | thank you for watching | thank you so much for watching | thank you very much for watching
 thanks for watching everyone | thank you for your watching | thanks for listening | please subscribe
@@ -88,7 +88,7 @@ sampai jumpa di video selanjutnya | jangan lupa subscribe
 mbc 뉴스 이덕영입니다 | mbc 뉴스 김성현입니다 | tv gelderland 2021 | tv gelderland 2020
 """
 
-# What people say every day, and Whisper for a click, by language.
+# Everyday words that Whisper also writes for a click, by language.
 EVERYDAY = {
     "ar": "شكرا | شكرا لكم | موسيقى",
     "cs": "děkuji | děkujeme",
@@ -122,15 +122,15 @@ EVERYDAY = {
     "zh": "谢谢 | 謝謝 | 谢谢大家 | 謝謝大家 | 多谢 | 再见",
 }
 
-# Letters that may stand around a maker, or after a credit's beginning: years, names, "réalisés par la communauté d'".
+# Letters allowed around a maker, or after the beginning of a credit: years, names, "réalisés par la communauté d'".
 AROUND = 48
 
 
 def kind(text: str, language: str = "") -> Kind | None:
-    """What the whole text is, or None for what is no stock caption. Case, marks, accents and blanks do not count.
+    """Return the kind of caption that the whole text is, or None. Case, punctuation, accents and blanks are ignored.
 
-    Credits and farewells are known in every language, since Whisper writes one language's into another; everyday words
-    only in `language` (an ISO code) and in English. A farewell may have others and everyday words around it.
+    Credits and farewells are matched in every language, because Whisper mixes languages in them; everyday words only in
+    `language` (an ISO code) and in English. A farewell may be combined with others and with everyday words.
     """
     plain = _plain(text)
     if not plain:
@@ -157,6 +157,6 @@ def _phrases(table: str) -> tuple[str, ...]:
 
 
 def _plain(text: str) -> str:
-    """Letters and figures alone, small, without accents and (Turkish) dots, so that spelling and blanks do not matter."""
+    """Return only the letters and digits, in lower case, without accents and (Turkish) dots."""
     apart = unicodedata.normalize("NFKD", text.casefold()).replace("ı", "i")
     return unicodedata.normalize("NFC", "".join(filter(str.isalnum, apart)))

@@ -1,4 +1,4 @@
-"""Where somebody speaks and what has no text: chunks that stand apart, and those that the recognizer passed over. Pure."""
+"""Find chunks of speech without text, to recognize them again, and chunks with a long pause on both sides."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from math import inf
 
 from scribe.transcript import Chunk, Segment
 
-# Less is a cough, or a breath that the detector took for speech.
+# Less is likely a cough, or a breath that the detector took for speech.
 SHORTEST_S = 0.5
-# Given to a chunk on both sides when it is listened to once more: its first or last sound may have been cut off.
+# Seconds added on both sides of a chunk that is recognized again: its first or last sound may have been cut off.
 PAD_S = 0.3
-# A chunk with no other within these seconds belongs to no conversation.
+# A chunk with no other one within these seconds is `apart`.
 APART_S = 2.0
-# What Whisper hears at once.
+# Seconds of Whisper's input window.
 WINDOW_S = 30
 
 
 def voiced_seconds(chunk: Chunk) -> float:
-    """Seconds of speech in the chunk."""
+    """Return the seconds of speech in the chunk."""
     return sum(end - start for start, end in chunk.speech)
 
 
 def apart(channels: Sequence[Sequence[Chunk]]) -> list[list[Chunk]]:
-    """The chunks of all channels, those marked that have no other of any channel within APART_S before and after them."""
+    """Return the chunks of all channels with `apart` set on those that have no other, in any channel, within APART_S."""
     everyone = sorted((c.start, c.end) for chunks in channels for c in chunks)
     starts = [start for start, _ in everyone]
     ends = [-inf, *accumulate((end for _, end in everyone), max)]  # the latest of the first n
@@ -39,17 +39,17 @@ def apart(channels: Sequence[Sequence[Chunk]]) -> list[list[Chunk]]:
 
 
 def passed_over(chunks: Sequence[Chunk], segments: Sequence[Segment]) -> list[Chunk]:
-    """The chunks with SHORTEST_S of speech or more that no segment reaches into."""
+    """Return the chunks with at least SHORTEST_S of speech that overlap no segment."""
     ordered = sorted(segments, key=lambda s: s.start)
     starts = [s.start for s in ordered]
     ends = [0.0, *accumulate((s.end for s in ordered), max)]  # the latest of the first n
-    told = (ends[bisect_left(starts, chunk.end)] > chunk.start for chunk in chunks)
-    return [c for c, known in zip(chunks, told, strict=True) if not known and voiced_seconds(c) >= SHORTEST_S]
+    covered = (ends[bisect_left(starts, chunk.end)] > chunk.start for chunk in chunks)
+    return [c for c, known in zip(chunks, covered, strict=True) if not known and voiced_seconds(c) >= SHORTEST_S]
 
 
 def padded(missed: Sequence[Chunk], chunks: Sequence[Chunk], duration_s: float) -> list[Chunk]:
-    """`missed`, some of `chunks`, each wider by PAD_S on both sides where no neighbour and no end of the recording is, and
-    as far as the recognizer's window reaches."""
+    """Return `missed`, some of `chunks`, each extended by PAD_S on both sides, but not into its neighbours, beyond the
+    recording or beyond WINDOW_S."""
     numbers = {chunk.start: n for n, chunk in enumerate(chunks)}
     found = []
     for chunk in missed:

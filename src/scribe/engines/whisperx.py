@@ -1,4 +1,7 @@
-"""WhisperX's own batched pipeline, for parity: its options set for one job and always restored. No gates, no second look."""
+"""WhisperX's own batched pipeline, for parity: its options are set for one job and always restored.
+
+Doubtful text is neither marked nor decoded again.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class WhisperXEngine(WhisperEngine):
-    """`source` is a folder or a name; `device` cpu or cuda; `compute_type` CTranslate2's."""
+    """WhisperX's pipeline as an engine. `source` is a folder or a name; `compute_type` is CTranslate2's."""
 
     @property
     def abilities(self) -> Abilities:
-        """Those of the model, without what whisperX's batched decoding leaves out."""
+        """The model's abilities, without the options that whisperX's batched decoding ignores."""
         acting = _TRANSCRIPTION_OPTIONS | {"task", "batch_size", "suppress_numerals"}
         return dataclasses.replace(
             super().abilities, engine="whisperX's batched decoding", options=acting, doubts=False
@@ -32,7 +35,7 @@ class WhisperXEngine(WhisperEngine):
         from whisperx.asr import load_model
 
         require_tokenizer(source)
-        # whisperX prints about the VAD it was given; stdout belongs to whoever runs the worker.
+        # whisperX prints a line about its VAD; stdout belongs to the program that runs the worker.
         quiet_prints("whisperx.asr")
         self._pipeline = load_model(
             source,
@@ -61,8 +64,11 @@ class WhisperXEngine(WhisperEngine):
 
     @contextlib.contextmanager
     def _configured(self, options: SpeechOptions, chunks: Sequence[Chunk]) -> Iterator[None]:
-        """whisperX keeps tokenizer and options as state and restores them only on success: a job that raised would hand
-        its language, its prompt and its suppressed numerals to the next."""
+        """Set the pipeline's options and chunks for one job and always restore them.
+
+        whisperX restores its tokenizer and options only on success, so the language, prompt and suppressed numerals of a
+        job that raised would apply to the next one.
+        """
         pipeline = self._pipeline
         before = pipeline.options
         pipeline.options = dataclasses.replace(
@@ -86,7 +92,7 @@ _TRANSCRIPTION_OPTIONS = frozenset(
 
 
 def _given_chunks() -> Vad:
-    """A whisperX `Vad` that returns the chunks it was handed: detection is vad.py's work and happened before."""
+    """Return a whisperX `Vad` that returns the given chunks, because speech was detected before (vad/detectors.py)."""
     from whisperx.vads import Vad
 
     class GivenChunks(Vad):  # type: ignore[misc]  # whisperX has no types

@@ -1,4 +1,4 @@
-"""Transcript -> json, srt, vtt, tsv, txt, html: one small pure function each, named in one table."""
+"""Render a transcript as json, srt, vtt, tsv, txt or html: one pure function each, listed in FORMATS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["FORMATS", "JOB_KEYS", "Format", "TextOptions", "inline_text", "rende
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """`render` gives the whole file as text; files are UTF-8."""
+    """A file format: its extension, content type and `render`, which returns the whole file as text (UTF-8)."""
 
     extension: str
     content_type: str
@@ -33,7 +33,7 @@ FORMATS: dict[str, Format] = {
 
 
 def inline_text(name: str, transcript: Transcript, options: TextOptions) -> str:
-    """The text that travels in the answer: plain_text, its sentences in a row; formatted_text, one a line; or a format."""
+    """Return the transcript as text: plain_text (all segments on one line), formatted_text (one a line), or a format."""
     sentences = [one_line(s.text) for s in transcript.segments]
     if name == "plain_text":
         return join(sentences)
@@ -41,5 +41,5 @@ def inline_text(name: str, transcript: Transcript, options: TextOptions) -> str:
 
 
 def render_all(transcript: Transcript, names: Iterable[str], options: TextOptions) -> dict[str, bytes]:
-    """Each named format as the bytes of its file, in the order asked for. A name not in FORMATS is a KeyError."""
+    """Return the file of each named format as bytes, in the order given. Raises KeyError for a name not in FORMATS."""
     return {name: FORMATS[name].render(transcript, options).encode() for name in names}

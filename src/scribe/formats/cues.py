@@ -1,12 +1,12 @@
-"""Transcript -> subtitle cues: what stands on the screen, from when to when. Shared by SRT and VTT; knows no syntax.
+"""Split a transcript into subtitle cues with times and lines, for SRT and VTT; knows no file syntax.
 
-The numbers are those of the guides that subtitlers work by (Netflix, BBC, EBU): two lines of 42 columns, 5/6 to 7
-seconds, time enough to read, no flashing and no flicker between cues, breaks after punctuation. Times are whole
-milliseconds, so that rounding can never make two cues overlap.
+The limits follow the subtitling guides of Netflix, the BBC and the EBU: two lines of 42 columns, 5/6 to 7 seconds,
+enough time to read, no flicker between cues, breaks after punctuation. Times are whole milliseconds, so that rounding
+can never make two cues overlap.
 
-A cue begins with its first word, later only while somebody else's cue must still be read (at most LATE_MS). It stands
-at least until its last word ends, unless another cue begins or MAX_MS pass; beyond that as long as it takes to read,
-and up to the next cue if that one follows within CHAIN_MS.
+A cue starts with its first word; it is delayed, at most by LATE_MS, only until another speaker's cue can be read. It is
+shown at least until its last word ends, unless another cue starts or MAX_MS pass; beyond that for its reading time,
+and until the next cue if that one follows within CHAIN_MS.
 """
 
 from __future__ import annotations
@@ -24,22 +24,25 @@ from scribe.transcript import Transcript
 
 MAX_MS = 7000
 MIN_MS = 833
-# A shorter gap between two cues is a flicker: the first one stays.
+# A shorter gap between two cues flickers: the first one is extended to close it.
 CHAIN_MS = 500
-# A pause this long ends a cue: text must not stand there while nobody speaks, nor give away what comes.
+# A pause this long ends a cue: no text is shown while nobody speaks, nor before it is spoken.
 PAUSE_MS = 1000
-# While two speak at once the later cue waits until the earlier one can be read, but no longer than this.
+# When two speak at once, the later cue is delayed until the earlier one can be read, at most by this.
 LATE_MS = 2000
 
 DASH = Piece("-", 0, 0, 1, spoken=False)
 
-# Control characters never get past `one_line`, so these cannot be part of a text.
+# `one_line` removes control characters, so these cannot be part of a text.
 _OPEN, _CLOSE = "\x01", "\x02"
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """`lines` hold pieces; a piece that is not `spoken` is a label or a mark of doubt. 0 <= `start` < `end`."""
+    """A subtitle with its lines and its times in milliseconds, 0 <= `start` < `end`.
+
+    A piece that is not `spoken` is a speaker's label or a mark of doubt.
+    """
 
     start: int
     end: int
@@ -48,13 +51,13 @@ class Cue:
 
     @property
     def pieces(self) -> list[Piece]:
-        """All pieces, line after line."""
+        """All pieces of all lines, in order."""
         return [piece for line in self.lines for piece in line]
 
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A cue before it has its times: `lead` is the speaker's label where one is shown, `run` what is said."""
+    """A cue without its final times: `lead` is the speaker's label if one is shown, `run` the spoken pieces."""
 
     lead: list[Piece]
     run: list[Piece]
@@ -67,10 +70,10 @@ class _Draft:
 
 
 def cues(transcript: Transcript, options: TextOptions, labelled: bool) -> list[Cue]:
-    """All cues in order of time, none overlapping another, none of no length.
+    """Return all cues in order of time; none overlap and none is empty.
 
     No line is wider than `max_line_width` columns and no cue has more than `max_line_count` lines. `labelled` puts
-    `Name:` before the text where the speaker changes, counted in the width, unless `subtitle_speakers` chooses.
+    `Name:` before the text where the speaker changes, counted in the width, unless `subtitle_speakers` is set.
     """
     style = options.subtitle_speakers or ("name" if labelled else "none")
     duration = milliseconds(transcript.duration)
@@ -80,7 +83,7 @@ def cues(transcript: Transcript, options: TextOptions, labelled: bool) -> list[C
 
 
 def parts(cue: Cue) -> Iterator[tuple[int, int, int]]:
-    """(start, end, index of the piece said then): together they cover the cue, none overlap."""
+    """Yield (start, end, index of the piece spoken then); the intervals cover the cue without overlap."""
     spoken = [i for i, piece in enumerate(cue.pieces) if piece.spoken]
     at = cue.start
     for index, following in zip(spoken, [*spoken[1:], None], strict=True):
@@ -91,9 +94,9 @@ def parts(cue: Cue) -> Iterator[tuple[int, int, int]]:
 
 
 def text_of(cue: Cue, said: int | None, escape: Callable[[str], str]) -> str:
-    """The cue's lines, escaped; the piece with the index `said` underlined, which SRT and VTT write alike.
+    """Return the cue's lines, escaped, with the piece of index `said` underlined by `<u>`, as in both SRT and VTT.
 
-    Each line is escaped as a whole: `--` and `>` may be two words.
+    Each line is escaped as a whole, because `--` and `>` may be two pieces.
     """
     marked, index = [], 0
     way = direction("".join(piece.text for piece in cue.pieces if piece.spoken))
@@ -108,8 +111,10 @@ def text_of(cue: Cue, said: int | None, escape: Callable[[str], str]) -> str:
 
 
 def _runs(transcript: Transcript, options: TextOptions) -> Iterator[tuple[list[Piece], str | None]]:
-    """Stretches that no cue crosses, with the speaker's name: a segment, cut where the speaker changes and at pauses;
-    sorted by time."""
+    """Yield (pieces, speaker's name) in order of time: each segment, cut where the speaker changes and at pauses.
+
+    No cue extends beyond one of them.
+    """
     names = reader_names(transcript)
     for segment in sorted(transcript.segments, key=lambda s: (milliseconds(s.start), milliseconds(s.end))):
         run: list[Piece] = []
@@ -123,7 +128,7 @@ def _runs(transcript: Transcript, options: TextOptions) -> Iterator[tuple[list[P
 
 
 def _drafts(lead: list[Piece], run: list[Piece], speaker: str | None, options: TextOptions) -> Iterator[_Draft]:
-    """Cut a run until every part fits, each time at the best place near its middle, so that no word is left alone."""
+    """Split a run until every part fits a cue, each time at the best break near its middle, so that no word is left alone."""
     waiting = [(lead, run)]
     while waiting:
         before, part = waiting.pop()
@@ -135,22 +140,22 @@ def _drafts(lead: list[Piece], run: list[Piece], speaker: str | None, options: T
             again = lead if options.subtitle_speakers == "every" else []
             waiting += [(again, part[cut:]), (before, part[:cut])]
         else:
-            # Not even one word fits beside the name: the word matters more.
+            # A single word and the label do not fit together: leave the label out.
             waiting.append(([], part))
 
 
 def _lines(lead: Sequence[Piece], run: Sequence[Piece], options: TextOptions) -> Lines | None:
-    """The lines of a cue with its label and its marks of doubt; None when they do not fit."""
+    """Wrap a cue with its label and its marks of doubt into lines; return None when they do not fit."""
     shown = list(_marked(run)) if options.mark_suspect else list(run)
     if lead:
         shown[0] = replace(shown[0], space=True)
     lines = wrap([*lead, *shown], options)
-    # One word alone fits always, its mark perhaps not.
+    # A single word always fits, but perhaps not together with its mark.
     return wrap(run, options) if lines is None and not lead and len(run) == 1 else lines
 
 
 def _marked(run: Sequence[Piece]) -> Iterator[Piece]:
-    """The run with a mark before each stretch that is doubtful."""
+    """Yield the run with a mark before each doubtful passage."""
     doubted = False
     for piece in run:
         if piece.doubtful and not doubted:
@@ -162,7 +167,7 @@ def _marked(run: Sequence[Piece]) -> Iterator[Piece]:
 
 
 def _labelled(drafts: Sequence[_Draft], style: str, options: TextOptions) -> Iterator[_Draft]:
-    """The drafts with the label that `style` asks for; where it leaves too little room, cut once more."""
+    """Yield the drafts with the labels that `style` asks for, split again when a label leaves too little room."""
     before: tuple[str | None] | None = None
     for draft in drafts:
         changed, first = before != (draft.speaker,), before is None
@@ -175,15 +180,15 @@ def _labelled(drafts: Sequence[_Draft], style: str, options: TextOptions) -> Ite
 
 
 def _merged(drafts: Iterable[_Draft], duration: int, options: TextOptions) -> list[_Draft]:
-    """Neighbours of one speaker as one, where one of them could not stand until it is read and both fit."""
+    """Merge adjacent cues of one speaker when one of them is too short to be read and both fit into one."""
     ordered = sorted(drafts, key=lambda d: d.start)
     merged: list[_Draft] = []
     for n, draft in enumerate(ordered):
         end = ordered[n + 1].start if n + 1 < len(ordered) else max(duration, draft.run[-1].end)
         if merged:
             last = merged[-1]
-            hasty = draft.start - last.start < _reading_ms(last.lines, options)
-            if hasty or end - draft.start < _reading_ms(draft.lines, options):
+            too_short = draft.start - last.start < _reading_ms(last.lines, options)
+            if too_short or end - draft.start < _reading_ms(draft.lines, options):
                 joined = _joined(last, draft, options)
                 if joined is not None:
                     merged[-1] = joined
@@ -193,7 +198,7 @@ def _merged(drafts: Iterable[_Draft], duration: int, options: TextOptions) -> li
 
 
 def _joined(first: _Draft, second: _Draft, options: TextOptions) -> _Draft | None:
-    """Both as one cue; None where the speaker changes, a pause parts them or they do not fit."""
+    """Return both as one cue; None when the speaker changes, a pause separates them or they do not fit."""
     last, following = first.run[-1], second.run[0]
     short = second.run[-1].end - first.start <= MAX_MS
     if last.label != following.label or not 0 <= following.start - last.end < PAUSE_MS or not short:
@@ -226,7 +231,7 @@ def _reading_ms(lines: Lines, options: TextOptions) -> int:
 
 
 def _readable(cue: Cue, limit: int, options: TextOptions, last: bool = False) -> Cue:
-    """Let a cue stand until it can be read, as far as the next one allows, and until that one if it follows at once."""
+    """Extend a cue to its reading time, at most until `limit`, and up to `limit` if less than CHAIN_MS would be left."""
     end = max(cue.end, min(cue.start + _reading_ms(cue.lines, options), limit))
     if not last and limit - end < CHAIN_MS and limit - cue.start <= MAX_MS:
         end = limit

@@ -1,11 +1,11 @@
-"""Reasons of `suspect` -> plain words, and the mark that stands before doubtful text where there is no room for them."""
+"""Describe the reasons of `suspect` in words; MARK stands for them where there is no room."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 MARK = "[?]"
-# The aligner's score is the mean probability of a word's letters. Clear words have been seen at 0.3 (m-bain/whisperX#398).
+# The aligner's score is the mean probability of a word's letters. Clear words can have 0.3 (m-bain/whisperX#398).
 LOW_SCORE = 0.2
 WORDS = {
     "repetitive": "it goes round in a loop",
@@ -19,5 +19,5 @@ WORDS = {
 
 
 def in_words(reasons: Iterable[str]) -> str:
-    """`unlikely`, `cut` -> "the recognizer itself was not sure; it breaks off". A reason without words is shown as it is."""
+    """Join the reasons as text: `cut` becomes "it breaks off". A reason that has no text here is shown by its name."""
     return "; ".join(WORDS.get(reason, reason.replace("_", " ")) for reason in reasons)

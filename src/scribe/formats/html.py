@@ -1,7 +1,7 @@
-"""Transcript -> one self-contained page to read, search and listen to; works from disk, without a network.
+"""Render a transcript as one self-contained HTML page to read, search and listen to; it works offline.
 
-Everything that comes from a recording or a job is escaped, and the page's policy lets no script run but its own (by
-hash) and nothing load but the recording beside it or one that the reader picks.
+All text from a recording or a job is escaped. The page's Content-Security-Policy allows only its own script (by hash)
+and loads only the recording in the same folder, or one that the reader picks.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ COLOURS = 8
 
 
 def render(transcript: Transcript, options: TextOptions) -> str:
-    """The whole page. Words can be clicked where the aligner gave them times, else segments."""
+    """Return the page. Words can be clicked if the aligner gave them times, else segments."""
     names = reader_names(transcript)
     colours = {label: n % COLOURS for n, label in enumerate(names)}
     audio = file_name(options.audio_name)
-    language = one_line(transcript.language or "und")  # BCP 47 for a language that nobody determined
+    language = one_line(transcript.language or "und")  # BCP 47's code for an undetermined language
     shown = {
         "policy": _policy(),
         "title": html.escape(audio or "Transcript"),
@@ -44,12 +44,12 @@ def render(transcript: Transcript, options: TextOptions) -> str:
         "paragraphs": "\n".join(_section(p, names, colours) for p in paragraphs(transcript))
         or "<p>No speech was found.</p>",
     }
-    # One pass: a text that looks like a place in the template stays a text.
+    # A single pass, so that text which looks like a placeholder is not replaced.
     return re.sub(r"\[\[(\w+)]]", lambda place: shown[place[1]], _template())
 
 
 def file_name(address: str) -> str:
-    """The bare name of the file that a path or URL ends in: no folder, query, fragment or user."""
+    """Return the file name that a path or URL ends in, without folder, query, fragment or user."""
     try:
         path = urlsplit(address).path
     except ValueError:
@@ -59,7 +59,7 @@ def file_name(address: str) -> str:
 
 @cache
 def _template() -> str:
-    """page.html with its style and script within."""
+    """Return page.html with its style and script inserted."""
 
     def file(extension: str) -> str:
         return Path(__file__).with_name(f"page.{extension}").read_text(encoding="utf-8")
@@ -141,7 +141,7 @@ def _word(word: Shown) -> str:
 
 
 def _timed(segment: Segment) -> Iterable[Shown]:
-    """What can be clicked. Times of words that nobody aligned would be guesses: then it is the segment."""
+    """Return the clickable parts: the aligned words, or the whole segment when its words have no times."""
     if segment.words:
         return words_of(segment)
     text = one_line(segment.text)

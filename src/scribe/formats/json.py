@@ -1,13 +1,13 @@
-"""Transcript <-> whisperX's JSON shape, with what it lacks: speaker_label, speakers, duration, language_probability.
+"""Convert a transcript to whisperX's JSON and back, with more keys: speaker_label, speakers, duration and others.
 
     {language, language_probability, duration, speakers: [{label, name, score, seconds, reason?, embedding?}],
      segments: [{start, end, text, avg_logprob?, suspect?, speaker?, speaker_label?, overlap?, words?: [word]}],
      word_segments?: [word]}
     word: {word, start, end, score, speaker?, speaker_label?, overlap?, interpolated?, chars?}
 
-`speaker` is the name a reader sees; `speaker_label` is the diarizer's. A word carries its own `speaker_label` only
-where it differs from its segment's. `overlap` (somebody else speaks too) and `interpolated`
-(the aligner did not hear it) are there only when true. Times are seconds with three decimals.
+`speaker` is the display name; `speaker_label` is the diarizer's. A word has its own `speaker_label` only if it differs
+from its segment's. `overlap` (somebody else speaks too) and `interpolated` (the aligner could not time the word) are
+present only when true. Times are seconds with three decimals.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from scribe.formats.options import TextOptions
 from scribe.formats.text import well_formed
 from scribe.transcript import Segment, Speaker, Transcript, Voiceprint, Word, words_with_times
 
-# A voice is compared by the cosine of its embedding; three decimals of 192 small numbers would move it.
+# Voices are compared by the cosine of their embeddings; rounding 192 small numbers to three decimals would change it.
 EMBEDDING_DECIMALS = 6
 
 
 def render(transcript: Transcript, options: TextOptions) -> str:
-    """Strict JSON on one line: no NaN, no lone surrogates."""
+    """Return the transcript as strict JSON on one line: no NaN, no lone surrogates."""
     return json.dumps(to_dict(transcript), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
 
 
@@ -65,7 +65,7 @@ class TranscriptDict(_Whole, total=False):
 
 
 def to_dict(transcript: Transcript, words: bool = True) -> TranscriptDict:
-    """The transcript as JSON-ready values; without `words` neither `words` nor `word_segments` are there."""
+    """Return the transcript as JSON-ready values; `words` False leaves out `words` and `word_segments`."""
     segments = [_segment(s, transcript, words) for s in transcript.segments]
     shape: TranscriptDict = {
         "language": None if transcript.language is None else well_formed(transcript.language),
@@ -148,7 +148,7 @@ def _rounded(number: float | None, decimals: int = 3) -> float | None:
 
 
 def _plain(value: object) -> object:
-    """Any value the aligner left beside a character, made strict JSON."""
+    """Convert any value in the aligner's data of a character to strict JSON."""
     if isinstance(value, float):
         return _rounded(value)
     if isinstance(value, str):
@@ -206,9 +206,9 @@ class _TranscriptShape(BaseModel):
 
 
 def from_dict(shape: Mapping[str, object]) -> Transcript:
-    """The inverse of `to_dict`, which also reads whisperX's own files (no labels, words without times).
+    """Read the JSON of `to_dict`, or whisperX's own (no labels, words without times).
 
-    Raises InvalidInput, naming the first key that does not fit. A duration that is missing is the last end.
+    A missing duration becomes the last segment's end. Raises InvalidInput, naming the first invalid key.
     """
     try:
         read = _TranscriptShape.model_validate(shape)
@@ -236,7 +236,7 @@ def _read_speaker(read: _SpeakerShape) -> Speaker:
 
 def _read_segment(read: _SegmentShape, labels: Mapping[str, str]) -> Segment:
     label = _label(read, None, None, labels)
-    # A time that is no number (whisperX interpolates with NaN at the edges) is a time to be filled in.
+    # whisperX interpolates with NaN at the edges: such a time counts as missing and is filled in.
     words = [{"word": w.word, "start": _finite(w.start), "end": _finite(w.end)} for w in read.words]
     return Segment(
         start=read.start,
@@ -269,7 +269,7 @@ def _finite(number: float | None) -> float | None:
 def _label(
     read: _SegmentShape | _WordShape, speaker: str | None, inherited: str | None, labels: Mapping[str, str]
 ) -> str | None:
-    """The label as written; else the segment's, when the name is the same; else the one that the name belongs to."""
+    """Return the written label; else the segment's, if the name is the same; else the label that has this name."""
     if read.speaker_label is not None or read.speaker is None:
         return read.speaker_label
     return inherited if read.speaker == speaker else labels.get(read.speaker, read.speaker)

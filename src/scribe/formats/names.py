@@ -1,4 +1,4 @@
-"""Labels -> the names that a reader sees. JSON and TSV, which programs read, keep the labels."""
+"""Choose the speakers' display names for formats that people read; JSON and TSV keep the labels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ _SPEAKER = re.compile(r"SPEAKER_\d+")
 
 
 def reader_names(transcript: Transcript) -> dict[str, str]:
-    """The name of each label, on one line, ordered by first word: whoever was enrolled by name, CHANNEL_2 as
-    `Channel 2`, SPEAKER_01 as `Speaker 1` if nobody speaks before. Other labels, of another program, are names."""
+    """Return the display name of each label, ordered by first word.
+
+    An enrolled speaker has the enrolled name, CHANNEL_2 is `Channel 2`, and SPEAKER_01 is `Speaker 1` if it speaks first.
+    Any other label, from another program, is its own name.
+    """
     first: dict[str, float] = {}
     for label, start in _starts(transcript):
         first[label] = min(start, first.get(label, math.inf))
@@ -28,7 +31,7 @@ def reader_names(transcript: Transcript) -> dict[str, str]:
 
 
 def _starts(transcript: Transcript) -> Iterator[tuple[str, float]]:
-    """(label, seconds) of everything said; a speaker without text comes last."""
+    """Yield (label, start in seconds) of each segment and word; a speaker without text has infinity."""
     for segment in transcript.segments:
         said: tuple[Segment | Word, ...] = (segment, *segment.words)
         for spoken in said:
@@ -42,6 +45,6 @@ def _shown(label: str, number: int, taken: Container[str]) -> str:
         return f"Channel {channel[1]}"
     if not _SPEAKER.fullmatch(label):
         return label
-    while f"Speaker {number}" in taken:  # somebody else was enrolled under that name
+    while f"Speaker {number}" in taken:  # another speaker was enrolled under that name
         number += 1
     return f"Speaker {number}"

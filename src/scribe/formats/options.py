@@ -1,10 +1,10 @@
-"""What a job may ask of the texts it gets."""
+"""The options of the rendered formats."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# The fields that are options of a job, under the same names.
+# The fields that are also options of a job, under the same names.
 JOB_KEYS = (
     "max_line_width",
     "max_line_count",
@@ -18,10 +18,10 @@ JOB_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class TextOptions:
-    """Ranges are the job's contract: `max_line_width` 10 to 200 columns, `max_line_count` 1 to 4 lines.
+    """Options of all formats: `max_line_width` 10 to 200 columns, `max_line_count` 1 to 4 lines.
 
-    `audio_name` names the recording beside the HTML page; of a whole URL only the file's name is used, so that no
-    signed query ends up in a page. `warnings`: sentences that the page shows above the text.
+    `audio_name` names the recording next to the HTML page; of a URL only the file's name is used, so that no signed query
+    appears in the page. `warnings`: sentences that the page shows above the text.
     """
 
     max_line_width: int = 42

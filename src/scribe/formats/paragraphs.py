@@ -1,4 +1,4 @@
-"""Transcript -> paragraphs: what one speaker says until another does. For the formats that are read, not watched."""
+"""Group segments into paragraphs of one speaker each, for TXT and HTML."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from dataclasses import dataclass
 from scribe.formats.text import one_line
 from scribe.transcript import Segment, Transcript
 
-# Without speakers a lecture would be one paragraph of an hour: a new one begins at a pause or after a minute.
+# Without these limits a lecture of one speaker would be one paragraph of an hour.
 PAUSE_SECONDS = 2.0
 LONG_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """Segments that belong together, in order, at least one; `label` is None when nobody was diarized."""
+    """At least one segment, in order; `label` is None without diarization."""
 
     label: str | None
     segments: tuple[Segment, ...]
 
     @property
     def start(self) -> float:
-        """Seconds from the start of the recording."""
+        """Start in seconds from the start of the recording."""
         return self.segments[0].start
 
 
 def paragraphs(transcript: Transcript) -> list[Paragraph]:
-    """Group the segments that hold text: a new paragraph where the speaker changes, at a pause, after a minute."""
+    """Group the segments that have text; start a paragraph when the speaker changes, at a pause and after a minute."""
     grouped: list[list[Segment]] = []
     for segment in transcript.segments:
         if not one_line(segment.text):

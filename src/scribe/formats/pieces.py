@@ -1,4 +1,4 @@
-"""Segment -> timed pieces that a line may be broken between, and pieces -> lines. Knows scripts, not cues."""
+"""Split segments into timed pieces between which a line may be broken, and wrap pieces into lines."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from scribe.transcript import Segment
 
 _SENTENCE_ENDS = frozenset(".?!。？！؟।…‥｡")
 _CLAUSE_ENDS = frozenset(",;:、，；：،؛—–")
-# Characters on either side that decide whether a line may be broken between two words; all of them would cost the square.
+# Characters on either side that decide whether a line may be broken between two words; using all takes quadratic time.
 NEAR = 16
 Lines = tuple[tuple["Piece", ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A word, or a part of one, on one line. Times in milliseconds; `space`: a space stands before it; `doubtful`: its
-    segment may be invented."""
+    """A word or a part of one that stays on one line. Times in milliseconds; `space`: a space precedes it; `doubtful`:
+    its segment may be invented."""
 
     text: str
     start: int
@@ -34,7 +34,7 @@ class Piece:
 
 
 class Shown(NamedTuple):
-    """A word as it is shown: `space` stands before it or not, `overlap`: two speak, `score` is the aligner's."""
+    """A word as it is shown. `space`: a space precedes it; `overlap`: two speak; `score` is the aligner's."""
 
     text: str
     start: float
@@ -46,9 +46,9 @@ class Shown(NamedTuple):
 
 
 def pieces_of(segment: Segment, width: int) -> Iterator[Piece]:
-    """The segment's words in order, else its text with the time shared by characters; none wider than `width`.
+    """Yield the segment's words, or parts of its text with interpolated times, as pieces not wider than `width` columns.
 
-    Times never run backwards, whatever the aligner said.
+    Times never run backwards, even if the aligner's do.
     """
     clock = milliseconds(segment.start)
     for word in _unbroken(words_of(segment)):
@@ -61,8 +61,7 @@ def pieces_of(segment: Segment, width: int) -> Iterator[Piece]:
 
 
 def _unbroken(words: Iterator[Shown]) -> Iterator[Shown]:
-    """The words, those as one between which no line may be broken: an aligner's words are single characters in scripts
-    without spaces."""
+    """Merge words between which no line may be broken: in scripts without spaces the aligner's words are characters."""
     held: Shown | None = None
     for word in words:
         if (
@@ -81,7 +80,7 @@ def _unbroken(words: Iterator[Shown]) -> Iterator[Shown]:
 
 
 def label_pieces(name: str, options: TextOptions) -> list[Piece]:
-    """`Name:` as pieces that take no time; a name longer than half a cue is cut with an ellipsis."""
+    """Return `Name:` as pieces of no duration; a name longer than half a cue is cut with an ellipsis."""
     room = min(options.max_line_width, options.max_line_width * options.max_line_count // 2) - 1
     if columns(name) > room:
         short = ""
@@ -94,8 +93,10 @@ def label_pieces(name: str, options: TextOptions) -> list[Piece]:
 
 
 def wrap(pieces: Sequence[Piece], options: TextOptions) -> Lines | None:
-    """The fewest lines that hold the pieces, evenly filled, two of them broken where one would pause; None when the
-    pieces do not fit."""
+    """Wrap the pieces into the fewest lines, evenly filled; two lines are broken at a pause or phrase if possible.
+
+    Returns None when the pieces do not fit.
+    """
     width, count = options.max_line_width, options.max_line_count
     total = sum(piece.width for piece in pieces)
     if total > width * count:
@@ -120,8 +121,10 @@ def wrap(pieces: Sequence[Piece], options: TextOptions) -> Lines | None:
 def best_break(
     pieces: Sequence[Piece], pause_ms: int | None = None, fits: Callable[[int], bool] = lambda n: True
 ) -> int:
-    """Index of the first piece after the best break: after a sentence, else a clause, else a pause, else a space, and
-    near the middle, so that no word is left alone. Needs two pieces; `fits` may rule a break out."""
+    """Return the index of the first piece after the best break: after a sentence, clause, pause or space, near the middle.
+
+    Needs at least two pieces. `fits(index)` may exclude a break.
+    """
     total = sum(piece.width for piece in pieces)
     best, lowest, passed = 1, float("inf"), 0
     for n in range(1, len(pieces)):
@@ -133,7 +136,7 @@ def best_break(
 
 
 def _cost_of_break(before: Piece, after: Piece, pause_ms: int | None) -> float:
-    """0 after a sentence to 0.9 inside a word, in halves of the text: a good place wins over an even cut."""
+    """Return the cost of a break, 0 after a sentence to 0.9 inside a word, in units of half the text's width off centre."""
     last = before.text.rstrip("\"'”’»)]）」』")[-1:]
     if not before.spoken:
         return 0.9
@@ -147,8 +150,8 @@ def _cost_of_break(before: Piece, after: Piece, pause_ms: int | None) -> float:
 
 
 def _ends_phrase(before: str, after: str) -> bool:
-    """Whether a Japanese phrase most likely ends here: its particles and endings are hiragana, the next begins with a
-    character, a foreign word or a figure."""
+    """Return whether a Japanese phrase likely ends here: on hiragana (particles, endings), before kanji, katakana,
+    letters or digits."""
     return _is_hiragana(before) and before not in "おご" and after.isalnum() and not _is_hiragana(after)
 
 
@@ -175,9 +178,9 @@ def _filled(pieces: Sequence[Piece], width: int) -> Lines:
 
 
 def words_of(segment: Segment) -> Iterator[Shown]:
-    """Each word that shows anything, its times in seconds.
+    """Yield each word that is not blank, with times in seconds.
 
-    Without the aligner's words the segment's text is cut and its time shared by characters.
+    Without aligned words, split the segment's text and interpolate the times by the number of characters.
     """
     text = one_line(segment.text)
     if not segment.words:
@@ -195,7 +198,7 @@ def words_of(segment: Segment) -> Iterator[Shown]:
         shown = one_line(word.text)
         if not shown:
             continue
-        # The window keeps an aligner that respells words from searching a whole book for each of them.
+        # The window bounds the search when the aligner spells words differently from the text.
         found = text.find(shown, at, at + len(shown) + 64)
         if found >= 0:
             space = found == 0 or text[found - 1].isspace()
@@ -207,7 +210,7 @@ def words_of(segment: Segment) -> Iterator[Shown]:
 
 
 def _tokens(text: str) -> list[tuple[str, bool]]:
-    """(token, space before) of one-line text: words, and in scripts without spaces single characters."""
+    """Split one-line text into (token, space before): words, and in scripts without spaces single characters."""
     tokens = []
     for word in text.split(" "):
         for n, part in enumerate(_together(word)):
@@ -216,7 +219,7 @@ def _tokens(text: str) -> list[tuple[str, bool]]:
 
 
 def _together(word: str) -> Iterator[str]:
-    """`word` cut at every place where a script without spaces may be broken."""
+    """Split `word` wherever a line may be broken in a script without spaces."""
     held = ""
     for cluster in clusters(word):
         if held and (unspaced(held[-1]) or unspaced(cluster[0])):
@@ -228,14 +231,14 @@ def _together(word: str) -> Iterator[str]:
 
 
 def _cut(piece: Piece, width: int) -> Iterator[Piece]:
-    """The piece itself, or even parts of one that no line could hold, its time shared by their characters."""
+    """Yield the piece, or equal parts if it is wider than a line, with times interpolated by characters."""
     if piece.width <= width:
         yield piece
         return
     parts = [""]
     target = -(-piece.width // -(-piece.width // width))
     for cluster in clusters(piece.text):
-        # Piled-up punctuation or marks can make one cluster wider than a line.
+        # Many combining marks or punctuation characters can make one cluster wider than a line.
         for part in [cluster] if columns(cluster) <= target else cluster:
             if parts[-1] and columns(parts[-1] + part) > target:
                 parts.append("")

@@ -1,4 +1,4 @@
-"""Transcript -> SubRip. SRT has no standard and no escape: this is what players, editors and parsers agree on."""
+"""Render a transcript as SubRip. SRT has no standard and no escape: this follows what players and parsers agree on."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from scribe.formats.options import TextOptions
 from scribe.formats.times import stamp
 from scribe.transcript import Transcript
 
-# A word joiner is not seen. It parts what a player would take for a tag (<i>, {\an8}) or a parser for times.
+# An invisible word joiner, put into text that a player would take for a tag (<i>, {\an8}) or a parser for times.
 JOINER = "\u2060"
 _MARKUP = re.compile(r"(?<=<)(?=[A-Za-z/!])|(?<=\{)(?=[\\A-Za-z])|(?<=--)(?=>)")
 
 
 def render(transcript: Transcript, options: TextOptions) -> str:
-    """Numbered cues, `Name: ` where the speaker changes; with `highlight_words` a cue a word, the word underlined.
+    """Return numbered cues, with `Name: ` where the speaker changes; empty without speech.
 
-    Empty when nobody speaks. Without U+2060 the text is again what was said.
+    `highlight_words` makes a cue for each word, with that word underlined. Removing U+2060 restores the original text.
     """
     blocks: list[str] = []
     for cue in cues(transcript, options, labelled=True):

@@ -1,4 +1,4 @@
-"""Text as every format may hold it: well-formed Unicode, one line, joined as its script is written."""
+"""Clean, join and measure text for all formats: well-formed Unicode, one line, spaces as its script uses them."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
-# Whatever some reader takes for the end of a line or a field. No-break and ideographic spaces are text and stay.
+# Characters that some program reads as the end of a line or a field. No-break and ideographic spaces are kept.
 _FOLD = re.compile("[ \t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
-# Thai, Lao, Burmese, Khmer; kana; Han: scripts that put no space between words.
+# Thai, Lao, Burmese, Khmer, kana and Han: scripts without spaces between words.
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\u33ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\uff00-\uff9f\U00020000-\U000323af]"
 )
-# Those of them that put none between sentences either: Han, kana and their punctuation.
+# Han, kana and their punctuation: scripts without spaces between sentences either.
 _RUNNING = re.compile(
     "[\u2e80-\u312f\u31a0-\u33ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uff9f\U00020000-\U000323af]"
 )
-# Japanese and Chinese typography (kinsoku): these never open a line, those never close one. Thai and Lao vowels that are
-# written behind or before their consonant cling to it.
+# Japanese and Chinese line breaking (kinsoku): characters that may not begin or end a line; and Thai and Lao vowels, which
+# are not separated from the consonant before or after them.
 _NOT_FIRST = frozenset(
     "、。，．,.!?:;！？：；）」』】〕〉》”’)]}»…‥・ー—〜～〟％%°℃‼⁇⁈⁉｡､｣ｰ゛゜ゝゞヽヾ々〻"
     "ぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶㇰㇱㇲㇳㇴㇵㇶㇷㇸㇹㇺㇻㇼㇽㇾㇿ"
     "ะาำๅๆฯະາຳໆຯ"
 )
 _NOT_LAST = frozenset("（「『【〔〈《〝“‘([{«＄￥￡｢$¥£€เแโใไເແໂໃໄ")
-# Signs that silence their consonant, which then ends the syllable before it: Thai, Burmese; and those that stack the
-# next consonant below theirs: Burmese, Khmer.
+# Signs that silence their consonant, which then belongs to the syllable before it (Thai, Burmese), and signs that stack
+# the next consonant below theirs (Burmese, Khmer).
 _SILENCERS, _STACKERS = frozenset("\u0e4c\u103a"), frozenset("\u1039\u17d2")
 _QUOTES = "\"'“”‘’«»()[]"
 RIGHT_TO_LEFT_MARK, LEFT_TO_RIGHT_MARK = "\u200f", "\u200e"
 
 
 def well_formed(text: str) -> str:
-    """The same text without lone surrogates, which no encoding can hold: each becomes U+FFFD."""
+    """Replace lone surrogates, which UTF-8 cannot encode, by U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -45,17 +45,17 @@ def well_formed(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Well-formed text on one line: breaks, tabs and runs of spaces become one space, control characters go."""
+    """Return well-formed text on one line: breaks, tabs and runs of spaces become one space, control characters are removed."""
     return _FOLD.sub(" ", _CONTROL.sub("", well_formed(text))).strip(" ")
 
 
 def unspaced(char: str) -> bool:
-    """True for a character of a script that puts no space between words."""
+    """Return whether a character belongs to a script without spaces between words."""
     return _UNSPACED.match(char) is not None
 
 
 def join(parts: Iterable[str]) -> str:
-    """Join stretches of one-line text: a space between them, none in Chinese and Japanese."""
+    """Join one-line texts with spaces, in Chinese and Japanese without."""
     joined: list[str] = []
     for part in parts:
         if not part:
@@ -67,13 +67,13 @@ def join(parts: Iterable[str]) -> str:
 
 
 def parted(before: str, after: str) -> bool:
-    """Whether a space stands between two stretches of text. Thai, Lao, Burmese and Khmer part sentences by spaces."""
+    """Return whether two texts are joined with a space. Thai, Lao, Burmese and Khmer separate sentences by spaces."""
     last, first = before.rstrip(_QUOTES)[-1:], after.lstrip(_QUOTES)[:1]
     return not (_RUNNING.match(last) and _RUNNING.match(first))
 
 
 def direction(text: str) -> str:
-    """ "rtl" or "ltr": how most of the letters run; "auto" without letters."""
+    """Return the direction of most letters, "rtl" or "ltr"; "auto" without letters."""
     kinds = Counter(map(_runs, text))
     return max(("ltr", "rtl"), key=kinds.__getitem__) if kinds["ltr"] or kinds["rtl"] else "auto"
 
@@ -84,8 +84,8 @@ def _runs(char: str) -> str | None:
 
 
 def directed(line: str, way: str) -> str:
-    """The line with marks that nobody sees, so that a reader who takes its direction from its first letter, or always
-    from the left, shows it as `way` (rtl, ltr) says: a name or a brand at its start, or its full stop, changes sides."""
+    """Add invisible direction marks, so that programs that take the direction from the first letter, or always from the
+    left, show the line in the direction `way` (rtl, ltr), with its first word and its full stop on the right sides."""
     mark = {"rtl": RIGHT_TO_LEFT_MARK, "ltr": LEFT_TO_RIGHT_MARK}.get(way, "")
     first = next(filter(None, map(_runs, line)), way)
     opened = mark + line if first != way else line
@@ -105,7 +105,7 @@ def columns(text: str) -> int:
 
 
 def clusters(text: str) -> list[str]:
-    """The smallest parts at which a text without spaces may be broken: a letter with its marks, an emoji with its
+    """Split text into the smallest parts between which a line may be broken: a letter with its marks, an emoji with its
     joiners, punctuation with the letter that it belongs to. `"".join(clusters(t)) == t`."""
     found: list[str] = []
     for char in text:
@@ -119,7 +119,7 @@ def clusters(text: str) -> list[str]:
 
 
 def inseparable(before: str, after: str) -> bool:
-    """Whether no line may be broken between two words that no space parts."""
+    """Return whether no line may be broken between two words without a space between them."""
     return len(clusters(before + after)) < len(clusters(before)) + len(clusters(after))
 
 
@@ -139,5 +139,5 @@ def _clings(before: str, char: str) -> bool:
 
 
 def _is_wide_figure(char: str) -> bool:
-    """Full-width figures and Latin letters are words as their narrow ones are."""
+    """Return whether a character is a full-width digit or Latin letter; a run of them is one word."""
     return "\uff10" <= char <= "\uff5a" and char.isalnum()

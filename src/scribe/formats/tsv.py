@@ -1,7 +1,7 @@
-"""Transcript -> tab-separated rows: start, end, speaker, text.
+"""Render a transcript as tab-separated rows: start, end, speaker, text.
 
-Times are whole milliseconds, as in Whisper: a decimal point would become a comma, or a column, under some locales. A name
-or a text that a spreadsheet would run as a formula gets an apostrophe before it (owasp.org/www-community/attacks/CSV_Injection).
+Times are whole milliseconds, as in Whisper: some locales read a decimal point as a separator. A name or text that a
+spreadsheet would run as a formula gets an apostrophe before it (owasp.org/www-community/attacks/CSV_Injection).
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ FORMULA = tuple("=+-@＝＋－＠")
 
 
 def render(transcript: Transcript, options: TextOptions) -> str:
-    """A header and a row a segment. A field that holds a quote is quoted, or a spreadsheet would swallow the rows
-    up to the next one; tabs and line breaks are folded into spaces, so that splitting at tabs works too."""
+    """Return a header and a row for each segment.
+
+    A field that contains a quote is quoted, because spreadsheets read an open quote across rows. Tabs and line breaks
+    become spaces, so that splitting at tabs works too.
+    """
     rows = io.StringIO()
     writer = csv.writer(rows, dialect="excel-tab", lineterminator="\n")
     writer.writerow(["start", "end", "speaker", "text"])
@@ -31,6 +34,6 @@ def render(transcript: Transcript, options: TextOptions) -> str:
 
 
 def _inert(text: str) -> str:
-    """One line that a spreadsheet takes for text."""
+    """Return the text on one line, with an apostrophe if a spreadsheet would read it as a formula."""
     line = one_line(text)
     return "'" + line if line.startswith(FORMULA) else line

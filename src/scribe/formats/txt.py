@@ -1,4 +1,4 @@
-"""Transcript -> plain text to read: a paragraph a speaker, each with the time at which it begins."""
+"""Render a transcript as plain text: paragraphs with their start time and speaker."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from scribe.transcript import Transcript
 
 
 def render(transcript: Transcript, options: TextOptions) -> str:
-    """`[00:01:23] Anna: what she says`, an empty line between paragraphs; empty when nobody speaks.
+    """Return paragraphs as `[00:01:23] Anna: what she says`, with empty lines between them; empty without speech.
 
-    `txt_times` off leaves the time out; `mark_suspect` puts `[?]` before a stretch of text that may be invented.
+    `txt_times` False leaves the time out; `mark_suspect` puts `[?]` before text that may be invented.
     """
     names = reader_names(transcript)
     return "\n".join(_paragraph(p, names, options) + "\n" for p in paragraphs(transcript))
@@ -26,7 +26,7 @@ def _paragraph(paragraph: Paragraph, names: Mapping[str, str], options: TextOpti
     time = f"[{clock(paragraph.start)}] " if options.txt_times else ""
     name = names[paragraph.label] if paragraph.label is not None else ""
     text = join(_texts(paragraph, options.mark_suspect))
-    # The mark stands behind the time, by which programs find the paragraphs.
+    # The direction mark follows the time, because programs find the paragraphs by their leading `[`.
     return time + directed(f"{name + ': ' if name else ''}{text}", direction(text))
 
 

@@ -1,4 +1,4 @@
-"""Transcript -> WebVTT (W3C): the header, escaped text, the speaker of each cue in a voice tag."""
+"""Render a transcript as WebVTT (W3C), with the speaker of each cue in a voice tag."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def render(transcript: Transcript, options: TextOptions) -> str:
-    """`<v Name>` opens every cue with a known speaker, which is how a player styles voices and few show; names to be
-    seen come with `subtitle_speakers`. With `highlight_words` a cue a word, the word underlined, which players show
-    without any styling. Only the header when nobody speaks."""
+    """Return the header and the cues; only the header without speech.
+
+    `<v Name>` opens every cue with a known speaker; players use it for styling and few show it, so `subtitle_speakers`
+    adds visible names. `highlight_words` makes a cue for each word, with that word underlined.
+    """
     voices = options.subtitle_speakers != "none"
     blocks = ["WEBVTT\n"]
     for cue in cues(transcript, options, labelled=False):
@@ -24,7 +26,7 @@ def render(transcript: Transcript, options: TextOptions) -> str:
 
 
 def _voice(name: str) -> str:
-    # A name that ends in dashes would make an arrow with the tag's end; players drop the space.
+    # A name that ends in dashes would form `-->` with the tag's end; players ignore the space.
     return f"<v {_escaped(name)}{' ' if name.endswith('-') else ''}>"
 
 

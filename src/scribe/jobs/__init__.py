@@ -1,1 +1,1 @@
-"""One job from request to answer, on no particular platform."""
+"""Run one job from request to answer: intake, runner, delivery; independent of the platform."""

@@ -1,7 +1,7 @@
-"""Finished work -> the storage, and back: artifacts first, `result.json` last as the commit mark.
+"""Upload a job's results, artifacts first and `result.json` last as the commit mark; answer a repeated job from them.
 
-The same job delivered again finds the mark and is answered from it, freshly presigned, without the GPU. Storage that
-fails after a finished transcription never loses it: the answer then carries the transcript inline and says so.
+The same job sent again finds the mark and is answered from it, freshly presigned, without the GPU. When the storage
+fails after a finished transcription, the transcript is returned inline with a warning.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Link(TypedDict):
 
 
 class Store(Protocol):
-    """A place under keys: the worker's own storage, or the job's."""
+    """An object storage: the worker's own, or the job's."""
 
     def put(self, key: str, data: bytes, content_type: str, filename: str) -> None: ...
     def get(self, key: str) -> bytes | None: ...
@@ -40,7 +40,7 @@ class Store(Protocol):
 
 
 class Outbox:
-    """Opens one Delivery a job. `storage` is None where the operator configured none."""
+    """Opens a Delivery for each job. `storage` is None when the operator configured none."""
 
     def __init__(self, storage: Store | None, client: GuardedClient, prefix: str, presign_ttl: int) -> None:
         self._storage = storage
@@ -49,7 +49,7 @@ class Outbox:
         self._ttl = presign_ttl
 
     def delivery(self, request: JobRequest, job_id: str, fingerprint: str) -> Delivery:
-        """Where this job's results go. Raises UrlBlocked for an address that a job may not name, before any work is done."""
+        """Return the job's Delivery. Raises UrlBlocked, before any work, for an address that jobs may not use."""
         store = self._storage
         if request.s3_config is not None:
             self._client.check(request.s3_config.endpoint_url)
@@ -60,7 +60,7 @@ class Outbox:
 
 
 class Delivery:
-    """One job's way out."""
+    """Uploads one job's results, to the storage or to the job's `result_urls`."""
 
     def __init__(
         self, store: Store | None, client: GuardedClient, options: JobInput, place: tuple[str, str, str]
@@ -72,24 +72,27 @@ class Delivery:
         asked = options.formats if options.formats is not None else list(options.result_urls) or ["json"]
         wanted = dict.fromkeys([*asked, *options.result_urls])
         self.formats = [name for name in wanted if store is not None or name in self._urls]
-        # A job whose results all go to the caller's own addresses leaves nothing behind in the worker's storage.
+        # When all results go to the caller's own addresses, nothing is stored in the worker's storage, no commit mark either.
         self._marks = store if any(name not in self._urls for name in self.formats) else None
         self.homeless = [name for name in dict.fromkeys(options.formats or ()) if name not in self.formats]
 
     @property
     def recalls(self) -> bool:
-        """Whether the storage remembers this job's answer: it does unless all of its results go elsewhere, or nowhere."""
+        """Whether the answer is committed to the storage, so that the same job sent again is answered from it."""
         return self._marks is not None
 
     def recall(self) -> dict[str, Any] | None:
-        """The committed answer of the same job, its links presigned anew; None when there is none or it cannot be read."""
+        """Return the committed answer of the same job with new presigned links; None if there is none or it is unreadable.
+
+        Raises UrlBlocked when the host in `s3Config` resolves to a private address.
+        """
         if self._marks is None:
             return None
         try:
             stored = self._marks.get(commit_key(*self._place))
             answer = json.loads(stored, parse_constant=_no_number) if stored is not None else None
         except UrlBlocked:
-            # The name in s3Config leads to a private address: reported now, not after the work.
+            # The host in s3Config resolves to a private address: fail now, not after the work.
             raise
         except (WorkerError, ValueError, RecursionError) as error:
             log.warning("the storage could not be asked for an earlier result (%s)", type(error).__name__)
@@ -107,29 +110,29 @@ class Delivery:
     def upload(
         self, files: Mapping[str, bytes], record: JobRecord, stopped: Callable[[], None] = lambda: None
     ) -> dict[str, Artifact]:
-        """Store each format. {format: {key, bytes, url, expires_at}}; one that could not be stored is missing, and a warning.
+        """Store each format and return {format: {key, bytes, url, expires_at}}; warn of those that could not be stored.
 
-        `stopped` raises when the job was cancelled; it is asked before each format.
+        `stopped` raises when the job was cancelled; it is called before each format.
         """
         artifacts: dict[str, Artifact] = {}
-        gone: dict[str, WorkerError] = {}
+        unreachable: dict[str, WorkerError] = {}
         for name, data in files.items():
             stopped()
             host = urlsplit(self._urls[name]).netloc if name in self._urls else ""
             try:
-                if host in gone:
-                    raise gone[host]
+                if host in unreachable:
+                    raise unreachable[host]
                 artifacts[name] = self._put(name, data, record)
             except WorkerError as error:
-                # A storage that hangs takes its full time limit: once is enough while a finished transcript waits.
+                # A hanging storage costs its full time limit: try each host only once, as a finished transcript is waiting.
                 if error.details.get("reason") in ("timeout", "unreachable"):
-                    gone[host] = error
+                    unreachable[host] = error
                 again = "; send the job again to store it" if error.retryable else ""
                 record.warn(error.code, "publish", f"{name} is not stored: {error.message.rstrip('.')}{again}")
         return artifacts
 
     def commit(self, answer: Mapping[str, Any]) -> None:
-        """Write the commit mark. A failure is only logged: the answer is complete, and a redelivery computes it anew."""
+        """Write the commit mark. A failure is only logged: the answer is complete, and the same job again recomputes it."""
         if self._marks is None:
             return
         unsigned = {
@@ -146,7 +149,7 @@ class Delivery:
         if name in self._urls:
             send(self._client, self._urls[name], data, {"Content-Type": form.content_type})
             return {"key": None, "bytes": len(data), "url": safe_url(self._urls[name]), "expires_at": None}
-        assert self._store is not None  # `formats` holds nothing without a place
+        assert self._store is not None  # without a storage, `formats` holds only names in `_urls`
         key = artifact_key(*self._place, form.extension)
         self._store.put(key, data, form.content_type, f"transcript.{form.extension}")
         return {"key": key, "bytes": len(data), **self._link(key, record)}
@@ -163,7 +166,7 @@ class Delivery:
 
 
 def _is_answer(shape: object) -> TypeGuard[dict[str, Any]]:
-    """Whether this is what `commit` wrote: the object may be another program's, or half of one."""
+    """Return whether `commit` wrote this object, not another program, and whole."""
     if not isinstance(shape, dict):
         return False
     artifacts, warnings = shape.get("artifacts"), shape.get("warnings")

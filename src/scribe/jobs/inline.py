@@ -1,4 +1,4 @@
-"""What of a finished transcript travels in the answer itself, and what its reader should know about the rest."""
+"""Decide how much of a transcript the answer itself holds, and warn about the rest."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from scribe.schema.warnings import JobWarning
 
 
 def inline_mode(asked: str | None, default: str | None, stored: bool, homeless: Sequence[str]) -> str:
-    """`preview`, `full` or `none`: the job's word, else full for a json that has no storage, else the endpoint's default.
+    """Return `preview`, `full` or `none`: the job's choice, else full if json has no storage, else the endpoint's default.
 
-    `stored`: some format goes to a storage. `homeless`: formats that were asked for and have none.
+    `stored`: at least one format has a storage. `homeless`: formats that were asked for and have none.
     """
     if asked is not None:
         return asked
@@ -22,7 +22,7 @@ def inline_mode(asked: str | None, default: str | None, stored: bool, homeless: 
 def inline_warnings(
     request: JobRequest, mode: str, stored: bool, homeless: Sequence[str], segments: Sequence[Mapping[str, object]]
 ) -> list[JobWarning]:
-    """Warn about formats without a storage, and about a preview that nobody asked for by name."""
+    """Return warnings about formats without a storage, and about a preview that the job did not ask for."""
     if stored and not homeless:
         return []
     reason = "this endpoint has no storage"
@@ -45,7 +45,7 @@ def inline_warnings(
 
 
 def _missing(segments: Sequence[Mapping[str, object]]) -> str:
-    """What a preview of these segments leaves out, in words; empty when nothing."""
+    """Describe what a preview of these segments leaves out; "" when nothing."""
     total, words = len(segments), any("words" in segment for segment in segments)
     if total > PREVIEW_SEGMENTS:
         return f"only the first {PREVIEW_SEGMENTS} of {total} segments are in this answer{', without words' if words else ''}"

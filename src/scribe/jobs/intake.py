@@ -1,4 +1,4 @@
-"""What a job brings: its recording and its voice samples, fetched and decoded into a workspace that is always removed."""
+"""Download and decode a job's recording and voice samples, in a workspace that is always removed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_TRANSCRIPT_BYTES = 100_000_000
 
 @dataclass(slots=True)
 class JobFiles:
-    """The recording (its mix, or an Audio a channel) or the stored transcript, and the voices to compare with."""
+    """The recording (one Audio, or one for each channel) or the stored transcript, and the voice samples."""
 
     channels: tuple[Audio, ...] = ()
     stored: Transcript | None = None
@@ -41,7 +41,7 @@ class JobFiles:
 
 
 class Intake:
-    """Brings jobs' files here, within the operator's limits."""
+    """Downloads and decodes the files of jobs, within the operator's limits."""
 
     def __init__(
         self, settings: Settings, client: GuardedClient, workspaces: Workspaces, sources: S3Sources | None = None
@@ -53,9 +53,9 @@ class Intake:
 
     @contextlib.contextmanager
     def open(self, request: JobRequest, context: JobContext) -> Iterator[JobFiles]:
-        """The job's files, valid inside the block. Raises FetchError, AudioError, DiskFull, or what stops the job.
+        """Yield the job's files, which exist inside the block. Raises FetchError, AudioError, DiskFull, or what stops the job.
 
-        A voice sample that cannot be used is a warning (StageFailed when the job is `strict`): the transcript needs none.
+        An unusable voice sample is a warning, or raises StageFailed when the job is `strict`.
         """
         with self._workspaces.open() as folder:
             gathering = _Gathering(self._settings, self._client, self._sources, request.options, context, folder)
@@ -63,7 +63,7 @@ class Intake:
 
 
 class _Gathering:
-    """One job's files on their way into `folder`."""
+    """Downloads one job's files into `folder` and decodes them."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class _Gathering:
         self._files = JobFiles()
 
     def files(self) -> JobFiles:
-        """Fetch everything, then decode it."""
+        """Download all files, then decode them."""
         options, max_bytes = self._options, self._settings.max_audio_bytes
         recording: Path | None = None
         with self._context.stage("fetch") as monitor:
@@ -105,7 +105,7 @@ class _Gathering:
         return self._files
 
     def _bring(self, url: str | None, text: str | None, target: Path, max_bytes: int, monitor: Monitor) -> Path:
-        """Fetch an address, or decode base64, into `target`."""
+        """Download a URL, or decode base64, into `target`. Raises UrlBlocked, and what `fetch` or `decode_base64` raises."""
         if text is not None:
             return decode_base64(text, target, self._settings.max_base64_bytes).path
         client, address = self._client, (url or "").strip()
@@ -130,7 +130,7 @@ class _Gathering:
             warn("one_channel", "decode", "channels: split was asked for and the recording has one channel")
 
     def _samples(self) -> list[tuple[SpeakerSample, Path]]:
-        """The samples that are recordings, fetched; those that are embeddings join the voices at once."""
+        """Download the samples that are recordings and return them; add those that are embeddings to the voices."""
         found, monitor = [], self._context.monitor.silent()
         for number, sample in enumerate(self._options.speaker_samples):
             if (given := sample.embedding) is not None:
@@ -153,7 +153,7 @@ class _Gathering:
             self._without(sample, error)
 
     def _without(self, sample: SpeakerSample, error: FetchError | AudioError | InvalidInput) -> None:
-        """Go on without a sample. Raises StageFailed when the job is `strict`."""
+        """Warn that a sample cannot be used. Raises StageFailed when the job is `strict`."""
         message = f"the sample of '{sample.display_name}' cannot be used: {error.message}"
         if self._context.strict:
             raise StageFailed(message, {"stage": "name", "code": error.code}, error.retryable) from error
@@ -162,7 +162,7 @@ class _Gathering:
 
 @contextlib.contextmanager
 def advised(url: str) -> Iterator[None]:
-    """Add to what is wrong with a recording what its address shows: a sharing service's page, or any page at all."""
+    """Add advice to an error about a recording when its URL is a sharing service's page, or when it is any web page."""
     try:
         yield
     except (FetchError, NotAudio) as error:
@@ -176,7 +176,7 @@ def advised(url: str) -> Iterator[None]:
 
 
 def _stored(file: Path) -> Transcript:
-    """The transcript that an earlier job left. Raises InvalidInput when the file is something else."""
+    """Read the transcript.json of an earlier job. Raises InvalidInput when the file is something else."""
     try:
         shape = json.loads(file.read_bytes())
     except (ValueError, RecursionError):

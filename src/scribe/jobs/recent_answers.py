@@ -1,6 +1,6 @@
-"""The last answers of this worker, for a job that the platform hands out again because it missed the first answer.
+"""Keep the last answers, so that a job which the platform delivers again gets the answer that was lost.
 
-Transcripts are private: they are held in memory only, and no longer than SECONDS.
+Transcripts are private: they are kept in memory only, and no longer than SECONDS.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 from scribe.schema.job import fingerprint
 
-# A job that is handed out again comes within minutes, and RunPod itself keeps a result for 30.
+# A job is delivered again within minutes; RunPod itself keeps a result for 30 minutes.
 SECONDS = 600.0
-# A failure may have been mended outside of the job (a file uploaded late, terms accepted) before it is sent again.
+# The cause of a failure may be fixed outside the job (a file uploaded late, terms accepted) before it is sent again.
 FAILURE_SECONDS = 60.0
 MOST, MOST_BYTES = 64, 50_000_000
 
@@ -24,7 +24,7 @@ Key = tuple[str, str]
 
 
 def key_of(job: Mapping[str, object]) -> Key | None:
-    """What makes a job the same: its id, its input and its storage. None for a job without an id, and for nested nonsense."""
+    """Return (job id, digest of its input and storage); None without an id, or when the input cannot be serialized."""
     if not job.get("id"):
         return None
     try:
@@ -34,7 +34,7 @@ def key_of(job: Mapping[str, object]) -> Key | None:
 
 
 class RecentAnswers:
-    """Answers by job, as JSON text. At most MOST of them, MOST_BYTES in all, each for SECONDS or less; any thread."""
+    """Answers by job, as JSON text: at most MOST, MOST_BYTES in all, each for at most SECONDS. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -42,7 +42,7 @@ class RecentAnswers:
         self._lock = threading.Lock()
 
     def keep(self, key: Key | None, answer: Mapping[str, object]) -> None:
-        """Remember an answer; a failure only where it would fail again (not `retryable`)."""
+        """Keep an answer; a failure only if it is not `retryable`."""
         failed = "error" in answer
         if key is None or (failed and answer.get("retryable") is not False):
             return
@@ -57,14 +57,14 @@ class RecentAnswers:
                 self._held.popitem(last=False)
 
     def find(self, key: Key | None) -> dict[str, Any] | None:
-        """The answer that the same job got, or None."""
+        """Return the answer that the same job got, or None."""
         self.sweep()
         with self._lock:
             found = self._held.get(key) if key else None
         return json.loads(found[1]) if found else None
 
     def sweep(self) -> None:
-        """Drop the answers whose time is over. To be called SECONDS after each `keep`, so that none outlives them."""
+        """Drop expired answers. Call it SECONDS after each `keep`, so that none is kept longer."""
         now = self._clock()
         with self._lock:
             for key in [key for key, (until, _) in self._held.items() if until <= now]:

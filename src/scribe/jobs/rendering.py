@@ -1,4 +1,4 @@
-"""A finished transcript -> what the job gets of it: files for the storage, texts and segments for the answer."""
+"""Render a transcript as the job asks: files for the storage, texts and segments for the answer."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from scribe.schema.parsing import JobRequest
 from scribe.schema.warnings import JobWarning
 from scribe.transcript import Transcript
 
-# What the page does not repeat: it marks doubtful text where it stands, and its reader chose no options.
+# The HTML page leaves this warning out: it marks the doubtful passages themselves.
 NOT_ON_THE_PAGE = frozenset(("suspect_text",))
 
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """`files` by format, for the storage; `texts` by format, for which there is none; `text` of the kind that
-    `inline_text` asks for; the JSON-ready segments and speakers."""
+    """`files` by format, for the storage; `texts` by format, for the answer; `text` as `inline_text` asks for; the
+    JSON-ready segments and speakers."""
 
     files: Mapping[str, bytes]
     texts: Mapping[str, str]
@@ -34,7 +34,10 @@ def rendered(
     homeless: Sequence[str],
     warnings: Sequence[JobWarning],
 ) -> Rendering:
-    """Render `formats` for the storage and `homeless` ones for the answer; the page shows `warnings` of the work."""
+    """Render `formats` for the storage and `homeless` ones for the answer.
+
+    The HTML page shows `warnings`, except those about the job's options.
+    """
     options = request.options
     words = options.align_output or not request.plan.recognize
     shape = json_format.to_dict(transcript, words)
@@ -45,7 +48,7 @@ def rendered(
     )
     files = render_all(transcript, formats, text_options)
     if "json" in files and not words:
-        # Subtitles and the page are better for the words that diarization aligned; the JSON keeps to what was asked.
+        # Diarization aligned words that the job did not ask for: subtitles and the page use them, the JSON leaves them out.
         bare = replace(transcript, segments=tuple(replace(s, words=()) for s in transcript.segments))
         files |= render_all(bare, ["json"], text_options)
     texts = render_all(transcript, [name for name in homeless if name != "json"], text_options)

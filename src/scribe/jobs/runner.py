@@ -1,7 +1,6 @@
-"""Runs one job from what was sent to its answer: parse, fetch, predict, render, upload. Knows no platform.
+"""Run one job: parse, fetch, predict, render, upload. Independent of the platform.
 
-Whatever happens, the answer is a dict that is strict JSON: a result, or a failure with a code; never a traceback, path or
-token.
+The answer is always a dict that is strict JSON: a result, or a failure with a code; never a traceback, path or token.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class JobRunner:
-    """Runs jobs, each in the thread that calls `run`; everything it needs is handed to it."""
+    """Runs jobs, each in the thread that calls `run`."""
 
     def __init__(
         self, settings: Settings, intake: Intake, predictor: Predictor, outbox: Outbox, redactor: Redactor
@@ -57,19 +56,19 @@ class JobRunner:
 
     @property
     def models(self) -> Models:
-        """The models that its jobs use."""
+        """The models that the jobs use."""
         return self._predictor.models
 
     def run(
         self, job: Mapping[str, object], cancel: threading.Event, report: Callable[[Event], None]
     ) -> dict[str, Any]:
-        """The result or the failure of one job; never raises.
+        """Run one job and return its result or its failure; never raises.
 
-        `job` holds `id`, `input` and perhaps `s3Config`. The job ends soon after `cancel` is set; `report` gets its
-        progress. After a failure that broke the GPU `broken` is true, and every further job is refused.
+        `job` holds `id`, `input` and optionally `s3Config`. The job ends soon after `cancel` is set; `report` gets its
+        progress events. After a GpuBroken failure `broken` is true and every further job is refused.
 
-        A job whose answer got lost is handed out again: it gets the same answer, without a progress event, which would
-        follow the result and could leave a finished job IN_PROGRESS.
+        A job whose answer got lost is delivered again: it gets the same answer, without progress events, because an event
+        that follows the result could leave a finished job IN_PROGRESS.
         """
         current_job.set(str(job.get("id", "-"))[:64])
         began, key = time.monotonic(), key_of(job)
@@ -86,7 +85,7 @@ class JobRunner:
                 if not cancel.is_set():
                     self.recent.keep(key, answer)
                 return answer
-            # A library's sys.exit would end the worker with the job unanswered, and its redelivery the next worker.
+            # A library's sys.exit would end this worker with the job unanswered, and then each worker that gets it again.
             except BaseException as error:
                 message = "the worker failed in an unexpected way; its log has the details under this error_id"
                 return self._failed(job, Internal(message), error)
@@ -103,7 +102,7 @@ class JobRunner:
 
     @contextlib.contextmanager
     def _hidden(self, job: Mapping[str, object]) -> Iterator[None]:
-        """Keep the secrets that the job itself carries out of logs and answers while it runs."""
+        """Redact the job's own secrets in logs and answers while it runs."""
         config = job.get("s3Config")
         values = (config.get("accessId"), config.get("accessSecret")) if isinstance(config, Mapping) else ()
         secrets = [value for value in values if isinstance(value, str)]
@@ -118,7 +117,7 @@ class JobRunner:
     def _failed(
         self, job: Mapping[str, object], error: WorkerError, unexpected: BaseException | None = None
     ) -> dict[str, Any]:
-        """The failure, with the job's own metadata as it came."""
+        """Log a failure and return its answer, with the job's own `metadata`."""
         answer: dict[str, Any] = self._redactor.clean_value(strict(error.to_dict()))
         log.warning("job failed: %s (error_id %s)", answer["error"], answer["error_id"], exc_info=unexpected)
         self.broken = self.broken or isinstance(error, GpuBroken)
@@ -149,7 +148,8 @@ class JobRunner:
                 raise DeadlineReached(f"deadline_s: {options.deadline_s:g} seconds have passed")
 
         if self.running <= 1:
-            # While the recording is fetched; with another job at work two threads could meet in a circle of imports.
+            # Import while the recording is downloaded; not while another job runs, because two threads that import one
+            # package cycle can see partially initialised modules.
             self.models.import_ahead(plan, options.vad_method)
         record = JobRecord(request.warnings)
         with Progress(report, plan.stages) as progress:
@@ -159,14 +159,14 @@ class JobRunner:
                     transcript = self._predictor.rename(files.stored, request, files.voices, context)
                 else:
                     transcript = self._predictor.run(files.channels, request, files.voices, context)
-            # The deadline ends the work, not the delivery of what was finished until then.
+            # From here on `deadline_s` no longer stops the job: what is finished is delivered.
             with replace(context, stopped=cancelled).stage("publish"):
                 rendering = rendered(transcript, request, delivery.formats, delivery.homeless, record.warnings)
                 artifacts = delivery.upload(rendering.files, record, cancelled)
         record.timings |= totals(began, transcript.duration)
         result = self._result(job_id, request, transcript, rendering, record, delivery, artifacts)
         answer = result.to_dict(self._settings.result_max_bytes)
-        # What could not be stored is computed again, so that it is stored then.
+        # When an upload failed, keep no answer: the same job sent again computes and stores it.
         if len(artifacts) == len(delivery.formats):
             if not delivery.recalls:
                 self.recent.keep(key_of(job), answer)
@@ -175,7 +175,7 @@ class JobRunner:
         return answer
 
     def _identities(self, model: str | None) -> Mapping[str, str]:
-        """The models that a job uses, by stage. Raises InvalidInput for a model that this endpoint does not allow."""
+        """Return name@revision of the job's models by stage. Raises InvalidInput for a model that is not allowed here."""
         model_set = self.models.model_set
         if model is not None and not model_set.allows(model):
             problem = f"is not allowed on this endpoint, which has {', '.join(model_set.allowed())}"
@@ -195,7 +195,7 @@ class JobRunner:
         delivery: Delivery,
         artifacts: Mapping[str, Artifact],
     ) -> JobResult:
-        """Shape the answer. What could not be stored travels inline, as far as it fits."""
+        """Build the answer. When an upload failed, it holds the whole transcript inline, as far as it fits."""
         options, stored, homeless = request.options, bool(delivery.formats), delivery.homeless
         unstored = len(artifacts) < len(delivery.formats)
         inline = inline_mode(options.inline, self._settings.inline_default, stored, homeless)
@@ -229,6 +229,6 @@ class JobRunner:
 
 
 def totals(began: float, duration: float) -> dict[str, float]:
-    """Seconds of the whole job, and the real-time factor: seconds of work for a second of audio."""
+    """Return the seconds since `began`, and the real-time factor: seconds of work for a second of audio."""
     spent = time.monotonic() - began
     return {"total": spent, "real_time_factor": spent / duration if duration else 0.0}

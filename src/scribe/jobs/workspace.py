@@ -1,8 +1,8 @@
-"""One directory a job, always removed: JOBS_DIR/<worker>/<uuid>.
+"""Make a directory for each job, JOBS_DIR/<worker>/<uuid>, and always remove it.
 
-JOBS_DIR may be a volume that many workers share, and may hold what is not ours. So a directory is removed only by the
-`open` that made it, or by a sweep that recognises it: a uuid's name, a heartbeat inside, and either this worker's own
-(then it is a leftover: a worker sweeps before its first job) or silent for an hour.
+JOBS_DIR may be a volume that many workers share, and may hold other programs' files. So a directory is removed only by
+the `open` that made it, or by a sweep that recognises it: its name is a uuid, it holds a heartbeat file, and it either
+belongs to this worker (a leftover, because a worker sweeps before its first job) or had no heartbeat for an hour.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT = ".heartbeat"
 HEARTBEAT_S = 60.0
-# Whoever was killed beats no more. Less could be a volume that was away, or a clock that differs.
+# Seconds without a heartbeat after which a worker counts as killed; shorter gaps may be an unmounted volume or clock skew.
 ABANDONED_S = 60 * HEARTBEAT_S
 _NAME = re.compile(r"[0-9a-f]{32}")
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -40,7 +40,7 @@ class Workspaces:
         self._own = root / slug(worker_id)
 
     def sweep(self) -> None:
-        """Removes this worker's leftovers and every workspace silent for ABANDONED_S. To be called before any `open`."""
+        """Remove this worker's leftovers and all workspaces without a heartbeat for ABANDONED_S. Call it before any `open`."""
         if not self._root.is_dir():
             return
         for folder in [entry.path for entry in os.scandir(self._root) if entry.is_dir(follow_symlinks=False)]:
@@ -54,7 +54,7 @@ class Workspaces:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Path]:
-        """A fresh directory of mode 0700, removed with all it holds when the block ends. Raises StorageError."""
+        """Yield a new directory of mode 0700, removed with its contents when the block ends. Raises StorageError."""
         space = self._own / uuid.uuid4().hex
         try:
             try:
@@ -72,7 +72,7 @@ class Workspaces:
 
 
 def slug(worker_id: str) -> str:
-    """`worker_id` as one harmless directory name. An id that had to be changed gets a digest, so that no two meet."""
+    """Return `worker_id` as a safe directory name; an id that had to be changed gets a digest, so that names stay unique."""
     clean = re.sub(r"[^A-Za-z0-9_-]+", "-", worker_id).strip("-")[:64]
     if clean == worker_id and clean:
         return clean
@@ -81,12 +81,12 @@ def slug(worker_id: str) -> str:
 
 @contextlib.contextmanager
 def _heartbeat(file: Path) -> Iterator[None]:
-    """Touches `file` once a minute, so that no other worker's sweep takes a long job for an abandoned one."""
+    """Touch `file` once a minute, so that no other worker's sweep takes a long job for an abandoned one."""
     over = threading.Event()
 
     def beat() -> None:
         while not over.wait(HEARTBEAT_S):
-            with contextlib.suppress(OSError):  # a volume that is away for a minute is no reason to end a job
+            with contextlib.suppress(OSError):  # a volume that is unavailable for a minute must not end the job
                 os.utime(file)
 
     thread = threading.Thread(target=beat, daemon=True, name="heartbeat")
@@ -99,7 +99,7 @@ def _heartbeat(file: Path) -> Iterator[None]:
 
 
 def _spaces(worker: Path) -> list[Path]:
-    """The workspaces in a worker's directory; whatever else lies there is not ours to touch."""
+    """Return the workspaces in a worker's directory, and nothing else that lies there."""
     with contextlib.suppress(OSError), os.scandir(worker) as entries:
         named = [entry for entry in entries if _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)]
         spaces = [Path(entry.path) for entry in named]
@@ -115,7 +115,7 @@ def _last_sign(space: Path) -> float:
 
 
 def _remove(space: Path) -> None:
-    """Removes a tree without following links. A failure is logged: it must not hide the job's own outcome."""
+    """Remove a tree without following links. A failure is only logged, so that it does not hide the job's outcome."""
     try:
         shutil.rmtree(space)
     except FileNotFoundError:

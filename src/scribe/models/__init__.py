@@ -1,1 +1,1 @@
-"""Which weights, from where; each loaded once, shared, and dropped on demand."""
+"""Choose the models, download them, load each one once and free it when its memory is needed."""

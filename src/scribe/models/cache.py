@@ -1,4 +1,4 @@
-"""Models that are loaded once, shared, and dropped on demand."""
+"""Cache of loaded models: each is loaded once, shared by all jobs and dropped when its memory is needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Loaded = TypeVar("Loaded")
 
 
 class Stage(Enum):
-    """What a loaded model is for. The value is how its name begins, up to a colon."""
+    """The stage that a loaded model belongs to. The value is the part of its cache key before the colon."""
 
     SPEECH = "asr"
     VOICE_ACTIVITY = "vad"
@@ -26,12 +26,12 @@ class Stage(Enum):
 
 
 def stage_of(name: str) -> Stage:
-    """The stage of a model by its name in the cache."""
+    """Return the stage of a model by its cache key. Raises ValueError for an unknown one."""
     return Stage(name.partition(":")[0])
 
 
 class ModelCache:
-    """Models that are loaded once and stay until dropped. Two jobs asking at once load once."""
+    """Loaded models by key, kept until dropped. When two jobs ask for one at once, it is loaded once."""
 
     def __init__(self) -> None:
         self._models: dict[str, object] = {}
@@ -39,7 +39,7 @@ class ModelCache:
         self._lock = threading.RLock()
 
     def get(self, key: str, load: Callable[[], Loaded]) -> Loaded:
-        """The model under `key`, loaded on the first call. What `load` raises is raised, and tried anew next time."""
+        """Return the model under `key`; call `load` if it is not loaded yet. What `load` raises is raised and not cached."""
         with self._lock:
             if key not in self._models:
                 began = time.monotonic()
@@ -47,11 +47,11 @@ class ModelCache:
                 keep_float32()
                 log.info("[Predict] loaded %s in %.1f s", key, time.monotonic() - began)
             self._uses[key] = max(self._uses.values(), default=0) + 1
-            # One key, one kind of model.
+            # The cast holds because each key is always loaded as the same type.
             return cast(Loaded, self._models[key])
 
     def drop(self, prefix: str) -> None:
-        """Forget the models whose key begins so, and give their GPU memory back."""
+        """Drop the models whose key begins with `prefix` and release their GPU memory."""
         with self._lock:
             gone = [key for key in self._models if key.startswith(prefix)]
             for key in gone:
@@ -60,9 +60,9 @@ class ModelCache:
             release_memory()
 
     def drop_idle(self, idle: Collection[Stage]) -> bool:
-        """Forget one model of these stages, the one that was asked for longest ago; whether there was one.
+        """Drop the least recently used model of these stages; return whether there was one.
 
-        The speech model comes last: every job needs it, and it takes longest to load.
+        The speech model is dropped last: every job needs it, and it takes longest to load.
         """
         with self._lock:
             found = [name for name in self._models if stage_of(name) in idle]
@@ -74,6 +74,6 @@ class ModelCache:
             return True
 
     def names(self) -> list[str]:
-        """The keys of what is loaded."""
+        """Return the keys of the loaded models."""
         with self._lock:
             return list(self._models)

@@ -1,8 +1,8 @@
-"""The model hub: bring a repository here whole, at one revision, checked; or only ask whether it may be had.
+"""Download a model repository from the hub, complete, at one revision and with checksums; or only check access to it.
 
-The hub's own client lists a snapshot under its branch before the files are there, and two workers on a volume whose locks
-do not reach across hosts write into one file. Here a download grows in a folder of its worker's own (staging.py), every
-file must have its checksum, and a mark is written last (snapshots.py).
+The hub's own client lists a snapshot under its branch before its files are complete, and two workers on a volume whose
+locks do not reach across hosts write to the same file. Here each worker downloads to a folder of its own (staging.py),
+every file's checksum is verified, and a mark is written last (snapshots.py).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Answer = TypeVar("Answer")
 
 ASK_TIMEOUT_S = 15.0
 ASK_PAUSES_S = (1.0, 4.0)
-# The client itself goes on after a lost connection, but not after one that was closed half way.
+# The client itself resumes after a lost connection, but not after one that was closed early.
 PAUSES_S = (1.0, 4.0, 10.0)
-# Other frameworks' copies of the same weights, and language models that no loader here reads.
+# Never downloaded: the same weights for other frameworks, and language models that no loader here reads.
 NEVER = ("*.h5", "*.msgpack", "*.ot", "*.onnx", "*.tflite", "language_model/*", "*.md", ".gitattributes")
 
 
@@ -58,7 +58,7 @@ class HubFile(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the hub would give: the commit, the files and their bytes in all."""
+    """What the hub offers for a repository: the commit, the files and their total bytes."""
 
     commit: str
     files: tuple[HubFile, ...]
@@ -66,7 +66,7 @@ class Offer:
 
 
 def ask(repository: str, revision: str | None, token: str | None, kind: str) -> Offer:
-    """What the hub has under this name for a model of this kind (snapshots.FILES), and that this token may have it.
+    """Return what the hub offers for a model of this kind (snapshots.FILES), after checking the token's access.
 
     Raises ModelNotFound when the repository lacks a file that the kind needs, else what the hub's client raises.
     """
@@ -76,8 +76,8 @@ def ask(repository: str, revision: str | None, token: str | None, kind: str) -> 
     hub = HfApi(token=token)
     info = hub.model_info(repository, revision=revision, timeout=ASK_TIMEOUT_S, files_metadata=True)
     if getattr(info, "gated", False):
-        # Anyone may see a gated model's page; only its files are refused to those who did not accept the terms. The
-        # client's own auth_check has no time limit.
+        # A gated model's information is public and only its files are refused without accepted terms. The client's own
+        # auth_check has no time limit.
         address = f"{hub.endpoint}/api/models/{repository}/auth-check"
         hf_raise_for_status(get_session().get(address, headers=build_hf_headers(token=token), timeout=ASK_TIMEOUT_S))
     files = _taken(info.siblings or (), kind)
@@ -88,19 +88,19 @@ def ask(repository: str, revision: str | None, token: str | None, kind: str) -> 
 
 
 def bring(repository: str, revision: str | None, cache: Path, token: str | None, kind: str) -> Path:
-    """The folder of a whole, checked snapshot in `cache`; what is there already is not downloaded again.
+    """Download what is missing of a snapshot in `cache`, verify it and return its folder.
 
-    `revision`: a branch, tag or commit; None for main, as it was when it was first brought here. A cache that another
-    client has filled is completed and checked; where that cannot be done (no hub, no right to write) it is used if all
-    that the kind needs is there. A cut download goes on where it broke off. Any number of workers may do this at once.
-    Raises WeightsCorrupt when other bytes than the announced ones arrived twice, ModelNotFound when the repository is
-    no model of this kind, else what the hub's client raises.
+    `revision`: a branch, tag or commit; None for main, as it was at the first download. A cache that another client has
+    filled is completed and verified; when that is impossible (no hub, read-only) it is used if it has all files that the
+    kind needs. A broken download is resumed. Any number of workers may do this at once. Raises WeightsCorrupt when the
+    bytes differ from the announced ones twice, ModelNotFound when the repository is no model of this kind, else what the
+    hub's client raises.
     """
     branch = revision or "main"
     wanted = snapshots.kept_commit(cache, repository, branch) or branch
     found = snapshots.held(cache, repository, kind, wanted)
     try:
-        # Where the cache would do, a worker without a way to the hub does not wait at every start.
+        # No retries if the cache can be used, so that a worker without access to the hub starts without waiting.
         offer = _patient(lambda: ask(repository, wanted, token, kind), () if found else ASK_PAUSES_S, repository)
     except Exception as error:
         if found is None:
@@ -129,9 +129,9 @@ def bring(repository: str, revision: str | None, cache: Path, token: str | None,
 
 
 def _complete(repository: str, offer: Offer, folder: Path, token: str | None) -> None:
-    """Bring what the snapshot lacks, or has with other bytes."""
+    """Download the files that the snapshot lacks or has with a wrong checksum."""
     with staged(folder.parent, folder.name) as own:
-        # Where a file system knows no locks the client makes files of them, which a killed worker leaves locked.
+        # On a file system without locks the client uses lock files, and a killed worker leaves them locked.
         shutil.rmtree(own / ".locks", ignore_errors=True)
         for file in offer.files:
             place = folder / "snapshots" / offer.commit / file.rfilename
@@ -145,13 +145,16 @@ def _complete(repository: str, offer: Offer, folder: Path, token: str | None) ->
 
 
 def _downloaded(repository: str, file: HubFile, commit: str, own: Path, token: str | None) -> Path:
-    """One file with the announced bytes, in the worker's own folder; fetched once more when they are others."""
+    """Download one file to the worker's own folder and verify it; a wrong one is downloaded once more.
+
+    Raises WeightsCorrupt when it is wrong again.
+    """
     from huggingface_hub import hf_hub_download
 
     for again in (False, True):
 
         def download(force: bool = again) -> Path:
-            # File by file: the call that brings a whole snapshot asks the hub once more, without any time limit.
+            # File by file: the client's snapshot_download asks the hub again, without a time limit.
             return Path(
                 hf_hub_download(
                     repository,
@@ -181,13 +184,13 @@ def _patient(
     repository: str,
     last: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Answer:
-    """What the call returns, tried again after each pause while its faults may pass; the last time inside `last`."""
+    """Call, and retry after each pause while the error may be temporary; the last try runs inside `last`."""
     for pause in (*pauses, None):
         try:
             with last() if pause is None else contextlib.nullcontext():
                 return call()
         except (OSError, RuntimeError) as error:
-            # The client's own word for a short file has neither a number, as a full disk has, nor an answer.
+            # The client reports a short file by an OSError without an errno; a full disk has one.
             short = type(error) is OSError and error.errno is None
             if pause is None or not (short or passing(error)):
                 raise
@@ -198,7 +201,7 @@ def _patient(
 
 @contextlib.contextmanager
 def _without_xet() -> Iterator[None]:
-    """Let the client download by plain HTTP: what Xet's servers fail at may still be had so."""
+    """Make the client download by plain HTTP, which may work when Xet's servers fail."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_DISABLE_XET
@@ -210,7 +213,7 @@ def _without_xet() -> Iterator[None]:
 
 
 def _taken(offered: Sequence[HubFile], kind: str) -> tuple[HubFile, ...]:
-    """The files that a loader here could want; of the same weights in two forms the safetensors."""
+    """Return the files that the loaders can use; when weights come in two formats, only the safetensors."""
     only = snapshots.FILES[kind] or ("*",)
     files = [f for f in offered if any(fnmatch(f.rfilename, pattern) for pattern in only)]
     twice = kind != "speech" and any(f.rfilename.endswith(".safetensors") for f in files)
@@ -219,7 +222,7 @@ def _taken(offered: Sequence[HubFile], kind: str) -> tuple[HubFile, ...]:
 
 
 def _is_whole(path: Path, announced: HubFile) -> bool:
-    """Whether a file is there with the checksum that the hub announced: SHA-256 of a large file, git's SHA-1 of a small."""
+    """Return whether the file exists with the announced checksum: SHA-256 for large files, git's SHA-1 for small ones."""
     found = snapshots.size(path)
     if found is None or announced.size not in (None, found):
         return False
@@ -232,7 +235,7 @@ def _is_whole(path: Path, announced: HubFile) -> bool:
 
 
 def _put(brought: Path, folder: Path, place: Path) -> None:
-    """Rename a checked file out of the worker's own cache into the shared one, where links are known as a blob and a link."""
+    """Move a verified file from the worker's own cache into the shared one; a link is moved as its blob and a new link."""
     if brought.is_symlink():
         blob = folder / "blobs" / brought.resolve().name
         blob.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Imports ahead of their stage: torch and what stands on it take seconds, in which CTranslate2 needs no Python."""
+"""Import torch and the packages that need it in a background thread, while CTranslate2 works without the GIL."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ HEAVY: dict[str, tuple[str, ...]] = {
 
 
 class ImportAhead:
-    """One thread for the worker. Everybody who imports one of `HEAVY` waits for it first: two threads in the same packages
-    at once could meet in a circle of imports, and then Python hands out modules that are half made."""
+    """Imports packages in one background thread. Code that imports one of `HEAVY` must call `wait` first: two threads that
+    import one package cycle at once can see partially initialised modules."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
-        self._there: dict[str, threading.Event] = {}
+        self._imported: dict[str, threading.Event] = {}
 
     def begin(self, stages: Sequence[str]) -> None:
-        """Import in the background, in this order, what these stages need, unless it is there or already on its way."""
+        """Start importing what these stages need, in this order, unless it is imported or the thread is still running."""
         wanted = [name for stage in stages for name in HEAVY[stage] if name not in sys.modules]
         if wanted and not (self._thread and self._thread.is_alive()):
-            self._there |= {name: threading.Event() for name in wanted}
+            self._imported |= {name: threading.Event() for name in wanted}
             self._thread = threading.Thread(target=self._import, args=(wanted,), name="imports", daemon=True)
             self._thread.start()
 
     def wait(self, stage: str | None = None) -> None:
-        """Return when nothing is being imported any more; for a stage that imports nothing else, when its own is there."""
-        if stage and all(name in self._there for name in HEAVY[stage]):
+        """Wait until the thread has finished; with a stage whose packages are all queued, only until those are imported."""
+        if stage and all(name in self._imported for name in HEAVY[stage]):
             for name in HEAVY[stage]:
-                self._there[name].wait()
+                self._imported[name].wait()
         elif self._thread is not None:
             self._thread.join()
 
     def _import(self, names: Sequence[str]) -> None:
         for name in names:
-            # What cannot be imported is told by the stage that needs it.
+            # A failed import raises again in the stage that needs it.
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
-            self._there[name].set()
+            self._imported[name].set()

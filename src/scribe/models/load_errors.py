@@ -1,4 +1,4 @@
-"""What went wrong when a model was loaded, as a sentence about what to do: the libraries' own words help nobody."""
+"""Map exceptions of the loaders to errors whose message says what to do."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def loading(what: str, name: str) -> Iterator[None]:
-    """Turn whatever a loader raises into a model error, DiskFull or a GpuError, each a sentence about what to do."""
+    """Convert any exception in the block to a ModelError, DiskFull or GpuError; `what` and `name` describe the model."""
     try:
         yield
     except WorkerError:
         raise
     except Exception as error:
         log.warning("%s could not be loaded: %s", what, error, exc_info=log.isEnabledFor(logging.DEBUG))
-        # A configured folder that is not there still goes by its path.
+        # The name of a missing folder is its full path: show callers only the last part.
         raise _model_error(what, public_name(name), error) from error
 
 
 def _model_error(what: str, name: str, error: BaseException) -> WorkerError:
-    """The first recognized cause in the chain decides. Gated comes first: it derives from 'not found'."""
+    """Return the error for the first known cause in the chain. Gated is checked before not found, its base class."""
     chain = list(causes(error))
     kinds = {kind.__name__ for e in chain for kind in type(e).__mro__}
     answered = statuses(error)

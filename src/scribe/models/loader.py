@@ -1,4 +1,4 @@
-"""Loads models on first use, caches them, raises ModelError naming the one that failed."""
+"""Load models on first use and cache them. Raises ModelError naming the model that failed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Models:
-    """Every method returns a loaded model or raises a ModelError that says what to do."""
+    """Loads the configured models. Each method returns a loaded model or raises a ModelError that says what to do."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Models:
         log.info("[Predict] whisper_arch=%s (%s)", speech.name, "path" if speech.path else "name")
 
     def warm(self, stages: Sequence[str]) -> None:
-        """Load before the first job what the operator named: asr, align, diarization, speakers."""
+        """Load the models of these stages (asr, align, diarization, speakers) before the first job."""
         self._begin([self.model_set.vad_method if s == "asr" else s for s in stages])
         if "asr" in stages:
             self.engine(self.model_set.speech())
@@ -73,7 +73,7 @@ class Models:
             self.encoder()
 
     def import_ahead(self, plan: Plan, vad_method: str | None) -> None:
-        """Begin to import, while something else is done, what the plan's stages will need."""
+        """Start importing in the background the packages that the plan's stages need."""
         detector = vad_method or self.model_set.vad_method
         needed = {detector: plan.recognize, "align": plan.align, "diarization": plan.diarize, "speakers": plan.name}
         self._begin([stage for stage, wanted in needed.items() if wanted])
@@ -83,8 +83,8 @@ class Models:
             self._imports.begin(stages)
 
     def engine(self, place: Location) -> Engine:
-        """The speech model; another one that is loaded leaves first, so that never two are in memory."""
-        # Not by its folder: that of a repository is unknown before the first load and would load it a second time.
+        """Return the speech model. Another loaded one is dropped first, so that only one is in memory."""
+        # Keyed by repository, not folder: the folder is unknown before the first load, and the key would change after it.
         key = f"asr:{place.repository}@{place.pin or 'main'}" if place.repository else f"asr:{place.source}"
         for other in self._cache.names():
             if other.startswith("asr:") and other != key:
@@ -96,12 +96,12 @@ class Models:
             )
 
     def detector(self, method: str) -> SpeechDetector:
-        """The voice activity detector: silero or pyannote."""
+        """Return the voice activity detector `method`, silero or pyannote."""
         pause_s = math.inf if self.parity else self.model_set.vad_pause
         with loading("voice activity model", method):
             if method == "silero":
                 return self._cache.get("vad:silero", lambda: SileroDetector(pause_s, self.parity))
-            # Later stages' imports go on beside it.
+            # Wait only for pyannote's own packages, while those of later stages are still being imported.
             wait = self._imports.wait
             wait("pyannote")
             return self._cache.get(
@@ -109,7 +109,10 @@ class Models:
             )
 
     def aligner(self, language: str) -> Aligner:
-        """The aligner of one language. Others stay loaded as long as there is memory for the next job too."""
+        """Return the aligner of a language. On a GPU with little free memory, idle aligners are dropped first.
+
+        Raises ModelNotFound when the model set has none for it.
+        """
         place = self.model_set.aligner(language)
         if place is None:
             message = f"the model set has no alignment model for '{language}': set ALIGN_MODEL to one that knows it"
@@ -133,7 +136,7 @@ class Models:
             )
 
     def diarizer(self) -> Diarizer:
-        """The diarization pipeline."""
+        """Return the diarization pipeline."""
         place = self.model_set.diarization
         self._imports.wait()
         with loading("diarization model", place.name):
@@ -142,7 +145,7 @@ class Models:
             )
 
     def encoder(self) -> SpeakerEncoder:
-        """The speaker encoder."""
+        """Return the speaker encoder."""
         place = self.model_set.speaker.location
         self._imports.wait()
         with loading("speaker model", place.name):
@@ -152,33 +155,33 @@ class Models:
             )
 
     def drop_idle(self, *in_use: Stage) -> bool:
-        """Give the memory of one model back that is of no stage in use; whether there was one. It is loaded again on demand."""
+        """Drop one model whose stage is not in use; return whether there was one. It is loaded again on demand."""
         return self._cache.drop_idle(set(Stage) - set(in_use))
 
     def ceiling(self, place: Location) -> Ceiling:
-        """What is known of the batches that fit beside this speech model, for as long as the process lives."""
+        """Return the known limit of batch sizes with this speech model; it lasts as long as the process."""
         return self._ceilings.setdefault(f"{place.repository or place.source}@{place.pin}", Ceiling())
 
     def _here(self, place: Location) -> str:
-        """The model's folder, or its name where it is one file; what is not on this machine is brought first, whole and checked."""
+        """Return the model's folder, downloaded first if needed, or the name of a model that is a single file."""
         if place.file is not None or place.path is not None or place.repository is None:
             return place.source
         return str(hub.bring(place.repository, place.pin, self.model_set.cache, self._token, place.kind))
 
     def _checkpoints(self, place: Location) -> Path | None:
-        """The folder with the model's file, brought first and checked; None for a model that is a folder."""
+        """Return the folder that holds the model's single file, downloaded first if needed; None for other models."""
         if place.file is None:
             return None
         return published.bring(place.file, place.path.parent if place.path else self.model_set.checkpoints).parent
 
 
 def _narrow(free_bytes: int | None) -> bool:
-    """Whether one more aligner would take what a job needs beside its models."""
+    """Return whether the free GPU memory is too little to load another aligner."""
     return free_bytes is not None and free_bytes < LEAST_FREE
 
 
 def resolve_compute_type(wanted: str | None, device: str) -> str:
-    """CTranslate2's type: the wanted one, else float16 on a GPU and int8 on a CPU. Raises InvalidSettings for an unknown one."""
+    """Return CTranslate2's compute type: `wanted`, else float16 on a GPU and int8 on a CPU. Raises InvalidSettings."""
     import ctranslate2
 
     known = ctranslate2.get_supported_compute_types(device) | {"default", "auto"}
@@ -188,7 +191,7 @@ def resolve_compute_type(wanted: str | None, device: str) -> str:
 
 
 def resolve_device(wanted: str) -> str:
-    """cpu or cuda. Raises InvalidSettings when a GPU is demanded and there is none that CTranslate2 can use."""
+    """Return cpu or cuda. Raises InvalidSettings when cuda is wanted and CTranslate2 finds no usable GPU."""
     import ctranslate2
 
     count = ctranslate2.get_cuda_device_count()

@@ -1,7 +1,8 @@
-"""Which weights, where from, loaded once and dropped when told.
+"""Decide which model each stage uses, from the model set and the operator's settings.
 
 A *model set* (`models/<name>/model_set.json`) names every model, the VAD and the chunk size that belong together.
-The operator's variables override single models. Nothing here comes from a job: weights are code.
+The operator's variables override single models. A job can choose only among the allowed speech models, because loading
+weights can run code.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ SPEECH_REPOSITORIES = {
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """One model's place: a local folder or file (`path`), a `repository` of the hub at the revision `pin` (None: main), or
-    a `file` at a public address."""
+    """Where a model is: a local folder or file (`path`), a hub `repository` at the revision `pin` (None: main), or a `file`
+    at a public URL."""
 
     name: str
     path: Path | None = None
@@ -54,12 +55,12 @@ class Location:
 
     @property
     def source(self) -> str:
-        """What a loader is given."""
+        """The path or name that is passed to a loader."""
         return str(self.path) if self.path and not self.file else self.name
 
     @property
     def identity(self) -> str:
-        """`name@revision`, as results and cache keys carry it. The revision of a local folder is a digest of its files."""
+        """`name@revision`, for answers and cache keys. The revision of a local folder is a digest of its files."""
         if self.file is not None:
             return f"{self.name}@{self.file.sha256[:12]}" if self.file.sha256 else self.name
         if self.path is None:
@@ -67,15 +68,15 @@ class Location:
         return f"{self.name}@{revision(self.path)}"
 
 
-# Threshold and margin (cosines) of an ECAPA that nobody has measured. SpeechBrain's 0.25 answers another question, whether
-# two recordings are one voice: asked for each of ten names it gave one to 36 % of strangers whose cosines were drawn with
-# mean 0.12 and deviation 0.10, this pair to 0.6 % (tests/test_speaker_processing.py draws them).
+# Threshold and margin (cosines) of an uncalibrated ECAPA. SpeechBrain's 0.25 is for verification, the comparison of two
+# recordings: compared with ten enrolled voices, 36 % of strangers (cosines drawn with mean 0.12 and deviation 0.10) got
+# a name by it, and 0.6 % by this pair (tests/speakers draws them).
 UNCALIBRATED_THRESHOLD, UNCALIBRATED_MARGIN = 0.45, 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakerModel:
-    """The speaker encoder with its threshold and margin (cosines); `calibrated`: they were measured, on it."""
+    """The speaker encoder with its threshold and margin (cosines); `calibrated`: these were measured on this encoder."""
 
     location: Location
     threshold: float
@@ -93,7 +94,7 @@ class _Speaker(TypedDict):
 
 
 class _File(TypedDict):
-    """What a model_set.json holds."""
+    """The keys of a model_set.json."""
 
     vad_method: str
     vad_onset: float
@@ -109,7 +110,7 @@ class _File(TypedDict):
 
 
 class ModelSet:
-    """The configured models: the set's file, overridden by the operator's variables, resolved to places."""
+    """The configured models: those of the set's file, overridden by the operator's variables, and where they are."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -126,10 +127,10 @@ class ModelSet:
 
     @property
     def speaker(self) -> SpeakerModel:
-        """Looked up anew each time, like the others: a model that was brought here meanwhile has its revision."""
+        """The speaker encoder. Looked up on each access, because a model downloaded since then has a revision."""
         speaker, settings = self._set["speaker"], self._settings
         threshold, margin = settings.speaker_threshold, settings.speaker_margin
-        # What was measured on one encoder says nothing about another.
+        # The set's threshold was measured on the set's encoder and does not apply to another one.
         known = (speaker["threshold"], speaker["margin"], speaker["calibrated"])
         own = (UNCALIBRATED_THRESHOLD, UNCALIBRATED_MARGIN, False) if settings.speaker_model else known
         return SpeakerModel(
@@ -146,7 +147,10 @@ class ModelSet:
         return self._chosen("diarization", self._settings.diarization_model, self._set["diarization"])
 
     def speech(self, asked: str | None = None) -> Location:
-        """The speech model: the job's (checked by the caller), WHISPERX_MODEL, the set's own folder, WHISPERX_MODEL_DIR, a name."""
+        """Return the speech model: the job's `asked` (checked by the caller), else the operator's, else the set's.
+
+        WHISPERX_MODEL comes first, then the set's own folder, WHISPERX_MODEL_DIR and the name in the set's file.
+        """
         if asked is not None and asked != public_name(self.speech().name):
             return self._place("speech", self._by_name().get(asked, asked))
         if self._settings.whisperx_model:
@@ -158,33 +162,33 @@ class ModelSet:
         return named
 
     def allows(self, asked: str) -> bool:
-        """Whether a job may ask for this model. The configured one is always allowed."""
+        """Return whether a job may ask for this model. The configured one is always allowed."""
         return asked in self.allowed() or asked in self._settings.allowed_models
 
     def allowed(self) -> list[str]:
-        """The models that a job may ask for by name, the configured one first. A path goes by its last part."""
+        """Return the names of the models that a job may ask for, the configured one first; of a path the last part."""
         return list(dict.fromkeys([public_name(self.speech().name), *self._by_name()]))
 
     def _by_name(self) -> dict[str, str]:
-        """ALLOWED_MODELS by the names that a caller sees."""
+        """Return ALLOWED_MODELS by the names that callers see."""
         return {public_name(source): source for source in self._settings.allowed_models}
 
     def aligner(self, language: str) -> Location | None:
-        """ALIGN_MODEL for any language, else the set's aligner; None for a language that the set has none for."""
+        """Return ALIGN_MODEL for any language, else the set's aligner; None if the set has none for this language."""
         source = self._settings.align_model or self._set["aligners"].get(language)
         return self._place("aligner", source) if source else None
 
     def aligners(self) -> dict[str, Location]:
-        """The aligners by language; `any` for ALIGN_MODEL."""
+        """Return the aligners by language, or ALIGN_MODEL as `any`."""
         if self._settings.align_model:
             return {"any": self._place("aligner", self._settings.align_model)}
         return {language: self._place("aligner", source) for language, source in self._set["aligners"].items()}
 
     def punkt(self, language: str) -> Path | None:
-        """A folder for nltk.data.path with the sentence tables of `language` (NLTK's name: `german`), or None.
+        """Return a folder for nltk.data.path with the sentence tables of `language` (NLTK's name: `german`), or None.
 
-        They lie in the set's folder when they were baked, else in the model cache, into which they are downloaded when they
-        are first needed; never for a set that needs no network. What failed is logged, and not tried again in this process.
+        They are in the set's folder if the image has them, else in the model cache, where they are downloaded when first
+        needed, unless the set is local. A failed download is logged and not tried again in this process.
         """
         baked, cached = self._folder / "nltk_data", self.cache / "nltk_data"
         with self._punkt_lock:
@@ -194,22 +198,24 @@ class ModelSet:
                 try:
                     punkt.bring(cached)
                 except (WorkerError, OSError) as error:
-                    log.warning("NLTK's sentence tables cannot be had (%s): sentences are split by rules", error)
+                    log.warning("NLTK's sentence tables cannot be downloaded (%s): sentences are split by rules", error)
         return next((folder for folder in (baked, cached) if punkt.holds(folder, language)), None)
 
     @property
     def cache(self) -> Path:
-        """The hub cache that downloads go into."""
+        """The hub cache that models are downloaded to."""
         return self._settings.hub_caches[-1]
 
     @property
     def checkpoints(self) -> Path:
-        """Where torch.hub keeps the files that come by address."""
+        """The folder in which torch.hub keeps files downloaded by URL."""
         return (self._settings.torch_home or Path.home() / ".cache" / "torch") / "hub" / "checkpoints"
 
     def identities(self, asked: str | None = None) -> dict[str, str]:
-        """{stage: name@revision} for a job that asks for a speech model, or for none, and the operator's `settings` that shape
-        a result; part of its fingerprint, so known without loading anything."""
+        """Return {stage: name@revision} for a job that asks for this speech model, or for none, without loading a model.
+
+        It is part of a result's fingerprint. `settings` holds the operator's settings that change a result.
+        """
         settings, speaker, vad = self._settings, self.speaker, self._settings.vad_model_path
         shaping = (
             settings.parity, settings.whisperx_compute_type, settings.diarization_precision, speaker.threshold, speaker.margin,
@@ -225,8 +231,8 @@ class ModelSet:
 
     @property
     def is_local(self) -> bool:
-        """True when no configured model needs the hub, which may then be switched off altogether."""
-        # Generators: the first that is not here ends the search, for forty look-ups on a network volume delay every start.
+        """Whether all configured models are on this machine, so that the hub is not needed."""
+        # Lazy: the first missing model ends the search, because 40 look-ups on a network volume delay every start.
         others: tuple[Callable[[], Location], ...] = (
             self.speech, lambda: self.diarization, lambda: self.speaker.location,
         )  # fmt: skip
@@ -235,14 +241,14 @@ class ModelSet:
         return not self._settings.allowed_models and all(place.path for place in places if place)
 
     def admit_code(self) -> None:
-        """Make the package importable that this set's checkpoints name. It lives in builder/, never beside the weights."""
+        """Make the package importable that this set's checkpoints refer to. It is in builder/, never next to the weights."""
         code = self._set.get("code")
         if code and str(ROOT / "builder") not in sys.path:
             sys.path.append(str(ROOT / "builder"))
             importlib.invalidate_caches()
 
     def _aligners_identities(self) -> list[str]:
-        """By their names, not by what the cache holds: forty look-ups on a network volume would delay every job."""
+        """Return the aligners' names without looking up revisions: forty look-ups on a network volume would delay every job."""
         if self._settings.align_model or all((self._folder / s).is_dir() for s in self._set["aligners"].values()):
             return [place.identity for place in self.aligners().values()]
         return list(self._set["aligners"].values())
@@ -251,7 +257,7 @@ class ModelSet:
         return place.path is not None and self._folder.resolve() in place.path.parents
 
     def _chosen(self, kind: str, operators: str | None, own: str) -> Location:
-        """The operator's model, else the set's: at the set's revision, or as RunPod's model cache holds it, which takes main."""
+        """Return the operator's model, else the set's: at the set's revision, or at main if RunPod's model cache has that."""
         if operators:
             return self._place(kind, operators)
         place = self._place(kind, own)
@@ -260,11 +266,11 @@ class ModelSet:
         return place
 
     def _place(self, kind: str, source: str) -> Location:
-        """`source` is a folder, one of torchaudio's bundles, or a repository or short name with an optional `@revision`."""
+        """Locate `source`: a folder, a torchaudio bundle, or a repository or short name with an optional `@revision`."""
         name, _, pin = (source, "", "") if Path(source).is_dir() else source.partition("@")
         for candidate in (self._folder / name, Path(name)):
             if candidate.is_dir() and name not in ("", "."):
-                # A folder of the set keeps its short name; a snapshot's own name would be a bare hash.
+                # A folder of the set keeps its short name, because the folder of a snapshot is named by a hash.
                 return Location(name if candidate != Path(name) else candidate.name, candidate.resolve(), kind=kind)
         if kind == "aligner" and (file := bundles.weights(name)):
             places = (self._folder / "checkpoints" / file.name, self.checkpoints / file.name)
@@ -272,11 +278,12 @@ class ModelSet:
         known = SPEECH_REPOSITORIES.get(name, f"Systran/faster-whisper-{name}")
         repository = known if kind == "speech" and "/" not in name else name
         (runpods, own), wanted = self._settings.hub_caches, pin or "main"
-        # RunPod fills its cache before the worker starts, and it may not be written to; our own is completed first.
+        # RunPod's cache is filled before the worker starts and is read-only, so any complete snapshot in it is used. Our
+        # own cache is used only when the download was marked as finished.
         path = snapshots.held(runpods, repository, kind, wanted) or snapshots.finished(own, repository, wanted)
         return Location(name, path, repository, pin or None, kind)
 
 
 def public_name(source: str) -> str:
-    """A model's name without the folders of this machine, which no caller needs to see."""
+    """Return a model's name as callers see it: of an absolute path only the last part."""
     return Path(source).name if Path(source).is_absolute() else source

@@ -1,10 +1,10 @@
-"""Which errors of the download libraries mean that a server or the network between failed for now."""
+"""Recognize errors of the download libraries that mean a temporary failure of a server or the network."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-# By name: urllib's, requests', httpx' and the hub's client's are not imported for it, and two of them share one name.
+# Class names of urllib, requests, httpx and the hub's client, so that none of them is imported here.
 PASSING = frozenset(
     {
         "URLError",
@@ -19,14 +19,14 @@ PASSING = frozenset(
         "TimeoutException",
     }
 )
-# What the hub's client says when it was told to stay offline, and when it had no answer and the file is not here.
+# Raised by the hub's client in offline mode, and when the hub does not answer and the file is not in the cache.
 OFFLINE = frozenset({"OfflineModeIsEnabled", "LocalEntryNotFoundError"})
-# hf_xet raises a bare RuntimeError with these words of its Rust parts.
+# hf_xet raises a plain RuntimeError whose message contains one of these.
 XET = ("Data processing error", "CAS service", "CAS error", "reqwest")
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came from, the outermost first."""
+    """Yield the error and its causes, the outermost first."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -35,7 +35,7 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def statuses(error: BaseException) -> set[int]:
-    """The HTTP statuses that an error and its causes carry: requests', httpx' and the hub's, and urllib's `code`."""
+    """Return the HTTP statuses in an error and its causes, of requests, httpx, the hub's client and urllib."""
     found = set()
     for cause in causes(error):
         status = getattr(getattr(cause, "response", None), "status_code", None)
@@ -47,7 +47,7 @@ def statuses(error: BaseException) -> set[int]:
 
 
 def passing(error: BaseException) -> bool:
-    """Whether another try may succeed: no answer, half an answer, or one that says so (408, 429, 5xx)."""
+    """Return whether another try may succeed: no answer, a cut answer, or the status 408, 429 or 5xx."""
     found = list(causes(error))
     if any("OfflineModeIsEnabled" in _kinds(cause) for cause in found):
         return False
@@ -57,7 +57,7 @@ def passing(error: BaseException) -> bool:
 
 
 def unreachable(error: BaseException) -> bool:
-    """Whether a server could not be asked, for now or because the worker is offline."""
+    """Return whether the server could not be reached, temporarily or because the worker is offline."""
     return passing(error) or any(_kinds(cause) & OFFLINE for cause in causes(error))
 
 

@@ -1,7 +1,7 @@
-"""A file that a project publishes at an address: brought into a folder once, whole and checked.
+"""Download a file published at a URL once, complete and with its checksum verified.
 
-torch.hub and NLTK move into place whatever arrived before the connection ended. Here a file is downloaded in a folder of
-its worker's own (staging.py), must have the announced length and the documented SHA-256, and only then gets its name.
+torch.hub and NLTK keep whatever arrived before the connection ended. Here each worker downloads to a folder of its own
+(staging.py), and a file gets its final name only after its length and its documented SHA-256 were verified.
 Where no SHA-256 is documented, length and SHA-256 of the first complete download are recorded in a file with the suffix
 `.checked.json` and compared from then on.
 """
@@ -31,13 +31,13 @@ PAUSES_S = (1.0, 4.0, 10.0)
 # To connect, and between two reads.
 ANSWER_S = (10.0, 30.0)
 BLOCK_BYTES = 1 << 16
-# Answers that another try may change, beside 5xx: too slow, too many.
+# Statuses besides 5xx after which another try may succeed: request timeout, too many requests.
 PASSING = frozenset({408, 429})
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A file at a public address; `bytes` and `sha256` as they are publicly documented, None where they are not."""
+    """A file at a public URL; `bytes` and `sha256` as publicly documented, None if they are not."""
 
     url: str
     bytes: int | None = None
@@ -49,10 +49,10 @@ class Published:
 
 
 def bring(file: Published, folder: Path, limit_s: float = 1800.0) -> Path:
-    """The whole, checked file in `folder`; one that is there already is not downloaded again.
+    """Download the file into `folder`, unless it is there already, verify it and return its path.
 
-    `limit_s`: seconds for all tries together. Raises WeightsCorrupt when other bytes than the published ones arrived
-    twice, ModelNotFound when the server has no such file, OSError, and what requests raises.
+    `limit_s`: seconds for all tries together. Raises WeightsCorrupt when the bytes differ from the published ones twice,
+    ModelNotFound when the server has no such file, OSError, and what requests raises.
     """
     place, until = folder / file.name, time.monotonic() + limit_s
     if _is_whole(place, file):
@@ -77,13 +77,13 @@ def bring(file: Published, folder: Path, limit_s: float = 1800.0) -> Path:
 
 
 def discard(place: Path) -> None:
-    """Remove a file that was brought, with what is known of it."""
+    """Remove a downloaded file and its `.checked.json`."""
     place.unlink(missing_ok=True)
     _note(place).unlink(missing_ok=True)
 
 
 def _stamp(place: Path) -> tuple[int, int] | None:
-    """What changes when another worker puts a file into this place."""
+    """Return (inode, time of the last change), which differ after another worker replaced the file; None without a file."""
     with contextlib.suppress(OSError):
         found = place.stat()
         return found.st_ino, found.st_mtime_ns
@@ -91,9 +91,9 @@ def _stamp(place: Path) -> tuple[int, int] | None:
 
 
 def _is_whole(place: Path, file: Published) -> bool:
-    """Whether the file is there with its documented or recorded bytes; of an unknown one the length has to do.
+    """Return whether the file exists with its documented or recorded checksum; if none is known, with the server's length.
 
-    A file that has not been written to since it was checked is not read again: a gigabyte takes seconds.
+    A file that was not changed since its last check is not read again, because a gigabyte takes seconds.
     """
     if not place.is_file():
         return False
@@ -111,7 +111,7 @@ def _is_whole(place: Path, file: Published) -> bool:
 
 
 def _checked(place: Path) -> tuple[str, int] | None:
-    """(SHA-256, time of the last change in ns) of the file when it was checked; None when that is not known."""
+    """Return (SHA-256, time of the last change in ns) from the file's last check; None if there was none."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         known = json.loads(_note(place).read_text("utf-8"))
         return str(known["sha256"]), int(known["changed_ns"])
@@ -119,7 +119,7 @@ def _checked(place: Path) -> tuple[str, int] | None:
 
 
 def _expected(file: Published, place: Path) -> Published:
-    """The file with the documented checksum, else the one recorded at the first complete download, if there was one."""
+    """Return the file with its documented checksum, else with the one recorded at its first complete download, if any."""
     if file.sha256 is None:
         with contextlib.suppress(OSError, ValueError, KeyError):
             known = json.loads(_note(place).read_text("utf-8"))
@@ -138,7 +138,7 @@ def _note(place: Path) -> Path:
 
 
 def _record(path: Path, file: Published, place: Path) -> None:
-    """Keep length, checksum and time of a checked file; an undocumented one is compared with them from then on."""
+    """Record length, checksum and time of a verified file; an undocumented file is compared with them from then on."""
     digest = _expected(file, place).sha256 or file_digest(path)
     found = path.stat()
     note = {"bytes": found.st_size, "sha256": digest, "changed_ns": found.st_mtime_ns, "url": file.url}
@@ -148,7 +148,7 @@ def _record(path: Path, file: Published, place: Path) -> None:
 
 
 def _download(file: Published, part: Path, until: float) -> None:
-    """All bytes of the file into `part`, going on after each break."""
+    """Download the file to `part`, resuming after each broken connection. Raises what requests raises."""
     import requests
 
     for pause in (*PAUSES_S, None):
@@ -163,7 +163,7 @@ def _download(file: Published, part: Path, until: float) -> None:
 
 
 def _receive(file: Published, part: Path, until: float) -> None:
-    """One request for what is missing. Raises requests.ConnectionError when less came than was announced."""
+    """Request the missing bytes and append them. Raises requests.ConnectionError when fewer than announced arrive."""
     import requests
 
     have = part.stat().st_size if part.exists() else 0
@@ -189,21 +189,21 @@ def _receive(file: Published, part: Path, until: float) -> None:
 
 
 def ask(file: Published) -> int:
-    """The file's bytes as its server tells them. Raises ModelNotFound, and what requests raises."""
+    """Ask the server for the file's length in bytes. Raises ModelNotFound, and what requests raises."""
     with _asked("HEAD", file, {"Accept-Encoding": "identity"}) as answer:
         _admit(answer, file)
         return int(answer.headers.get("Content-Length", 0))
 
 
 def _announced(file: Published) -> int | None:
-    """The file's length; None when the server cannot be asked."""
+    """Return the file's length in bytes by its server; None if the server cannot be reached or does not say."""
     with contextlib.suppress(WorkerError, OSError, ValueError):
         return ask(file) or None
     return None
 
 
 def _admit(answer: requests.Response, file: Published) -> None:
-    """Raise ModelNotFound for a refusal, and requests.HTTPError for an answer that another try may change."""
+    """Raise ModelNotFound for a permanent error status, and requests.HTTPError for one that a retry may change."""
     if 400 <= answer.status_code < 500 and answer.status_code not in PASSING:
         raise ModelNotFound(f"{file.url} was answered with {answer.status_code}", {"model": file.name})
     answer.raise_for_status()

@@ -1,4 +1,4 @@
-"""NLTK's punkt_tab: the tables by which WhisperX tells where a sentence ends, a folder for each of 19 languages."""
+"""Download NLTK's punkt_tab, the tables with which WhisperX splits sentences, a folder for each of 19 languages."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from scribe.models.published import Published
 
 log = logging.getLogger(__name__)
 
-# What nltk.download("punkt_tab") brings, at the commit of nltk_data that wrote this SHA-256 into its index.xml.
+# The archive of nltk.download("punkt_tab"), at the commit of nltk_data whose index.xml lists this SHA-256.
 ARCHIVE = Published(
     "https://raw.githubusercontent.com/nltk/nltk_data/550b6625bcef1f2abff2ff770a5a0d272c9c6b2a/packages/tokenizers/punkt_tab.zip",
     sha256="e57f64187974277726a3417ca6f181ec5403676c717672eef6a748a7b20e0106",
 )
-# Of the job that needs them first, where the address is cut off.
+# The job that needs the tables first waits at most this long when the server is unreachable.
 LIMIT_S = 30.0
 FILES = ("abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt")
 _NAME = re.compile(rf"punkt_tab/([a-z]+)/({'|'.join(map(re.escape, FILES))})")
-# The largest of the real ones has 2 MB.
+# The largest real table has 2 MB.
 LARGEST_BYTES = 64 * 1024**2
 
 
 def holds(folder: Path, language: str) -> bool:
-    """Whether `folder`, as nltk.data.path lists it, has the tables of a language (`german`), and they are not empty."""
+    """Return whether `folder`, an entry of nltk.data.path, has the non-empty tables of a language (`german`)."""
     tables = folder / "tokenizers" / "punkt_tab" / language
     return all((tables / name).is_file() for name in FILES) and (tables / "ortho_context.tab").stat().st_size > 0
 
@@ -56,7 +56,7 @@ def bring(folder: Path) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Write each language's tables into `folder`/<language>; any other name in the archive is left out."""
+    """Write each language's tables to `folder`/<language>, ignoring all other files. Raises WeightsCorrupt."""
     try:
         with zipfile.ZipFile(archive) as opened:
             for entry in opened.infolist():

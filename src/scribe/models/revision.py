@@ -10,10 +10,9 @@ END_BYTES = 65536
 
 
 def revision(place: Path) -> str:
-    """12 hex digits: the commit of a snapshot or of a baked model (`.revision`), else a digest of the folder's files, or of
-    the one file.
+    """Return 12 hex digits: the commit of a snapshot or of a model in the image (`.revision`), else a digest of the file(s).
 
-    The digest takes names within the folder, sizes, and the first and last 64 KiB of each.
+    The digest covers the names, sizes and the first and last 64 KiB of each file.
     """
     if place.parent.name == "snapshots":
         return place.name[:12]

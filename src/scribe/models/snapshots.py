@@ -1,8 +1,8 @@
-"""Repositories of the hub in a cache on disk, as every client lays them out, and which of their snapshots are whole.
+"""Find repositories in a hub cache on disk, and decide which of their snapshots are complete.
 
 `models--<org>--<name>/snapshots/<commit>/` holds a commit's files, `refs/<branch>` a branch's commit. Most clients write
-the ref first, so it is no sign that the files are there. `hub.bring` writes a mark of its own last: `.complete-<commit>`
-with the names and sizes of the files.
+the ref first, so it does not prove that the files are there. `hub.bring` writes a mark of its own last:
+`.complete-<commit>` with the names and sizes of the files.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TypedDict
 
-# What CTranslate2 and the tokenizer read of a speech repository, which may hold other formats too.
+# What CTranslate2 and the tokenizer read from a speech repository, which may hold other formats too.
 SPEECH_FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*")
-# What transformers reads of an aligner's, which may hold checkpoints of its training and language models.
+# What transformers reads from an aligner's repository, which may also hold training checkpoints and language models.
 ALIGNER_FILES = (
     "config.json",
     "*processor_config.json",
@@ -29,14 +29,14 @@ ALIGNER_FILES = (
     "model*.safetensors*",
     "pytorch_model*.bin*",
 )
-# By kind of model the patterns of the files that are brought; empty for all that a loader here could want.
+# Patterns of the files to download by kind of model; empty: all but hub.NEVER.
 FILES: dict[str, tuple[str, ...]] = {
     "speech": SPEECH_FILES,
     "aligner": ALIGNER_FILES,
     "diarization": (),
     "speaker": (),
 }
-# By kind what its loader cannot do without, each as a choice of names.
+# The files that each kind's loader needs, each with its alternative names.
 NEEDED: dict[str, tuple[tuple[str, ...], ...]] = {
     "speech": (("config.json",), ("model.bin",), ("tokenizer.json",)),
     "aligner": (
@@ -48,7 +48,7 @@ NEEDED: dict[str, tuple[tuple[str, ...], ...]] = {
     "diarization": (("config.yaml",),),
     "speaker": (("hyperparams.yaml",), ("embedding_model.ckpt",)),
 }
-# The parts of their own repository that pyannote's and SpeechBrain's descriptions name.
+# How pyannote's and SpeechBrain's configuration files refer to other files of their repository.
 PARTS = {
     "config.yaml": re.compile(r"\$model/([\w./-]+)"),
     "hyperparams.yaml": re.compile(r"<pretrained_path>/([\w./-]+)"),
@@ -56,19 +56,19 @@ PARTS = {
 
 
 def repository_folder(cache: Path, repository: str) -> Path:
-    """Where a hub cache keeps a repository."""
+    """Return the folder of a repository in a hub cache."""
     return cache / f"models--{repository.replace('/', '--')}"
 
 
 class _Mark(TypedDict):
-    """What is written down of a finished snapshot: the revisions it was brought for, its files' names and bytes."""
+    """The mark of a finished snapshot: the revisions it was downloaded for, its files' names and bytes."""
 
     revisions: list[str]
     files: dict[str, int]
 
 
 def finished(cache: Path, repository: str, wanted: str = "main") -> Path | None:
-    """The folder of a branch's or commit's snapshot that `hub.bring` has finished, if its files are there as they were."""
+    """Return the snapshot of a branch or commit that `hub.bring` has finished, if its files still have their sizes."""
     folder = repository_folder(cache, repository)
     for commit, note in _marks(folder):
         if wanted == commit or wanted in note["revisions"]:
@@ -79,26 +79,26 @@ def finished(cache: Path, repository: str, wanted: str = "main") -> Path | None:
 
 
 def kept_commit(cache: Path, repository: str, branch: str) -> str | None:
-    """The commit of a branch as it was when it was brought first; later ones are not taken."""
+    """Return the commit that a branch had at its first download, which is used from then on; None if there was none."""
     found = _marks(repository_folder(cache, repository))
     return next((commit for commit, note in found if branch in note["revisions"]), None)
 
 
 def mark_finished(folder: Path, commit: str, revision: str, files: Mapping[str, int]) -> None:
-    """Write down that the snapshot of `commit`, brought for `revision`, is whole: `files` are names and bytes."""
+    """Mark the snapshot of `commit`, downloaded for `revision`, as complete; `files` holds names and bytes."""
     before = next((note["revisions"] for known, note in _marks(folder) if known == commit), [])
     note: _Mark = {"revisions": sorted({*before, revision}), "files": dict(files)}
     _write(folder / f".complete-{commit}", json.dumps(note))
 
 
 def name_commit(folder: Path, revision: str, commit: str) -> None:
-    """Let other clients find the snapshot by its branch; a ref that they wrote stays theirs."""
+    """Write a ref, so that other clients find the snapshot by its branch; an existing ref is not changed."""
     if not (folder / "refs" / revision).exists():
         _write(folder / "refs" / revision, commit)
 
 
 def held(cache: Path, repository: str, kind: str, wanted: str = "main") -> Path | None:
-    """The snapshot of a branch or commit that has every file which a model of this kind needs, whoever brought it."""
+    """Return the snapshot of a branch or commit, by any client, if it has every file that a model of this kind needs."""
     folder, commit = repository_folder(cache, repository), wanted
     if not folder.is_dir():
         return None
@@ -113,7 +113,7 @@ def held(cache: Path, repository: str, kind: str, wanted: str = "main") -> Path 
 
 
 def missing(kind: str, snapshot: Path) -> list[str]:
-    """The files that a model of this kind needs and the folder lacks, or has empty."""
+    """Return the files that a model of this kind needs and that are missing or empty in the folder."""
     absent = lacking(kind, [name for choice in NEEDED[kind] for name in choice if size(snapshot / name)])
     for description, pattern in PARTS.items():
         with contextlib.suppress(OSError):
@@ -123,26 +123,26 @@ def missing(kind: str, snapshot: Path) -> list[str]:
 
 
 def lacking(kind: str, names: Collection[str]) -> list[str]:
-    """Of each choice of files that a model of this kind needs, the first, where `names` has none of them."""
+    """Return the needed files of which `names` has no alternative, each by its first name."""
     return [choice[0] for choice in NEEDED[kind] if not any(name in names for name in choice)]
 
 
 def _has(place: Path) -> bool:
-    """Whether there is a file that is not empty, or a folder with one."""
+    """Return whether `place` is a non-empty file, or a folder with one."""
     if place.is_dir():
         return any(size(file) for file in place.rglob("*"))
     return bool(size(place))
 
 
 def size(file: Path) -> int | None:
-    """A file's bytes; None when there is none."""
+    """Return a file's size in bytes; None if it does not exist."""
     with contextlib.suppress(OSError):
         return file.stat().st_size if file.is_file() else None
     return None
 
 
 def _marks(folder: Path) -> list[tuple[str, _Mark]]:
-    """Commits and notes of the snapshots that were finished; what cannot be read is no mark."""
+    """Return (commit, mark) of the finished snapshots; unreadable marks are ignored."""
     found: list[tuple[str, _Mark]] = []
     with contextlib.suppress(OSError):
         for file in sorted(folder.glob(".complete-*")):
@@ -155,7 +155,7 @@ def _marks(folder: Path) -> list[tuple[str, _Mark]]:
 
 
 def _write(place: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Write the file atomically, by renaming a temporary one."""
     place.parent.mkdir(parents=True, exist_ok=True)
     part = place.with_name(f".{place.name}.{uuid.uuid4().hex}.part")
     part.write_text(text, "utf-8")

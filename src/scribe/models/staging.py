@@ -1,8 +1,8 @@
-"""Where a download grows: a folder of one worker's own inside a cache that many workers may share.
+"""Download into a staging folder of the worker's own, inside a cache that many workers may share.
 
-A lock of the operating system may not reach other hosts on a network volume, and one that is a file stays when its
-holder dies. So nothing here is safe by a lock: each worker writes only to its own folder, and what is whole and checked
-is renamed into the cache. Locks save work: workers that can see each other's wait instead of downloading the same twice.
+On a network volume, locks of the operating system may not reach other hosts, and a lock file stays when its holder
+dies. So correctness does not depend on locks: each worker writes only to its own folder, and complete, verified files
+are renamed into the cache. Locks only save work: workers that see each other's wait instead of downloading twice.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from typing import IO
 log = logging.getLogger(__name__)
 
 FOLDER = ".staging"
-# After so long without a written byte another host's download counts as dead; the pauses between tries are shorter.
+# Seconds without a written byte after which another host's download counts as dead; pauses between tries are shorter.
 ABANDONED_S = 300.0
-# What a worker waits for another's download at most: RunPod gives a worker 7 minutes until it must be ready.
+# Longest wait for another worker's download, in seconds: RunPod gives a worker 7 minutes until it must be ready.
 TURN_S = 300.0
 POLL_S = 0.25
 
 
 @contextlib.contextmanager
 def staged(cache: Path, name: str) -> Iterator[Path]:
-    """A folder below `cache` that no other worker writes to, removed when the block succeeds.
+    """Yield a folder below `cache` that no other worker writes to, removed when the block succeeds.
 
-    When it fails the folder stays, and so it does when the worker is killed: the next download of the same `name` goes on
-    with it. Raises OSError when the cache cannot be written to.
+    When the block fails or the worker is killed, the folder stays, and the next download of the same `name` resumes from
+    it. Raises OSError when the cache cannot be written to.
     """
     root, host = cache / FOLDER, re.sub(r"\W", "-", os.uname().nodename)
     root.mkdir(parents=True, exist_ok=True)
@@ -49,11 +49,11 @@ def staged(cache: Path, name: str) -> Iterator[Path]:
 
 
 def _take_over(root: Path, name: str, host: str, folder: Path, held: contextlib.ExitStack) -> None:
-    """Rename what a dead worker left of `name` to `folder`, and remove what else is left; `held` keeps its lock."""
+    """Rename a dead worker's folder of `name` to `folder`, and remove further ones; `held` keeps the lock on it."""
     for left in sorted(root.glob(f"{name}@*@{'[0-9a-f]' * 32}")):
-        with contextlib.suppress(OSError), contextlib.ExitStack() as own:  # another worker may be quicker
+        with contextlib.suppress(OSError), contextlib.ExitStack() as own:  # another worker may take it first
             locked = _lock(own.enter_context((left / ".alive").open("r+b")))
-            # The lock of a dead worker is free; on another host it may look so while it is held.
+            # A dead worker's lock is free. A lock held on another host may look free too.
             if locked is False or not (_silent_s(left) > ABANDONED_S or (locked and left.name.split("@")[1] == host)):
                 continue
             if folder.exists():
@@ -64,7 +64,7 @@ def _take_over(root: Path, name: str, host: str, folder: Path, held: contextlib.
 
 
 def _silent_s(folder: Path) -> float:
-    """Seconds since anything below the folder was written, by the clock of its file system."""
+    """Return the seconds since a file below the folder was written, by the clock of its file system."""
     clock = folder / ".clock"
     clock.touch()
     now = clock.stat().st_mtime
@@ -74,7 +74,7 @@ def _silent_s(folder: Path) -> float:
 
 @contextlib.contextmanager
 def turn(path: Path, done: Callable[[], bool], wait_s: float) -> Iterator[None]:
-    """Wait for the lock `path`, until what it is for is `done`, or `wait_s` have passed; then go on in any case."""
+    """Wait until the lock `path` is free, `done()` is true or `wait_s` seconds have passed; then run the block anyway."""
     path.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + wait_s
     with path.open("ab") as stream:
@@ -89,7 +89,7 @@ def turn(path: Path, done: Callable[[], bool], wait_s: float) -> Iterator[None]:
 
 
 def _lock(stream: IO[bytes]) -> bool | None:
-    """Whether the file is locked by this worker now; None where the file system knows no locks."""
+    """Try to lock the file; return whether this worker holds it now, None if the file system has no locks."""
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

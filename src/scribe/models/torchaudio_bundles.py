@@ -1,8 +1,9 @@
-"""torchaudio's recognizers, which WhisperX aligns five languages with: each bundle's name and the file of its weights.
+"""The weight files of torchaudio's recognizers, with which WhisperX aligns five languages.
 
-torchaudio publishes no checksums. Those below stand in public code: of the two WAV2VEC2 bundles in several unrelated
-projects each; of the four VOXPOPULI bundles in one, beside the same value for the first, and their lengths differ from
-those of the same models saved here by one constant. The other bundles' files are compared with their first download.
+torchaudio publishes no checksums. Those below come from public code: for the two WAV2VEC2 bundles from several unrelated
+projects each; for the four VOXPOPULI bundles from one project, which has the right value for the first bundle, and
+their lengths differ by one constant from those of the same models saved here. Other files are compared with their
+first download.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ FILES: dict[str, str] = {
 
 
 def weights(bundle: str) -> Published | None:
-    """The file of a bundle's weights; None for a name that is none of torchaudio's recognizers."""
+    """Return the weight file of a bundle; None if torchaudio has no recognizer of this name."""
     if bundle not in FILES:
         return None
     return Published(f"{ADDRESS}/{FILES[bundle]}", *CHECKED.get(bundle, (None, None)))

@@ -1,1 +1,1 @@
-"""Addresses that a job may name, and the guarded client that opens them; the only room with sockets."""
+"""Check the URLs that a job names and request them safely; the only room that opens sockets."""

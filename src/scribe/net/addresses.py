@@ -1,7 +1,7 @@
-"""Which addresses a job may name: a URL's form and an IP address' place, decided by tables of our own.
+"""Decide which URLs and IP addresses a job may use, by tables of our own. Opens no connection.
 
-Pure. Python's `ipaddress.is_global` is not asked: its answer for 6to4, 192.0.0.0/24 and others changed between releases
-(python/cpython#113171), and it knows nothing of the clouds' metadata services.
+Python's `ipaddress.is_global` is not used: its answer for 6to4, 192.0.0.0/24 and others changed between releases
+(python/cpython#113171), and it does not know the clouds' metadata services.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 PORTS = {"http": 80, "https": 443}
 
-# IANA special-purpose registries, plus what clouds answer on (168.63.129.16 is Azure's, 100.100.100.200 Alibaba's,
-# 192.0.0.192 Oracle's; the last two lie inside a range). The first match names the reason.
+# IANA special-purpose registries, plus the clouds' metadata services (168.63.129.16 is Azure's, 100.100.100.200
+# Alibaba's, 192.0.0.192 Oracle's; the last two lie inside a range). The first match gives the reason.
 _BLOCKED_V4 = [
     (ipaddress.IPv4Network(network), reason)
     for network, reason in {
@@ -46,8 +46,8 @@ _BLOCKED_V4 = [
         "240.0.0.0/4": "a reserved or broadcast address",
     }.items()
 ]
-# Only 2000::/3 is routed to the public; of it, these are not. Tunnels carry an IPv4 address inside and are refused
-# whatever it is: the machine that unpacks them is not ours to know.
+# Only 2000::/3 is publicly routed, without these. Tunnel addresses contain an IPv4 address and are all refused, because
+# the gateway that unpacks them is unknown and may reach private addresses.
 _PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")
 _BLOCKED_V6 = [
     (ipaddress.IPv6Network(network), reason)
@@ -67,7 +67,10 @@ _ISATAP = (0x00005EFE, 0x02005EFE)
 
 
 def blocked_reason(ip: str | IPAddress) -> str | None:
-    """Why a job may not reach this IP address ("a private address"), or None when it may. No address is no way in."""
+    """Return why a job may not connect to this IP address ("a private address"), or None if it may.
+
+    Text that is not an IP address is refused too.
+    """
     try:
         address = ipaddress.ip_address(ip)
     except ValueError:
@@ -86,7 +89,7 @@ def blocked_reason(ip: str | IPAddress) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One hop of a request: where the socket goes and what is asked there."""
+    """One hop of a request: the host and port to connect to, and the path to request."""
 
     scheme: str
     host: str  # lower case, IDNA, IPv6 without brackets
@@ -101,11 +104,12 @@ class Target:
 
 
 def check_url(url: str, allow_hosts: frozenset[str] = frozenset()) -> Target:
-    """A URL taken apart, if its form may be used: http or https, the scheme's ports, no control characters.
+    """Parse a URL and check its form: http or https, port 80 or 443, no control characters. Raises UrlBlocked.
 
-    Spaces and line breaks around it, which copying adds, are dropped, as a browser does.
-    `allow_hosts` holds "host" or "host:port", exempt from the check of port and address. A literal address is checked
-    here; what a name resolves to is checked when the socket opens. Raises UrlBlocked.
+    Spaces and line breaks around the URL, which copying adds, are removed, as browsers do.
+
+    `allow_hosts` holds "host" or "host:port" entries, exempt from the check of port and address. A literal IP address is
+    checked here; the addresses that a name resolves to are checked before the socket is opened.
     """
     url = url.strip(" \t\r\n")
     if (why := no_address(url)) is not None:
@@ -133,7 +137,7 @@ def check_url(url: str, allow_hosts: frozenset[str] = frozenset()) -> Target:
 
 
 def refuse_blocked(host: str, ip: str) -> None:
-    """Raises UrlBlocked when `ip` is an address that no job may reach; a name passes. The address is not told."""
+    """Raise UrlBlocked when `ip` is an address that no job may reach; a name passes. The message hides the address."""
     try:
         ipaddress.ip_address(ip)
     except ValueError:

@@ -1,10 +1,10 @@
-"""One guarded HTTP client for every address that a job names, to read or to write.
+"""A guarded HTTP client for all URLs that a job names, to download from or upload to.
 
-Threat: a job's URL makes the worker call what only the worker can reach: cloud metadata, the private network, itself
-(server-side request forgery), directly, by a redirect, or by a name whose answer changes between check and use.
-Defence: on every hop the URL's form and all resolved addresses must pass the tables of addresses.py, and the socket is
-opened to an address that was checked, while TLS still verifies the name. Proxies are never used: pinning holds only if
-this process opens the socket. Not a defence against public servers that forward to private ones.
+Threat: server-side request forgery. A job's URL makes the worker request what only the worker can reach (cloud metadata,
+the private network, itself), directly, by a redirect, or by a name whose DNS answer changes between check and use.
+Defence: on every hop the URL's form and all resolved addresses must pass addresses.py, and the socket is opened to a
+checked address, while TLS still verifies the name. Proxies are never used, because pinning works only if this process
+opens the socket. Public servers that forward to private ones are not covered.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ from scribe.net.deadline import POLL_S, Watch
 
 __all__ = ["GuardedClient", "Response", "Target", "blocked_reason", "check_url"]
 
-MAX_ADDRESSES = 6  # of one name, tried in turn: the first may be IPv6 where the container has none
+MAX_ADDRESSES = 6  # of one name, tried in turn: the first may be IPv6, which containers often lack
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 OF_ONE_ORIGIN = frozenset({"authorization", "cookie", "proxy-authorization"})
 _TRANSPORT_ERRORS = (OSError, HTTPError, HTTPException, ValueError)
-# As getaddrinfo gives them: family, kind, protocol, canonical name, address.
+# Results of getaddrinfo: family, type, protocol, canonical name, address.
 Entries = Sequence[tuple[int, int, int, str, tuple[object, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer whose body is still on the wire."""
+    """A response whose body is not read yet."""
 
     status: int
-    headers: Mapping[str, str]  # case does not matter
-    url: str  # of the last hop, with its query: not to be shown
+    headers: Mapping[str, str]  # case-insensitive
+    url: str  # of the last hop, with its query: never show it
     _raw: BaseHTTPResponse
     _watch: Watch
 
     @property
     def length(self) -> int | None:
-        """The announced bytes of the body as sent; None when chunked, encoded or unannounced."""
+        """The announced bytes of the body; None if it is chunked, encoded or not announced."""
         announced = self.headers.get("Content-Length", "")
         plain = self.headers.get("Content-Encoding", "identity") == "identity"
         return int(announced) if announced.isdecimal() and plain and not self.chunked else None
@@ -65,11 +65,11 @@ class Response:
 
     @property
     def provable(self) -> bool:
-        """Whether a cut body can be told from a whole one."""
+        """Whether the end of the body is marked, so that a cut body can be detected."""
         return self.chunked or "Content-Length" in self.headers
 
     def stream(self, n: int = 1 << 16) -> Iterator[bytes]:
-        """The body in pieces of at most `n` bytes, content encodings undone. Raises FetchIncomplete, FetchFailed."""
+        """Yield the decoded body in pieces of at most `n` bytes. Raises FetchIncomplete, FetchFailed."""
         pieces = self._raw.stream(n, decode_content=True)
         while True:
             try:
@@ -86,7 +86,7 @@ class Response:
 
 
 class GuardedClient:
-    """Sends requests to public addresses only; `allow_hosts` ("host" or "host:port") are exempt from that."""
+    """Sends requests to public addresses only; `allow_hosts` ("host" or "host:port") are exempt."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class GuardedClient:
         self._ssl_context = ssl_context or default_context()
 
     def check(self, url: str) -> None:
-        """Whether a job may name this address, by its form alone; names are resolved at the request. Raises UrlBlocked."""
+        """Raise UrlBlocked if a job may not use this URL, by its form; names are resolved only by `request`."""
         check_url(url, self._allow_hosts)
 
     @contextlib.contextmanager
@@ -118,11 +118,11 @@ class GuardedClient:
         max_redirects: int = 5,
         check: Callable[[], None] = lambda: None,
     ) -> Iterator[Response]:
-        """Sends one request, follows its redirects and yields the answer; the connection ends with the block.
+        """Send a request, follow its redirects and yield the response; the connection is closed with the block.
 
-        `deadline` is a time.monotonic() value over everything, the body included. `check` is called four times a
-        second, from another thread; what it raises ends the request and is raised here. A request with a body is not
-        redirected: its 3xx is the answer. Raises UrlBlocked, FetchIncomplete and FetchFailed with `details.reason`:
+        `deadline` is a time.monotonic() value for everything, the body included. `check` is called four times a second,
+        from another thread; what it raises ends the request and is raised here. A request with a body is not redirected:
+        its 3xx is the response. Raises UrlBlocked, FetchIncomplete and FetchFailed with `details.reason`:
         dns, connect, tls, timeout, protocol, redirects or deadline.
         """
         ours = {"Accept-Encoding": "identity", "Connection": "close"}
@@ -147,7 +147,7 @@ class GuardedClient:
             raise FetchFailed(f"the server redirects more than {max_redirects} times", {"reason": "redirects"})
 
     def _connect(self, target: Target, watch: Watch) -> HTTPConnection:
-        """A connection object whose socket is already open to a checked address."""
+        """Return a connection whose socket is already open to a checked address. Raises UrlBlocked, FetchFailed."""
         addresses = self._resolve(target, watch)
         for index, address in enumerate(addresses):
             try:
@@ -168,12 +168,12 @@ class GuardedClient:
         return connection
 
     def _resolve(self, target: Target, watch: Watch) -> list[str]:
-        """The addresses of a host, in the resolver's order; every one of them must pass, or none is used."""
+        """Resolve a host to addresses, in the resolver's order. Raises UrlBlocked if any is not allowed, FetchFailed."""
         with contextlib.suppress(ValueError):
             return [str(ipaddress.ip_address(target.host))]
         unknown = FetchFailed(f"there is no address for {target.host}", {"reason": "dns", "host": target.host})
         answers: queue.SimpleQueue[Entries | Exception] = queue.SimpleQueue()
-        # getaddrinfo cannot be interrupted, so it gets a thread of its own, which is left behind if need be.
+        # getaddrinfo cannot be interrupted, so it runs in a daemon thread that is abandoned at the time limit.
         ask = threading.Thread(target=_ask, args=(self._resolver, target, answers), daemon=True, name="resolve")
         ask.start()
         give_up = time.monotonic() + self._connect_timeout
@@ -224,7 +224,7 @@ def _exchange(
     body: bytes | IO[bytes] | None,
     watch: Watch,
 ) -> BaseHTTPResponse:
-    """Sends the request and reads the answer's head."""
+    """Send the request and read the response's headers. Raises FetchFailed."""
     if target.userinfo is not None:
         headers = {**headers, "Authorization": "Basic " + base64.b64encode(target.userinfo.encode()).decode()}
     try:
@@ -236,7 +236,7 @@ def _exchange(
 
 
 def _failure(error: Exception, target: Target) -> WorkerError:
-    """A transport's exception as a sentence without the library's own words, which repeat the URL."""
+    """Convert a transport exception to a FetchFailed without the library's own message, which contains the URL."""
     kinds: tuple[tuple[type[Exception], str, str], ...] = (
         (ssl.SSLCertVerificationError, "tls", f"the certificate of {target.host} is not valid for that name"),
         (TimeoutError, "timeout", f"{target.host} did not answer in time"),

@@ -1,4 +1,4 @@
-"""urllib3's connections over a socket that is open already, to a checked address; TLS still verifies the name."""
+"""urllib3 connections over a socket already open to a checked address; TLS still verifies the name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 
 class _Pinned(HTTPConnection):
-    """Uses the socket it is given and closes it. The name stays the host of header and certificate."""
+    """Uses the given socket and closes it. The Host header and the certificate check use the name."""
 
     pinned: socket.socket
 
@@ -23,15 +23,15 @@ class _Pinned(HTTPConnection):
 
 
 class PlainConnection(_Pinned):
-    """http over a given socket."""
+    """HTTP over a given socket."""
 
 
 class TlsConnection(_Pinned, HTTPSConnection):
-    """https over a given socket, which TLS takes over."""
+    """HTTPS over a given socket."""
 
 
 def default_context() -> ssl.SSLContext:
-    """Verifies names and chains against the machine's roots and certifi's: slim images carry none of their own."""
+    """Return a TLS context with the machine's root certificates and certifi's, because slim images have none."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context

@@ -1,7 +1,7 @@
-"""A watch over one blocking network call: ends its socket from outside at the deadline or at the job's wish.
+"""Interrupt a blocking network call at a deadline or when the job is cancelled, by shutting down its socket.
 
-A timeout per read is not enough: a server that sends one byte a second satisfies it for days, and a job that was
-cancelled should not wait for a server that went silent.
+A timeout for each read is not enough: a server that sends one byte a second never exceeds it, and a cancelled job must
+not wait for a silent server.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Callable
 
 from scribe.errors import FetchFailed
 
-POLL_S = 0.25  # between two looks at the deadline and at the job's stop signal
+POLL_S = 0.25  # between two checks of the deadline and the job's stop signal
 
 
 class Watch:
     """Calls `check` four times a second until the block ends; `deadline` is a time.monotonic() value.
 
-    When `check` raises or the time is over, the held socket is shut down, which wakes whoever blocks on it, and
+    When `check` raises or the deadline passes, the held socket is shut down, which wakes a thread blocked on it, and
     `raise_if_stopped` raises the reason.
     """
 
@@ -45,7 +45,7 @@ class Watch:
             self._held.close()
 
     def hold(self, sock: socket.socket) -> None:
-        """Watches this socket from now on, by a second handle that TLS does not take over."""
+        """Watch this socket from now on, by a duplicated handle that TLS does not take over."""
         with self._lock:
             if self._held:
                 self._held.close()
@@ -56,10 +56,10 @@ class Watch:
         return max(0.001, self._deadline - time.monotonic())
 
     def raise_if_stopped(self) -> None:
-        """Raise what `check` raised, or FetchFailed with reason `deadline` once the time is over.
+        """Raise what `check` raised, or FetchFailed with reason `deadline` once the deadline has passed.
 
-        The clock is read here too: a socket whose own time-out is what remains until the deadline may wake its reader
-        before the thread looks.
+        The clock is read here too, because a socket timeout set to the remaining time may wake its reader before the
+        thread checks.
         """
         if self._reason is None and time.monotonic() >= self._deadline:
             self._reason = FetchFailed("the server was too slow for the time given", {"reason": "deadline"})

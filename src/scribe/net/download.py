@@ -1,8 +1,7 @@
-"""URL or base64 text -> file, whole or not at all.
+"""Download a URL, or decode base64, to a file that is complete or does not exist.
 
-Promises: never more than `max_bytes` on disk, one deadline over everything, a few tries where another one may help,
-and no file left behind that is not proven complete: FFmpeg decodes half a file without a word, so a short download
-must be found here.
+Never more than `max_bytes` are on disk, one deadline covers everything, and temporary failures are retried. A download
+that is shorter than announced fails here, because FFmpeg decodes half a file without an error.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from scribe.runtime.monitor import UNWATCHED, Monitor
 from scribe.runtime.redact import safe_url
 
 TRIES = 3
-BACKOFF_S = 0.5  # doubled with every try, half of it by chance
-MAX_PAUSE_S = 30.0  # a longer Retry-After is not waited for: a GPU would idle
-SLICE_S = 0.5  # of a pause, between two looks at the job's stop signal
+BACKOFF_S = 0.5  # doubled with every try, half of it random
+MAX_PAUSE_S = 30.0  # a longer Retry-After is not waited for, because the GPU would be idle
+SLICE_S = 0.5  # of a pause, between two checks of the job's stop signal
 CHUNK_BYTES = 1 << 16
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NO_SECOND_TRY = frozenset({"tls", "redirects", "deadline", "status"})
@@ -40,7 +39,7 @@ _DATA_URI = re.compile(r"data:[^,]{0,200}?;base64,", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file that is here: its size in bytes, the type the server claims, and warning codes."""
+    """A downloaded file: its size in bytes, the content type that the server claims, and warning codes."""
 
     path: Path
     size: int
@@ -58,11 +57,11 @@ def fetch(
     monitor: Monitor = UNWATCHED,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Fetched:
-    """Downloads `url` to `target`, in at most TRIES tries within `deadline_s` seconds.
+    """Download `url` to `target`, in at most TRIES tries within `deadline_s` seconds.
 
-    `monitor` is asked four times a second whether to stop, from another thread while the network is waited for, and gets
-    the share that is here where the length is known. Warning "length_unverified": only the connection's end marked the
-    file's. A Retry-After is honoured when it is short.
+    `monitor` is asked four times a second whether to stop, from another thread during network calls, and gets the
+    downloaded fraction if the length is known. Warning "length_unverified": the server announced no length and only
+    closed the connection. A Retry-After of at most MAX_PAUSE_S is honoured.
     Raises UrlBlocked, NotFound, FetchFailed, FetchIncomplete, TooLarge, DiskFull; no message shows the URL's query.
     """
     deadline = time.monotonic() + deadline_s
@@ -83,9 +82,9 @@ def fetch(
 
 
 def decode_base64(text: str, target: Path, max_bytes: int) -> Fetched:
-    """Writes base64 text to `target`. A data: URI's prefix, white space, the URL-safe alphabet, no padding: all fine.
+    """Decode base64 text to `target`. Accepts a data: URI, white space, the URL-safe alphabet and missing padding.
 
-    The size is known and checked before anything is decoded. Raises TooLarge, InvalidInput, DiskFull.
+    The size is checked before anything is decoded. Raises TooLarge, InvalidInput, DiskFull.
     """
     prefix = _DATA_URI.match(text)
     content_type = prefix[0][5:].split(";")[0].lower() if prefix else ""
@@ -137,7 +136,7 @@ def _try(
 
 
 def _accept(response: Response) -> None:
-    """Returns for an answer that carries the file; every other one is an error with the server's status."""
+    """Raise FetchFailed or NotFound, with the server's status, unless the response carries the file."""
     status, details = response.status, {"status": response.status}
     if status in (200, 203):
         return
@@ -153,7 +152,7 @@ def _accept(response: Response) -> None:
 
 
 def _denial(url: str) -> str:
-    """Why a server may refuse: what a signed link says of its own end is certain, all else is not."""
+    """Say why the server may have refused; for a signed link, with its expiry time."""
     end, now = expiry(url), datetime.now(timezone.utc)
     if end is None:
         return "the link expired or access is denied"
@@ -163,7 +162,7 @@ def _denial(url: str) -> str:
 
 
 def _retry_after(value: str) -> float | None:
-    """Retry-After in seconds, from a number or a date; None when absent or unreadable."""
+    """Parse Retry-After, a number or a date, into seconds; None if it is absent or invalid."""
     if value.strip().isdecimal():
         return float(value)
     with contextlib.suppress(ValueError, TypeError):
@@ -172,7 +171,7 @@ def _retry_after(value: str) -> float | None:
 
 
 def _pause(error: FetchError, attempt: int) -> float:
-    """Seconds until the next try; the chance in it keeps many workers from coming back at once."""
+    """Return the seconds until the next try, with jitter so that many workers do not retry at once."""
     asked = error.details.get("retry_after")
     return asked if isinstance(asked, float) else float(BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
 
@@ -183,7 +182,7 @@ def _too_large(max_bytes: int) -> TooLarge:
 
 @contextlib.contextmanager
 def _whole(target: Path) -> Iterator[None]:
-    """What the block does not finish leaves no file; a full disk is named as such."""
+    """Delete the file if the block fails. Raises DiskFull when the disk is full."""
     try:
         yield
     except BaseException as error:

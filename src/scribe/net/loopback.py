@@ -1,4 +1,4 @@
-"""Files of this machine at addresses of this machine: how a job that runs here gets a recording from this disk."""
+"""Serve local files on 127.0.0.1, so that a job that runs on this machine can download them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 
 class LoopbackFiles:
-    """Serves the files that were added, and nothing else, while the block lasts.
+    """Serves the added files, and nothing else, until the block ends.
 
-    Each has an address on 127.0.0.1 that no other program can guess, so that it does not read them there.
+    Each URL holds a random token, so that other programs on this machine cannot guess it.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class LoopbackFiles:
                     shutil.copyfileobj(file, self.wfile)
 
             def log_message(self, *_: object) -> None:
-                """Say nothing: the terminal belongs to the command."""
+                """Log nothing, because the command writes to the terminal."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -52,7 +52,7 @@ class LoopbackFiles:
         self._server.server_close()
 
     def add(self, path: Path) -> str:
-        """The address of the file from now on; its last part is the file's name."""
+        """Serve the file from now on and return its URL, which ends in the file's name."""
         place = f"/{secrets.token_urlsafe(16)}/{quote(path.name, safe='')}"
         self._files[place] = path
         return f"http://{self.host}{place}"

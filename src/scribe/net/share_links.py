@@ -1,6 +1,6 @@
-"""Addresses that people paste and that lead to no recording: what each of them is, and what to give instead.
+"""Recognize pasted addresses that do not lead to a recording, such as sharing pages, and say what to give instead.
 
-Pure: it judges the text of an address and opens nothing.
+Only the text of the address is looked at; nothing is requested.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _ON_DISK = re.compile(
     re.IGNORECASE,
 )
 _BARE_HOST = re.compile(r"//?(?=\w)|[\w-]+(\.[\w-]+)*\.[a-z]{2,24}(:\d+)?(/|$)", re.IGNORECASE)
-# What a host's own pages need to give the file itself; the first that the host ends in.
+# Advice by host; a subdomain gets its domain's.
 _SHARED = {
     "dropbox.com": "a Dropbox link shows a page: write dl=1 instead of dl=0 at its end",
     "drive.google.com": "a Google Drive link shows a page: share the file with anyone who has the link, and give "
@@ -34,7 +34,7 @@ _SHARED = {
 
 
 def no_address(text: str) -> str | None:
-    """Why this text is no address on the web, as a sentence that helps; None when it may be one."""
+    """Return a sentence that says why this text is not a web address; None if it may be one."""
     text = text.strip()
     if _ON_DISK.match(text):
         return "this is a path on a disk, which no worker can read: send the file by `scribe transcribe`, or as audio_base64"
@@ -46,16 +46,16 @@ def no_address(text: str) -> str | None:
 
 
 def share_advice(url: str) -> str | None:
-    """What to give instead of a sharing service's or a player's page; None for every other address."""
+    """Return what to give instead of a sharing service's or a player's page; None for other addresses."""
     try:
         host = (urlsplit(url.strip()).hostname or "").lower()
     except ValueError:
         return None
-    return next((told for end, told in _SHARED.items() if host == end or host.endswith(f".{end}")), None)
+    return next((advice for end, advice in _SHARED.items() if host == end or host.endswith(f".{end}")), None)
 
 
 def expiry(url: str) -> datetime | None:
-    """When a presigned link ends (UTC), by what S3, R2, Google and Azure write into its query; None when it does not say."""
+    """Return when a presigned link of S3, R2, Google or Azure expires (UTC), read from its query; None if it does not say."""
     try:
         query = {key.lower(): values[0] for key, values in parse_qs(urlsplit(url).query).items()}
         for vendor in ("amz", "goog"):

@@ -1,1 +1,1 @@
-"""Networks that are run without the library that trained them."""
+"""Run neural networks without importing the libraries that trained them."""

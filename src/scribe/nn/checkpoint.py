@@ -1,7 +1,7 @@
-"""A checkpoint of PyTorch Lightning, read without the packages whose classes it holds, and without running any of them.
+"""Read a checkpoint of PyTorch Lightning without importing or running the classes in it.
 
-What Lightning saves is a pickle: it may name any function, and an ordinary reader imports and calls it. To read one of
-pyannote's so takes seconds of imports for a few attributes, and whoever can exchange the file can run a program.
+A Lightning checkpoint is a pickle: it can name any function, which the default unpickler imports and calls. Reading
+pyannote's that way takes seconds of imports for a few attributes, and a manipulated file could run any program.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-# Nothing here does anything but build what it is named for; torch's own reader knows its storages by itself.
+# The only classes that are really constructed; torch's own reader handles its storages.
 HARMLESS: dict[tuple[str, str], type] = {
     ("builtins", "dict"): dict,
     ("__builtin__", "dict"): dict,
@@ -26,7 +26,7 @@ HARMLESS: dict[tuple[str, str], type] = {
 
 
 class Foreign:
-    """Stands for whatever is not imported, and for what calling it gives: the arguments, and an object's state."""
+    """Stub of a class or function that is not imported; keeps the arguments and an object's state."""
 
     arguments: tuple[object, ...]
     state: Any = None
@@ -40,11 +40,11 @@ class Foreign:
         self.state = state
 
     def __call__(self, *arguments: object) -> Foreign:
-        """What a foreign function gives is as foreign."""
+        """Return a stub for the result of a stubbed function."""
         return Foreign(*arguments)
 
     def __setitem__(self, key: object, value: object) -> None:
-        """A foreign mapping's items are nobody's business here."""
+        """Ignore items set on a stubbed mapping."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -58,9 +58,9 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The checkpoint's dict, its tensors on the CPU, an object of any other class as a `Foreign`.
+    """Return the checkpoint's dict, with tensors on the CPU and objects of other classes as `Foreign`.
 
-    Raises whatever a file that is missing, damaged or of another kind makes torch and pickle raise.
+    Raises what torch and pickle raise for a missing or invalid file.
     """
     import torch
 
@@ -70,5 +70,5 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _load(file: IO[bytes], **options: Any) -> object:
-    """What files of before torch 1.6 are begun with."""
+    """Load one object; torch calls this for the format used before torch 1.6."""
     return _Unpickler(file, **options).load()

@@ -1,4 +1,4 @@
-"""PyanNet, pyannote's segmentation network, on torch alone: to import pyannote for four layers takes five seconds.
+"""Run PyanNet, pyannote's segmentation network, with torch alone, because importing pyannote takes five seconds.
 
 The architecture is that of Bredin & Laurent, "End-to-end speaker segmentation for overlap-aware resegmentation"
 (Interspeech 2021): SincNet, bidirectional LSTMs, two dense layers, a sigmoid for each speaker.
@@ -25,16 +25,16 @@ log = logging.getLogger(__name__)
 ARCHITECTURE = {"module": "pyannote.audio.models.segmentation.PyanNet", "class": "PyanNet"}
 SINCNET = {"stride": 10, "sample_rate": SAMPLE_RATE}
 LSTM = {"bidirectional": True, "monolithic": True, "batch_first": True}
-MULTI_LABEL, BY_FRAME = (2,), (1,)  # what pyannote's enumerations of problems and resolutions are called with
+MULTI_LABEL, BY_FRAME = (2,), (1,)  # arguments of pyannote's enumerations of problems and resolutions
 FEATURES = 60  # of SincNet's last layer
-# What SincNet's six convolutions and poolings, of widths 251, 3, 5, 3, 5, 3, see at once, and move by from frame to frame.
+# Receptive field and step, in samples, of SincNet's six convolutions and poolings of widths 251, 3, 5, 3, 5, 3.
 FIELD, HOP = 991, 270
 LOWEST_HZ, NARROWEST_HZ = 50, 50
 BLOCKS = 3  # a convolution, a pooling and a norm each
 
 
 def packaged() -> Path:
-    """The weights inside whisperX's wheel, which is found and not imported. Raises FileNotFoundError."""
+    """Return the path of the weights in whisperX's wheel, without importing it. Raises FileNotFoundError."""
     found = importlib.util.find_spec("whisperx")
     if found is None or not found.submodule_search_locations:
         raise FileNotFoundError("whisperx")
@@ -42,10 +42,10 @@ def packaged() -> Path:
 
 
 def load(path: Path, device: str) -> Network | None:
-    """The network of a pyannote checkpoint, with the windows and batches of pyannote's `Inference`.
+    """Load a pyannote checkpoint, with the windows and batches of pyannote's `Inference`.
 
-    None for every other architecture and for a file that cannot be read: pyannote knows more of them, and tells what is
-    amiss. Raises what CUDA raises when the weights do not fit.
+    Returns None for any other architecture and for an unreadable file, which pyannote then loads or reports. Raises what
+    CUDA raises when the weights do not fit.
     """
     try:
         duration, lstm, dense, weights = _known(checkpoint.read(path))
@@ -58,9 +58,9 @@ def load(path: Path, device: str) -> Network | None:
 
 
 def _known(found: Mapping[str, Any]) -> tuple[float, torch.nn.LSTM, int, dict[str, torch.Tensor]]:
-    """(seconds of a window, the LSTM, the number of dense layers, all other weights).
+    """Return (seconds of a window, the LSTM, the number of dense layers, all other weights).
 
-    Raises for whatever is not exactly what this module computes.
+    Raises (KeyError, ValueError and others) for a network that differs in any way from the one that this module computes.
     """
     import torch
 
@@ -97,7 +97,7 @@ def _known(found: Mapping[str, Any]) -> tuple[float, torch.nn.LSTM, int, dict[st
 
 
 def _shapes(features: int, dense: int, width: int, classes: int) -> dict[str, tuple[int, ...]]:
-    """Of every weight outside the LSTM."""
+    """Return the expected shape of every weight outside the LSTM, by name."""
     bank = "sincnet.conv1d.0.filterbank"
     found: dict[str, tuple[int, ...]] = {
         "sincnet.wav_norm1d.weight": (1,),
@@ -118,7 +118,7 @@ def _shapes(features: int, dense: int, width: int, classes: int) -> dict[str, tu
 
 
 class PyanNet:
-    """The network on one device. Its operations and their order are pyannote's, so that its answers are, to the last bit."""
+    """The network on one device. Its operations have pyannote's order, so that the results are equal to the last bit."""
 
     def __init__(self, weights: dict[str, torch.Tensor], lstm: torch.nn.LSTM, dense: int) -> None:
         self._weights = weights
@@ -128,33 +128,33 @@ class PyanNet:
         self._filters = sinc_filters(*bank)
 
     def infer(self, windows: torch.Tensor) -> Scores:
-        """(windows, 1, samples) torch.float32 -> (windows, frames, speakers) float32, probabilities that each speaks."""
+        """Return the probabilities that each speaker speaks: (windows, 1, samples) -> (windows, frames, speakers) float32."""
         import torch
         from torch.nn.functional import leaky_relu, linear
 
         with torch.inference_mode():
-            heard = self._sincnet(windows.to(self._filters.device))
-            heard, _ = self._lstm(heard.transpose(1, 2))
+            features = self._sincnet(windows.to(self._filters.device))
+            features, _ = self._lstm(features.transpose(1, 2))
             for name in self._dense:
-                heard = leaky_relu(linear(heard, *self._pair(name)))
-            found: Scores = torch.sigmoid(linear(heard, *self._pair("classifier"))).cpu().numpy()
+                features = leaky_relu(linear(features, *self._pair(name)))
+            found: Scores = torch.sigmoid(linear(features, *self._pair("classifier"))).cpu().numpy()
         return found
 
-    def _sincnet(self, heard: torch.Tensor) -> torch.Tensor:
+    def _sincnet(self, features: torch.Tensor) -> torch.Tensor:
         from torch.nn.functional import conv1d, instance_norm, leaky_relu, max_pool1d
 
         def normed(values: torch.Tensor, name: str) -> torch.Tensor:
             weight, bias = self._pair(f"sincnet.{name}")
             return instance_norm(values, weight=weight, bias=bias)
 
-        heard = normed(heard, "wav_norm1d")
+        features = normed(features, "wav_norm1d")
         for block in range(BLOCKS):
             if block == 0:
-                heard = conv1d(heard, self._filters, stride=SINCNET["stride"]).abs()
+                features = conv1d(features, self._filters, stride=SINCNET["stride"]).abs()
             else:
-                heard = conv1d(heard, *self._pair(f"sincnet.conv1d.{block}"))
-            heard = leaky_relu(normed(max_pool1d(heard, 3, stride=3), f"norm1d.{block}"))
-        return heard
+                features = conv1d(features, *self._pair(f"sincnet.conv1d.{block}"))
+            features = leaky_relu(normed(max_pool1d(features, 3, stride=3), f"norm1d.{block}"))
+        return features
 
     def _pair(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         return self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
@@ -163,17 +163,17 @@ class PyanNet:
 def sinc_filters(
     low_hz: torch.Tensor, band_hz: torch.Tensor, window: torch.Tensor, times: torch.Tensor
 ) -> torch.Tensor:
-    """(80, 1, 251): an even and an odd band-pass filter for each of 40 bands, whose edges the network has learned.
+    """Compute an even and an odd band-pass filter for each of 40 bands with learned edges: (80, 1, 251).
 
-    `low_hz`, `band_hz`: (40, 1), hertz over the least that is allowed; `window`, `times`: the left half of a Hamming
-    window, and of the samples' times in radians a hertz. SincNet: Ravanelli & Bengio (SLT 2018); the odd half: Pariente et
-    al. (ICASSP 2020).
+    `low_hz`, `band_hz`: (40, 1), hertz above the least allowed; `window`, `times`: the left half of a Hamming window, and
+    of the samples' times in radians per hertz. SincNet: Ravanelli & Bengio (SLT 2018); the odd half: Pariente et al.
+    (ICASSP 2020).
     """
     import torch
 
     low = LOWEST_HZ + low_hz.abs()
     high = (low + NARROWEST_HZ + band_hz.abs()).clamp(LOWEST_HZ, SAMPLE_RATE / 2)
-    # Not as a product of matrices, which a GPU may be set to round to TensorFloat-32.
+    # Not a matrix product, which a GPU may compute in TensorFloat-32.
     below, above, middle = low * times, high * times, 2 * (high - low)
     even = (above.sin() - below.sin()) / (times / 2) * window
     odd = (below.cos() - above.cos()) / (times / 2) * window

@@ -1,7 +1,7 @@
-"""A network of pyannote's over a whole recording, read from the disk one batch of windows at a time.
+"""Run a pyannote network over a whole recording, reading one batch of windows at a time from disk.
 
-pyannote takes a recording as one tensor of float32, 230 MB an hour, and stacks its answers twice. Here only one batch is
-float32 at once; the windows, the batches and so the answers are pyannote's own.
+pyannote needs the recording as one float32 tensor, 230 MB an hour, and copies its results twice. Here only one batch is
+float32 at a time; the windows, the batches and so the results equal pyannote's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Scores = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """Samples `start` to `stop` of a recording, as a recording of its own."""
+    """The samples `start` to `stop` of a recording, usable like an Audio."""
 
     audio: Audio
     start: int
@@ -36,24 +36,24 @@ class Excerpt:
         return self.stop - self.start
 
     def __getitem__(self, window: slice) -> Samples:
-        """float32 of that window, counted from the excerpt's start."""
+        """Return the window's samples as float32, counted from the excerpt's start."""
         start, stop, _ = window.indices(len(self))
         return self.audio[self.start + start : self.start + stop]
 
 
 class Waveform:
-    """What pyannote's `Audio.crop` asks of a (channel, sample) tensor: its shape, and slices of it."""
+    """A stand-in for a (channel, sample) tensor, with what pyannote's `Audio.crop` uses: its shape, and slices."""
 
     def __init__(self, audio: Audio | Excerpt) -> None:
         self.audio = audio
         self.shape = (1, len(audio))
 
     @property
-    def T(self) -> Audio | Excerpt:  # noqa: N802 (a tensor's name; pyannote's telemetry, where it is on, takes its length)
+    def T(self) -> Audio | Excerpt:  # noqa: N802 (a tensor's attribute; pyannote's telemetry, if enabled, takes its length)
         return self.audio
 
     def __getitem__(self, key: tuple[slice, slice]) -> torch.Tensor:
-        """(1, samples) torch.float32 of that window."""
+        """Return the window as a (1, samples) torch.float32 tensor."""
         import torch
 
         return torch.from_numpy(self.audio[key[1]]).unsqueeze(0)
@@ -61,10 +61,10 @@ class Waveform:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network that hears windows of a recording, each for itself.
+    """A network that is run on windows of a recording.
 
     `infer`: (windows, 1, samples) torch.float32 -> (windows, frames, classes) float32. In seconds: `duration` of a window,
-    `step` from one to the next, `frame` that a frame sees, `frame_step` from one frame to the next.
+    `step` from one to the next, `frame` the receptive field of a frame, `frame_step` from one frame to the next.
     """
 
     infer: Callable[[torch.Tensor], Scores]
@@ -76,29 +76,29 @@ class Network:
 
     @property
     def size(self) -> int:
-        """Samples of a window."""
+        """The samples of a window."""
         return round(self.duration * SAMPLE_RATE)
 
     @property
     def hop(self) -> int:
-        """Samples from one window to the next."""
+        """The samples from one window to the next."""
         return round(self.step * SAMPLE_RATE)
 
 
 def suits(inference: Inference) -> bool:
-    """Whether the network hears at the worker's rate; for any other pyannote resamples the recording as a whole."""
+    """Return whether the network can be run here: sliding windows, and at 16 kHz, so that nothing is resampled."""
     return bool(inference.window == "sliding" and inference.model.audio.sample_rate == SAMPLE_RATE)
 
 
 def network_of(inference: Inference) -> Network:
-    """The network of a pyannote `Inference` that suits, with its windows and its batches."""
+    """Return the network of a pyannote `Inference` that `suits`, with its windows and batches."""
     field = inference.model.receptive_field
 
     def infer(windows: torch.Tensor) -> Scores:
         try:
             found: Scores = inference.infer(windows)
         except MemoryError as error:
-            # pyannote hides CUDA's "out of memory", which halves the batch, behind an error that says nothing of the GPU.
+            # pyannote raises a MemoryError instead of CUDA's "out of memory", which is needed to halve the batch.
             raise error.__context__ or error from None
         return found
 
@@ -118,10 +118,10 @@ def window_scores(
     hook: Callable[[int, int], None],
     each: Callable[[Scores], Scores] = lambda s: s,
 ) -> tuple[Scores, bool]:
-    """((windows, frames, classes) float32, whether the last window reaches beyond the recording).
+    """Return ((windows, frames, classes) float32, whether the last window extends beyond the recording).
 
-    As `Inference.slide` of pyannote.audio 4.0 has them before it aggregates, to the last bit. `each` is applied to a
-    batch; `hook(completed, total)` is called before the first and after every batch and may raise to stop.
+    Equal, to the last bit, to those of `Inference.slide` of pyannote.audio 4.0 before it aggregates. `each` is applied to
+    every batch; `hook(completed, total)` is called before the first and after every batch and may raise to stop.
     """
     total, cut = window_count(network, len(audio))
     hook(0, total)
@@ -137,10 +137,10 @@ def window_scores(
 
 
 def overlap_add(windows: Scores, network: Network, seconds: float | None = None) -> Scores:
-    """(windows, frames) float32 -> (frames,) float32: of all windows that hold a frame the mean, under Hamming's weights.
+    """Average overlapping windows with Hamming weights: (windows, frames) float32 -> (frames,) float32.
 
-    `seconds`: of the recording, where the last window reaches beyond it. As `Inference.aggregate` of pyannote.audio 4.0
-    has it, its sums in the same order and precision.
+    `seconds`: the recording's length, given if the last window extends beyond it. Equal to `Inference.aggregate` of
+    pyannote.audio 4.0, with sums in the same order and precision.
     """
     count, frames = windows.shape
     taper = np.hamming(frames)
@@ -159,7 +159,7 @@ def overlap_add(windows: Scores, network: Network, seconds: float | None = None)
 
 
 def window_count(network: Network, samples: int) -> tuple[int, bool]:
-    """(windows in all, whether the last one reaches beyond the recording)."""
+    """Return (the number of windows, whether the last one extends beyond the recording)."""
     size, hop = network.size, network.hop
     whole = max(0, (samples - size) // hop + 1)
     cut = samples < size or (samples - size) % hop > 0
@@ -167,13 +167,13 @@ def window_count(network: Network, samples: int) -> tuple[int, bool]:
 
 
 def grid_seconds(network: Network) -> float:
-    """The least time by which the windows and their frames both come to lie as they lay."""
+    """Return the least shift in seconds that maps windows to windows and frames to frames."""
     return math.lcm(network.hop, round(network.frame_step * SAMPLE_RATE)) / SAMPLE_RATE
 
 
 def _batches(network: Network, audio: Audio | Excerpt, total: int, cut: bool) -> Iterator[tuple[int, torch.Tensor]]:
-    """(number of the first window, (windows, 1, samples) tensor). A cut window is a batch of its own, as pyannote has it:
-    another batch's shape can round another way."""
+    """Yield (number of the first window, (windows, 1, samples) tensor). A cut window is a batch of its own, as in
+    pyannote, because another batch shape can round differently."""
     import torch
 
     size, step = network.size, network.hop

@@ -1,1 +1,1 @@
-"""The order of a job's steps over the models. Knows no URL, no S3, no file format."""
+"""Run the stages of a job over the loaded models; knows no URL, no S3, no file format."""

@@ -1,4 +1,4 @@
-"""What accompanies one job through its stages: how it is stopped, where its progress goes, what is recorded of it."""
+"""The context of one job, passed to every stage: its stop signal, progress and record."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """`stopped` raises when the job was cancelled or its deadline has passed; it may be called from any thread.
+    """One job's progress, record and stop signal.
 
-    With `strict`, a stage that cannot be done fails the job.
+    `stopped` raises when the job was cancelled or its deadline has passed; it may be called from any thread. With
+    `strict`, a stage that fails ends the job.
     """
 
     progress: Progress
@@ -32,16 +33,16 @@ class JobContext:
     strict: bool = False
 
     def raise_if_stopped(self) -> None:
-        """Raise what ends the job."""
+        """Raise Cancelled or DeadlineReached when the job must stop."""
         self.stopped()
 
     @property
     def monitor(self) -> Monitor:
-        """What a computation of the current stage gets: its stop, and its progress."""
+        """The stop signal and progress of the current stage."""
         return Monitor(self.stopped, self.progress.tick)
 
     def stopped_also_by(self, stopped: Callable[[], None]) -> JobContext:
-        """Give the same context with one more reason to stop."""
+        """Return the same context with one more reason to stop."""
 
         def both() -> None:
             self.stopped()
@@ -51,7 +52,7 @@ class JobContext:
 
     @contextlib.contextmanager
     def stage(self, name: str, ready: bool = False) -> Iterator[Monitor]:
-        """Enter a stage that a caller sees. Raises what stops the job, unless the stage's result is `ready`."""
+        """Report and time a stage. Raises what stops the job, unless the stage's result is `ready`."""
         if not ready:
             self.stopped()
         self.progress.stage(name)
@@ -61,9 +62,10 @@ class JobContext:
     def attempt(
         self, name: str, consequence: str, work: Callable[[], Result], clear: Clear = nothing, ready: bool = False
     ) -> Result | None:
-        """Do a stage that the transcript can live without: None and a warning when it fails, StageFailed when `strict`.
+        """Run an optional stage. When it fails, warn and return None, or raise StageFailed if the job is `strict`.
 
-        A stopped job and a broken GPU are never swallowed. `clear` as in `fitted`, `ready` as in `stage`.
+        Stopped and GpuBroken are always raised. `consequence` ends the warning. `clear` as in `fitted`, `ready` as in
+        `stage`.
         """
         try:
             with self.stage(name, ready), gpu_faults():

@@ -1,4 +1,4 @@
-"""Runs a step of a job in a second thread while the job's own goes on with other stages; always joined."""
+"""Run one step of a job in a second thread while the job's own thread runs other stages; always joined."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from scribe.runtime.monitor import Monitor
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
-# How often a thread that waits for a step to pause looks whether the step has ended instead.
+# Seconds between checks, while waiting for a step to pause, whether it has ended instead.
 PAUSE_CHECK_S = 0.05
 
 
 class StepFuture(Generic[Result]):
-    """The result of a submitted step. Made by StageExecutor.
+    """The result of a submitted step, created by StageExecutor.
 
-    `seconds` is how long the step ran concurrently, before it was waited for; 0 where it did not.
+    `seconds` is how long the step ran concurrently, before its result was waited for; 0 if it did not.
     """
 
     def __init__(self, context: JobContext, step: Callable[[Monitor], Result]) -> None:
@@ -44,7 +44,7 @@ class StepFuture(Generic[Result]):
 
     @property
     def concurrent(self) -> bool:
-        """Whether a second thread has the step, and its result was not taken yet."""
+        """Whether a second thread runs the step and its result was not taken yet."""
         return self._thread is not None
 
     @property
@@ -54,10 +54,10 @@ class StepFuture(Generic[Result]):
         return self._taken or (ended and self._failure is None)
 
     def result(self) -> Result:
-        """Wait for the step's result; a paused step goes on. Raises what the step raised.
+        """Wait for the step's result; a paused step continues. Raises what the step raised.
 
-        Where no second thread has the step, or where it failed there and the result is asked for again, the step runs in
-        the caller's thread.
+        If no second thread runs the step, or it failed there and the result is asked for again, the step runs in the
+        caller's thread.
         """
         if not self._taken:
             if self._thread is None:
@@ -79,19 +79,19 @@ class StepFuture(Generic[Result]):
 
     def start(self, side: SideStream) -> None:
         """Run the step in a second thread, computing on `side`."""
-        # The job's id in the log is a context variable.
+        # Copied because the job's id in the log is a context variable.
         run = contextvars.copy_context().run
         self._thread = threading.Thread(target=run, args=(self._run, side), name="concurrent stage", daemon=True)
         self._began = time.monotonic()
         self._thread.start()
 
     def raise_if_fatal(self) -> None:
-        """Raise the step's failure where it concerns the whole job."""
+        """Raise the step's failure if it ends the whole job (Stopped, GpuBroken)."""
         if isinstance(self._failure, Stopped | GpuBroken):
             raise self._failure
 
     def pause(self) -> bool:
-        """Make the step give its unused GPU memory back and wait until its result is asked for; whether it was at work."""
+        """Make a running step release its unused GPU memory and wait until its result is asked for; return whether it was running."""
         if self._thread is None or self._paused.is_set() or not self._thread.is_alive():
             return False
         log.warning("out of GPU memory: the concurrent stage pauses and goes on afterwards")
@@ -102,7 +102,7 @@ class StepFuture(Generic[Result]):
         return True
 
     def wait_alone(self) -> bool:
-        """Called by the step when memory does not suffice: wait until the other stages are over; whether there were any."""
+        """Called by the step when it is out of memory: wait until the other stages have ended; return whether there were any."""
         if self._thread is None or self._awaited.is_set():
             return False
         log.warning("out of GPU memory in the concurrent stage: it waits for the end of the others")
@@ -117,7 +117,7 @@ class StepFuture(Generic[Result]):
             self._thread.join()
 
     def _hold(self) -> None:
-        """In the second thread: give unused memory back and sleep until the result is asked for, or not wanted any more."""
+        """In the second thread: release unused memory and wait until the result is asked for. Raises _NotWanted on close."""
         release_memory()
         self._paused_at = self._paused_at or time.monotonic()
         self._paused.set()
@@ -129,7 +129,7 @@ class StepFuture(Generic[Result]):
         try:
             with side.second(), gpu_faults():
                 self._result = self._step(Monitor(self._stopped, self._report))
-        # A library's sys.exit too: the job's own thread must learn of it.
+        # BaseException, because a library's sys.exit must reach the job's own thread too.
         except BaseException as error:
             _forget_frames(error)
             self._failure = error
@@ -143,16 +143,16 @@ class StepFuture(Generic[Result]):
         self._context.stopped()
 
     def _report(self, fraction: float) -> None:
-        # Until the result is asked for, the progress that a caller sees is that of the other stages.
+        # Until the result is asked for, the job reports the progress of the other stages.
         if self._awaited.is_set():
             self._context.progress.tick(fraction)
 
 
 class StageExecutor:
-    """`with StageExecutor(context, side) as executor: future = executor.submit(step) ... future.result()`
+    """Runs one step at a time concurrently: `with StageExecutor(context, side) as executor: executor.submit(step).result()`.
 
-    After the block nothing of a step runs. Without `side`, and where it has no room, a step runs when its result is asked
-    for. One step at a time.
+    Leaving the block stops the step and joins its thread. Without `side`, or if it has no room, the step runs when its
+    result is asked for.
     """
 
     def __init__(self, context: JobContext, side: SideStream | None) -> None:
@@ -171,11 +171,11 @@ class StageExecutor:
 
     @property
     def busy(self) -> bool:
-        """Whether a second thread has a step whose result was not taken yet."""
+        """Whether a second thread runs a step whose result was not taken yet."""
         return self._future is not None and self._future.concurrent
 
     def submit(self, step: Callable[[Monitor], Result]) -> StepFuture[Result]:
-        """Hand over a step: it runs concurrently where there is room for it. It gets a monitor of its own."""
+        """Submit a step, called with a Monitor; it runs concurrently if there is room, else when its result is asked for."""
         future = StepFuture(self._context, step)
         self._future = future
         if self._side is not None and self._side.has_room():
@@ -183,25 +183,25 @@ class StageExecutor:
         return future
 
     def raise_if_fatal(self) -> None:
-        """For the other stages: raise what the step met and what concerns the whole job."""
+        """For the other stages: raise the step's failure if it ends the whole job."""
         if self._future is not None:
             self._future.raise_if_fatal()
 
     def pause(self) -> bool:
-        """For the other stages, when the GPU's memory does not suffice: let the step wait; whether it was at work."""
+        """For the other stages, when out of GPU memory: pause the step; return whether it was running."""
         return self._future is not None and self._future.pause()
 
     def wait_alone(self) -> bool:
-        """For the step itself: wait until the other stages are over; whether there was anything to wait for."""
+        """For the step itself: wait until the other stages have ended; return whether there was anything to wait for."""
         return self._future is not None and self._future.wait_alone()
 
 
 class _NotWanted(BaseException):
-    """The step's result is not wanted any more."""
+    """The step's result is no longer needed."""
 
 
 def _forget_frames(error: BaseException) -> None:
-    """Empty the frames that the exception holds: what they have on the GPU would stay there as long as it."""
+    """Clear the frames in the exception's traceback, because their tensors would stay on the GPU as long as it lives."""
     held: BaseException | None = error
     while held is not None:
         traceback.clear_frames(held.__traceback__)

@@ -1,4 +1,4 @@
-"""The GPU's memory, shared by the stages of one job: what is freed, in which order, when it does not suffice."""
+"""Free GPU memory for a stage that runs out of it: pause the concurrent stage, then drop idle models."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from scribe.runtime.out_of_memory import Clear
 
 
 class Droppable(Protocol):
-    """Loaded models that can leave."""
+    """Loaded models that can be dropped."""
 
     def drop_idle(self, *in_use: Stage) -> bool:
-        """Drop one model that is of no stage in use; whether there was one."""
+        """Drop one model whose stage is not in use; return whether there was one."""
 
 
 class GpuBudget:
-    """Frees memory step by step: first the concurrent stage waits, then idle models leave."""
+    """Frees GPU memory step by step: first pauses the concurrent stage, then drops idle models."""
 
     def __init__(self, models: Droppable, executor: StageExecutor, concurrent: Stage = Stage.DIARIZATION) -> None:
         self._models = models
@@ -25,17 +25,17 @@ class GpuBudget:
         self._concurrent = concurrent
 
     def clear(self, *in_use: Stage) -> Clear:
-        """Give what frees memory for the job's own thread, whose models are those of the stages `in_use`."""
+        """Return a function that frees memory for the job's own thread and keeps the models of the stages `in_use`."""
 
         def clear() -> bool:
             if self._executor.pause():
                 return True
-            # A stage that waits goes on afterwards, with its models.
+            # A paused stage continues afterwards and needs its models.
             waiting = (self._concurrent,) if self._executor.busy else ()
             return self._models.drop_idle(*in_use, *waiting)
 
         return clear
 
     def clear_concurrent(self) -> bool:
-        """Free memory for the concurrent stage, called in its thread; whether there was anything to free."""
+        """Free memory for the concurrent stage, called in its thread; return whether there was anything to free."""
         return self._executor.wait_alone() or self._models.drop_idle(self._concurrent)

@@ -1,4 +1,4 @@
-"""Who the speakers are: the job's voice samples enrolled, the speakers of a recording or of a stored transcript matched."""
+"""Name speakers: enrol the job's voice samples and match them to a recording's or a stored transcript's speakers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Voices = dict[str, Voice | None]
 
 
 class Namer:
-    """Names the speakers of one job. The record gets the cosines of every label with every name as `speaker_scores`."""
+    """Names the speakers of one job. Records the cosine of each label with each name as `speaker_scores`."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Namer:
         self._clear = budget.clear(Stage.NAMING, Stage.VOICE_ACTIVITY)
 
     def matched(self, speech: Mapping[str, tuple[Audio, Sequence[Span]]]) -> tuple[dict[str, Match], Voices]:
-        """(matches by label, voices by label) from each label's own clean speech; both empty when the speakers cannot be named."""
+        """Return (matches by label, voices by label), computed from each label's `speech`; both empty if the stage failed."""
 
         def work() -> tuple[dict[str, Match], Voices]:
             encoder = self._encoder()
@@ -49,7 +49,7 @@ class Namer:
         return self._context.attempt("name", "the speakers keep their labels", work, self._clear) or ({}, {})
 
     def renamed(self, transcript: Transcript) -> Transcript:
-        """A stored transcript with its speakers named anew, by the embeddings it carries: without its audio."""
+        """Return a stored transcript with its speakers named again, from the embeddings in it. Fails without them."""
 
         def work() -> Transcript:
             encoder = self._encoder()
@@ -72,7 +72,7 @@ class Namer:
         return self._context.attempt("name", "the speakers keep their names", work, self._clear) or transcript
 
     def voiceprint(self, voice: Voice | None) -> Voiceprint | None:
-        """The voice as the job gets it back, when it asked for it."""
+        """Return the speaker embedding for the answer, if the job asks for it."""
         if voice is None or not self._plan.embed:
             return None
         return Voiceprint(self._context.record.models["name"], round(voice.seconds, 3), voice.vector)
@@ -103,10 +103,10 @@ class Namer:
         return found
 
     def _enrolled(self, encoder: SpeakerEncoder, dimension: int | None) -> dict[str, Vector]:
-        """One centroid a name; several samples of a name are pooled by their seconds of speech.
+        """Return a centroid for each name; several samples of a name are weighted by their seconds of speech.
 
-        `dimension` is that of the voices to compare with, None when there are none. Raises InvalidInput for an
-        embedding that cannot be compared when the job is `strict`; else it is left out with a notice.
+        `dimension` is that of the voices to compare with, None when there are none. An embedding that cannot be compared
+        is left out with a warning, or raises InvalidInput if the job is `strict`.
         """
         pooled: dict[str, list[Voice]] = {}
         for sample in self._voices:
@@ -134,7 +134,7 @@ class Namer:
             audio = sample.audio
 
             def speech() -> list[Span]:
-                # A sample is short and clean: silero finds its speech without a model of the set.
+                # silero needs no model of the set, and suffices for a short, clean sample.
                 chunks = self._models.detector("silero").chunks(audio, onset=0.5, offset=0.35, chunk_size=30)
                 return [span for chunk in chunks for span in chunk.speech]
 
@@ -143,7 +143,7 @@ class Namer:
 
 
 def _mismatch(sample: VoiceSample, identity: str, dimension: int | None) -> str | None:
-    """Why an embedding cannot be compared with this model's; None when it can, or is a recording."""
+    """Return why a sample's embedding cannot be compared with this model's; None if it can, or is a recording."""
     if sample.audio is not None or (
         sample.model == identity and len(sample.vector) == (dimension or len(sample.vector))
     ):

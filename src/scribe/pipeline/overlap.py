@@ -1,4 +1,4 @@
-"""Where a job's second thread computes beside its first: a CUDA stream of its own, or half as many threads of the CPU."""
+"""Decide whether a job's second thread runs concurrently, and give it a CUDA stream or half of the CPU threads."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 Overlap = Literal["auto", "off", "on"]
 
-# With fewer, two threads only take turns.
+# With fewer CPU cores two threads gain nothing.
 LEAST_CORES = 4
 
 
 class SideStream:
-    """One for the worker. `overlap`: auto asks memory and cores, on does not, off never has room."""
+    """The second thread's CUDA stream, one for the worker. `overlap`: auto checks memory and cores, on is always, off never."""
 
     def __init__(self, device: str, overlap: Overlap = "auto") -> None:
         self._device = device
         self._overlap = overlap
-        # One for all jobs: torch keeps the memory that it frees for the stream that it was used on.
+        # Shared by all jobs, because torch caches freed memory by stream.
         self._stream: torch.cuda.Stream | None = None
 
     def has_room(self) -> bool:
-        """Whether a second thread is worth while now, beside the models that are loaded."""
+        """Return whether there is GPU memory, or CPU cores, for a second thread now."""
         if self._overlap != "auto":
             return self._overlap == "on"
         return (
@@ -39,22 +39,22 @@ class SideStream:
 
     @contextlib.contextmanager
     def second(self) -> Iterator[None]:
-        """In the second thread, around all that it computes; what it put on the GPU has ended when the block has.
+        """Run the second thread's computations on its stream; queued GPU work is synchronized on exit.
 
-        CTranslate2's streams wait for the default stream and it for them, so on it the two would only take turns. torch
-        creates its own streams with cudaStreamNonBlocking (c10/cuda/CUDAStream.cpp), and those wait for nothing.
+        CTranslate2's streams and the default stream wait for each other, so work on the default stream would not run
+        concurrently. torch creates its streams with cudaStreamNonBlocking (c10/cuda/CUDAStream.cpp): those do not wait.
         """
         import torch
 
         if self._device == "cpu":
-            # Half for this thread. The first keeps all: CTranslate2's number is fixed when its model is loaded, and with
-            # another the last digit of the aligner's scores would change.
+            # Half of the threads. The first thread keeps all: CTranslate2's number is fixed when its model is loaded, and
+            # another number would change the last digit of the aligner's scores.
             threads = torch.get_num_threads()
             torch.set_num_threads(max(1, threads // 2))
             try:
                 yield
             finally:
-                # OpenMP counts by thread, but threads that are yet to come take the number that was set last.
+                # OpenMP's number is per thread, but new threads take the one that was set last.
                 torch.set_num_threads(threads)
             return
         stream = self._stream = self._stream or torch.cuda.Stream()

@@ -1,7 +1,6 @@
-"""The order of the stages: voice activity, recognition, alignment, diarization, naming. Keeps the GPU to one job.
+"""Run the stages of a job: voice activity detection, recognition, alignment, diarization, naming. One job at a time.
 
-Knows nothing of RunPod, addresses, storage or file formats. Recognition must succeed; the stages after it may be
-skipped with a warning, unless the job is `strict`.
+Recognition must succeed; a later stage that fails is skipped with a warning, unless the job is `strict`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import replace
 
 from scribe.alignment.sentences import NO_TABLES
 from scribe.audio.decode import Audio
-from scribe.diarization.assignment import assigned_as_by_whisperx, said_by
+from scribe.diarization.assignment import assigned_as_by_whisperx, label_by_speaker
 from scribe.diarization.diarizer import Diarization
 from scribe.errors import InvalidInput
 from scribe.models.cache import Stage
@@ -39,9 +38,9 @@ NO_MATCH = Match(None, None, None, {})
 
 
 class Predictor:
-    """Runs jobs over the worker's models, one at a time and in the order in which they came (`gpu`).
+    """Runs jobs over the worker's models, one at a time in order of arrival (the lock `gpu`).
 
-    `overlap`: whether diarization runs concurrently with recognition; never in parity mode.
+    `overlap`: whether diarization may run concurrently with recognition; never in parity mode.
     """
 
     def __init__(self, models: Models, overlap: Overlap = "auto") -> None:
@@ -52,10 +51,10 @@ class Predictor:
     def run(
         self, channels: Sequence[Audio], request: JobRequest, voices: Sequence[VoiceSample], context: JobContext
     ) -> Transcript:
-        """Transcribe one recording (its mix, or one Audio a channel): every stage of the request's plan.
+        """Transcribe one recording, given as one Audio or one for each channel, by the stages of the request's plan.
 
-        `context` gets warnings, seconds, models and options. Of a stage that runs concurrently with others, only the
-        seconds that were waited for are counted; `diarized_beside_s` among the options holds the rest. Raises WorkerError.
+        `context.record` gets warnings, seconds, models and options. For a stage that runs concurrently only the seconds
+        spent waiting for it are counted; `diarized_beside_s` among the options holds the rest. Raises WorkerError.
         """
         with self._alone(context), StageExecutor(context, self._side) as executor:
             stages = context.stopped_also_by(executor.raise_if_fatal)
@@ -64,7 +63,7 @@ class Predictor:
     def rename(
         self, transcript: Transcript, request: JobRequest, voices: Sequence[VoiceSample], context: JobContext
     ) -> Transcript:
-        """Name the speakers of a stored transcript anew when the job asks for it: no audio, no recognition."""
+        """Name the speakers of a stored transcript again, if the job asks for it, without audio. Raises WorkerError."""
         if not request.plan.match:
             return transcript
         with self._alone(context), StageExecutor(context, None) as executor:
@@ -73,14 +72,14 @@ class Predictor:
 
     @contextlib.contextmanager
     def _alone(self, context: JobContext) -> Iterator[None]:
-        """Hold the GPU; a stopped job does not wait for it. The GPU's own exceptions become a GpuError."""
+        """Hold the GPU lock; a stopped job leaves the queue. CUDA exceptions are raised as GpuError."""
         with self.gpu.turn(context.monitor), contextlib.ExitStack() as afterwards, gpu_faults():
             afterwards.callback(give_back_unused)
             yield
 
 
 class _Pass:
-    """One job's way through the stages."""
+    """Runs the stages of one job."""
 
     def __init__(
         self,
@@ -109,23 +108,23 @@ class _Pass:
         with self._context.stage("transcribe"):
             speech = recognizer.find_speech(channels)
             if plan.diarize and speech:
-                # Diarization needs no transcript, and recognition no speakers.
+                # Submitted before recognition, because neither needs the other's result.
                 spans = speech.spans
                 diarization = self._executor.submit(lambda monitor: self._diarized(channels[0], spans, monitor))
             found = recognizer.recognize(channels, speech)
-        language, heard = found.language, found.channels
+        language, parts = found.language, found.channels
         if plan.align:
-            heard = [self._aligned(part, audio, language) for part, audio in zip(heard, channels, strict=True)]
-        segments, speakers = heard[0], list[Speaker]()
+            parts = [self._aligned(part, audio, language) for part, audio in zip(parts, channels, strict=True)]
+        segments, speakers = parts[0], list[Speaker]()
         if plan.split:
-            segments, speakers = self._by_channel(heard, channels)
+            segments, speakers = self._by_channel(parts, channels)
         elif diarization is not None and segments:
             written = "en" if self._options.task == "translate" else language or "en"
             segments, speakers = self._by_speaker(segments, channels[0], written, diarization)
         return Transcript(language, round(duration, 3), tuple(segments), tuple(speakers), found.probability)
 
     def _aligned(self, segments: list[Segment], audio: Audio, language: str | None) -> list[Segment]:
-        """The segments with words, or unchanged when they cannot be aligned."""
+        """Return the segments with words; unchanged if alignment fails or there is nothing to align."""
         options, models, record = self._options, self._models, self._record
         if not segments or language is None:
             return segments
@@ -153,12 +152,12 @@ class _Pass:
         record.use(**{name: getattr(options, name) for name in ("interpolate_method", "return_char_alignments")})
         return aligned
 
-    def _by_channel(self, heard: list[list[Segment]], channels: Sequence[Audio]) -> tuple[list[Segment], list[Speaker]]:
-        """Merge the channels in time order; each is one speaker, named by the job or by its voice."""
+    def _by_channel(self, parts: list[list[Segment]], channels: Sequence[Audio]) -> tuple[list[Segment], list[Speaker]]:
+        """Merge the channels' segments in time order; each channel is one speaker, named by the job or by its voice."""
         labels = [f"CHANNEL_{n + 1}" for n in range(len(channels))]
         segments = [
             replace(s, label=label, words=tuple(replace(w, label=label) for w in s.words))
-            for label, part in zip(labels, heard, strict=True)
+            for label, part in zip(labels, parts, strict=True)
             for s in part
         ]
         segments.sort(key=lambda s: (s.start, s.end))
@@ -167,7 +166,7 @@ class _Pass:
         if len(names) > len(labels):
             message = f"channel_names holds {len(names)} names, and {len(labels)} is the recording's number of channels"
             self._record.warn("option_ignored", "transcribe", f"{message}: the last names do nothing")
-        spoken = {label: [(s.start, s.end) for s in part] for label, part in zip(labels, heard, strict=True)}
+        spoken = {label: [(s.start, s.end) for s in part] for label, part in zip(labels, parts, strict=True)}
         matches: dict[str, Match] = {}
         if self._plan.match:
             matches, _ = self._namer.matched(
@@ -181,7 +180,7 @@ class _Pass:
         return segments, speakers
 
     def _diarized(self, audio: Audio, speech: list[Span], monitor: Monitor) -> Diarization:
-        """The speakers' turns. Runs in a second thread where there is room for it."""
+        """Diarize the recording. Runs in a second thread if there is room for it."""
         options, clear = self._options, self._budget.clear_concurrent
         diarizer, _ = fitted(lambda _: self._models.diarizer(), clear=clear)
         counts = options.num_speakers, options.min_speakers, options.max_speakers
@@ -190,7 +189,7 @@ class _Pass:
     def _by_speaker(
         self, segments: list[Segment], audio: Audio, language: str, diarization: StepFuture[Diarization]
     ) -> tuple[list[Segment], list[Speaker]]:
-        """Label words and segments by the diarizer's turns, and name the labels when the job asks for it."""
+        """Label words and segments with the diarizer's speakers, and name those if the job asks for it."""
         options, record = self._options, self._record
 
         def work() -> Diarization:
@@ -211,7 +210,7 @@ class _Pass:
         if self._models.parity:
             labelled = assigned_as_by_whisperx(segments, turns)
         else:
-            labelled, turns = said_by(segments, found.exclusive, turns, language)
+            labelled, turns = label_by_speaker(segments, found.exclusive, turns, language)
         seconds = talk_seconds(turns)
         if not seconds:
             record.warn("no_speakers", "diarize", "no speaker could be told apart: the segments have none")
@@ -234,7 +233,7 @@ class _Pass:
 
 
 def _wanted_speakers(options: JobInput) -> str:
-    """The job's number of speakers, or its range as far as it names one."""
+    """Format the number of speakers, or the range, that the job asks for."""
     if options.num_speakers:
         return str(options.num_speakers)
     bounds = {"at least": options.min_speakers, "at most": options.max_speakers}

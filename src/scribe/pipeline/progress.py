@@ -1,7 +1,7 @@
-"""Ordered, throttled progress that ends before the result does.
+"""Deliver progress events in order, throttled, and never after the result.
 
-One thread a job delivers the newest event and nothing older: the SDK's own `progress_update` starts a thread an
-event, whose posts arrive in any order and can land after the result, which leaves the job IN_PROGRESS for ever.
+One thread for each job sends only the newest event. The SDK's own `progress_update` starts a thread for each event: the
+posts arrive in any order, and one that arrives after the result leaves the job IN_PROGRESS for ever.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ log = logging.getLogger(__name__)
 
 
 class Event(TypedDict):
-    """Where a job is, as `/status` shows it: the stage, its own percentage and the whole job's, 0 to 100."""
+    """A progress event as `/status` shows it: the stage, the whole job's percentage and the stage's, 0 to 100."""
 
     stage: str
     percent: float
     stage_percent: float
 
 
-# Shares of a whole job on one GPU, roughly; only their sum over the job's own stages matters for the percentage.
+# Approximate shares of a whole job on a GPU; percentages are relative to the sum over the job's own stages.
 WEIGHTS = {"fetch": 5, "decode": 3, "transcribe": 40, "align": 20, "diarize": 25, "name": 3, "publish": 4}
 
-# What one post may take: looking up the name, connecting, waiting for the answer.
+# Seconds that one post may take: name lookup, connection, answer.
 LAST_S = 30.0
 
 
 class Progress:
-    """`with Progress(sink, stages) as p: p.stage("fetch"); p.tick(0.5)`. The sink is called from one thread, in order.
+    """Sends progress events to `sink` from one thread: `with Progress(sink, stages) as p: p.stage("fetch"); p.tick(0.5)`.
 
-    `interval_s` is the least time between two deliveries; a new stage is delivered without waiting for a tick.
-    Leaving the block delivers nothing more and waits for the thread, LAST_S at most. What hangs for longer must not begin
-    to send then: a sink that has a `close` method is closed first, so that no event can follow the result.
+    `interval_s` is the least time between two events; entering a stage sends an event without a tick. Leaving the block
+    drops the pending event and waits for the thread, at most LAST_S. A sink with a `close` method is closed first, so that
+    a post which hangs for longer sends nothing after the result.
     """
 
     def __init__(self, sink: Callable[[Event], None], stages: Sequence[str], interval_s: float = 1.0) -> None:
@@ -71,7 +71,7 @@ class Progress:
         self._put(name, 0.0)
 
     def tick(self, fraction: float) -> None:
-        """0 to 1 of the current stage. May be called from any thread."""
+        """Report the fraction done of the current stage, 0 to 1. Thread-safe."""
         with self._changed:
             self._put(self._stage, max(self._fraction, min(1.0, fraction)))
 
@@ -81,7 +81,7 @@ class Progress:
                 return
             self._stage, self._fraction = stage, fraction
             latest = event(stage, fraction, self._stages)
-            # A stage may be entered once a channel; what a person watches never runs backwards.
+            # A stage may be entered for each channel; the percentage never decreases.
             self._percent = max(self._percent, latest["percent"])
             self._latest = {**latest, "percent": self._percent}
             self._changed.notify()
@@ -102,7 +102,7 @@ class Progress:
 
 
 def event(stage: str, fraction: float, stages: Sequence[str]) -> Event:
-    """The event as `/status` shows it: the stage, its own percentage and the whole job's, 0 to 100."""
+    """Return the event for a fraction, 0 to 1, of a stage."""
     total = sum(WEIGHTS.get(s, 1) for s in stages) or 1
     before = sum(WEIGHTS.get(s, 1) for s in stages[: stages.index(stage)]) if stage in stages else 0
     done = before + WEIGHTS.get(stage, 1) * fraction

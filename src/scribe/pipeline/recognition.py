@@ -1,4 +1,4 @@
-"""Speech -> text: where somebody speaks, in which language, what they say; for each channel of one recording."""
+"""Detect speech and its language, and recognize it, for each channel of a recording."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from scribe.transcript import Chunk, Segment, Span
 
 log = logging.getLogger(__name__)
 
-# Options that tell what is said.
+# Options that contain speech content.
 PRIVATE = ("initial_prompt", "hotwords")
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
-    """How speech is found: the job's wishes over the model set's values."""
+class SpeechDetection:
+    """Settings of the voice activity detection: the job's, else the model set's. `chunk_size` in seconds."""
 
     vad_method: str
     vad_onset: float
@@ -42,8 +42,8 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """Where somebody speaks: the chunks of each channel; and what will recognize them: the loaded engine, its options, the
-    language unless it must be detected."""
+    """The chunks of speech of each channel, and how to recognize them: the loaded engine, its options, and the language,
+    None if it must be detected."""
 
     channels: list[list[Chunk]]
     engine: Engine
@@ -55,13 +55,13 @@ class Speech:
 
     @property
     def spans(self) -> list[Span]:
-        """The stretches of speech of the first channel."""
+        """The spans of speech in the first channel."""
         return [span for chunk in self.channels[0] for span in chunk.speech]
 
 
 @dataclass(frozen=True, slots=True)
 class Recognized:
-    """Segments by channel; the language, and its probability only where it was detected."""
+    """Segments by channel; the language, and its probability if it was detected."""
 
     language: str | None
     probability: float | None
@@ -69,7 +69,7 @@ class Recognized:
 
 
 class Recognizer:
-    """Recognizes one job: `find_speech`, then `recognize`, so that other stages may begin in between."""
+    """Recognizes the speech of one job: `find_speech`, then `recognize`, so that other stages can start in between."""
 
     def __init__(self, models: Models, request: JobRequest, context: JobContext, budget: GpuBudget) -> None:
         self._models = models
@@ -81,17 +81,17 @@ class Recognizer:
         self._ceiling = models.ceiling(self._place)
 
     def find_speech(self, channels: Sequence[Audio]) -> Speech:
-        """Load the models and find the chunks of speech in each channel; a warning where there are none.
+        """Load the models and detect the chunks of speech in each channel; warn if there are none.
 
-        Raises InvalidInput for a language that the model has not.
+        Raises InvalidInput for a language or task that the model does not support.
         """
         options, record = self._options, self._context.record
-        how = listening(options, self._models)
+        how = speech_detection(options, self._models)
         if options.vad_offset is not None and how.vad_offset < options.vad_offset:
             message = f"vad_offset is lowered to vad_onset, {how.vad_onset:g}"
             record.warn("option_reduced", "transcribe", message)
         with record.timed("load"):
-            # In this order: while the weights are read, what pyannote's detector stands on is imported.
+            # The engine first: while its weights are read, the imports for pyannote's detector run in the background.
             engine, _ = fitted(lambda _: self._models.engine(self._place), clear=self._clear)
             detector, _ = fitted(lambda _: self._models.detector(how.vad_method), clear=self._clear)
         asked = speech_options(options, self._models.model_set, engine.batch_size)
@@ -117,8 +117,8 @@ class Recognizer:
         return found
 
     def recognize(self, channels: Sequence[Audio], speech: Speech) -> Recognized:
-        """Recognize the chunks of speech. Raises what the engine raises, and DeadlineReached when the deadline passed
-        before anything was recognized."""
+        """Recognize the chunks of speech. Raises what the engine raises, and DeadlineReached if the deadline passed before
+        anything was recognized."""
         job, record, engine, chunks = self._options, self._context.record, speech.engine, speech.channels
         if not speech:
             return Recognized(job.language, None, [[] for _ in channels])
@@ -131,25 +131,28 @@ class Recognizer:
             listen = partial(engine.detect_language, *voiced, *tries, self._monitor)
             detected, _ = fitted(lambda _: listen(), clear=self._clear)
             language, probability = detected
-        heard, batch = self._transcribed(channels, speech, language)
+        parts, batch = self._transcribed(channels, speech, language)
         self._ceiling.learn(options.batch_size, batch)
         if engine.abilities.doubts and not record.partial:
-            for audio, found, part in zip(channels, chunks, heard, strict=True):
+            for audio, found, part in zip(channels, chunks, parts, strict=True):
                 again = padded(passed_over(found, part), found, audio.seconds)
                 if not again:
                     continue
                 fitting = replace(options, batch_size=batch, initial_prompt=None, hotwords=None)
-                part.extend(self._heard_again(engine, TranscriptionRequest(audio, again, language, fitting)))
+                part.extend(self._recognized_again(engine, TranscriptionRequest(audio, again, language, fitting)))
                 part.sort(key=lambda s: s.start)
-        self._warn_of_doubts(chunks, heard)
+        self._warn_of_doubts(chunks, parts)
         if batch < (job.batch_size or options.batch_size):
             message = f"batches of {job.batch_size or options.batch_size} did not fit into memory; {batch} did"
             record.warn("batch_reduced", "transcribe", message)
         record.use(language=language, batch_size=batch)
-        return Recognized(language, probability, heard)
+        return Recognized(language, probability, parts)
 
     def _honoured(self, engine: Engine, asked: SpeechOptions) -> tuple[SpeechOptions, str | None]:
-        """(the options that this model can honour, the language unless it must be detected); a warning for every other."""
+        """Return (the options that this model supports, the language or None to detect it); warn about all others.
+
+        Raises InvalidInput for a language or task that the model does not support.
+        """
         job, can, warn = self._options, engine.abilities, self._context.record.warn
         options = engine.fitted(asked)
         for name in ("initial_prompt", "hotwords"):
@@ -175,42 +178,42 @@ class Recognizer:
         return replace(options, task="transcribe"), language
 
     def _transcribed(self, channels: Sequence[Audio], speech: Speech, language: str) -> tuple[list[list[Segment]], int]:
-        """(segments by channel, the batch size that fitted). A deadline keeps what was recognized before it."""
-        heard: list[list[Segment]] = [[] for _ in channels]
+        """Return (segments by channel, the batch size that fitted). At a deadline, keep what was recognized before it."""
+        parts: list[list[Segment]] = [[] for _ in channels]
         batch, record = speech.options.batch_size, self._context.record
-        # With a deadline every batch counts.
+        # With a deadline, emit after every batch, so that it loses at most one.
         every_batch = self._options.deadline_s is not None
         try:
             for number, (audio, found) in enumerate(zip(channels, speech.channels, strict=True)):
-                part, monitor = heard[number], self._monitor.part(number, len(channels))
+                part, monitor = parts[number], self._monitor.part(number, len(channels))
                 fitting = replace(speech.options, batch_size=batch)
                 request = TranscriptionRequest(audio, found, language, fitting, every_batch)
                 batch = speech.engine.transcribe(request, part.append, monitor, self._clear)
         except DeadlineReached as error:
-            if not any(heard):
+            if not any(parts):
                 raise
             record.partial = True
             record.warn(error.code, "transcribe", f"{error.message}: the rest of the recording is not transcribed")
-        return heard, batch
+        return parts, batch
 
-    def _heard_again(self, engine: Engine, request: TranscriptionRequest) -> list[Segment]:
-        """Listen again, to a little more of the recording, to chunks without text; what is doubtful is left out."""
+    def _recognized_again(self, engine: Engine, request: TranscriptionRequest) -> list[Segment]:
+        """Recognize chunks without text again, with padding, and return the segments that are not doubtful."""
         found: list[Segment] = []
         try:
             engine.transcribe(request, found.append, self._monitor.silent(), self._clear)
         except (DeadlineReached, GpuOutOfMemory, MemoryExhausted) as error:
-            log.warning("speech without text was not listened to again: %s", error)
+            log.warning("speech without text was not recognized again: %s", error)
         return [segment for segment in found if not segment.suspect]
 
-    def _warn_of_doubts(self, chunks: Sequence[Sequence[Chunk]], heard: Sequence[Sequence[Segment]]) -> None:
-        """Say what may be invented, and what was said and has no text."""
+    def _warn_of_doubts(self, chunks: Sequence[Sequence[Chunk]], parts: Sequence[Sequence[Segment]]) -> None:
+        """Warn about text that may be invented and about speech without text."""
         record = self._context.record
-        doubtful = [segment for part in heard for segment in part if segment.suspect]
+        doubtful = [segment for part in parts for segment in part if segment.suspect]
         if doubtful:
-            where = f"{len(doubtful)} of {sum(map(len, heard))} stretches, the first at {clock(doubtful[0].start)}"
+            where = f"{len(doubtful)} of {sum(map(len, parts))} stretches, the first at {clock(doubtful[0].start)}"
             message = f"the text may not be what was said: {where}; see their suspect"
             record.warn("suspect_text", "transcribe", message)
-        missed = [chunk for found, part in zip(chunks, heard, strict=True) for chunk in passed_over(found, part)]
+        missed = [chunk for found, part in zip(chunks, parts, strict=True) for chunk in passed_over(found, part)]
         if missed and not record.partial:
             seconds = sum(map(voiced_seconds, missed))
             message = f"{seconds:.1f} s that sound like speech have no text, the first at {clock(missed[0].start)}"
@@ -218,8 +221,8 @@ class Recognizer:
 
 
 def speech_options(job: JobInput, model_set: ModelSet, batch_size: int) -> SpeechOptions:
-    """What reaches the engine: the job's values, else those of the model set, and `batch_size` where it names none."""
-    # Sampling at 0 would be the first look again.
+    """Return the engine's options: the job's values, else those of the model set; `batch_size` if the job sets none."""
+    # Sampling at temperature 0 would repeat the first pass.
     asked = {name: getattr(job, name) for name in GATES} | {"temperature": job.temperature or None}
     gates = {"log_prob_threshold": model_set.log_prob_threshold} | {k: v for k, v in asked.items() if v is not None}
     return SpeechOptions(
@@ -237,21 +240,21 @@ def speech_options(job: JobInput, model_set: ModelSet, batch_size: int) -> Speec
     )
 
 
-def listening(job: JobInput, models: Models) -> Listening:
-    """The job's voice activity options over those of the model set."""
+def speech_detection(job: JobInput, models: Models) -> SpeechDetection:
+    """Return the job's voice activity options, else those of the model set."""
     model_set = models.model_set
     onset = job.vad_onset or model_set.vad_onset
-    return Listening(
+    return SpeechDetection(
         job.vad_method or model_set.vad_method,
         onset,
-        # Speech that ended above the probability at which it begins would flicker.
+        # An offset above the onset would end speech while its probability is still high enough to begin it.
         min(onset, job.vad_offset or model_set.vad_offset),
         job.chunk_size or model_set.chunk_size,
     )
 
 
 def _refused(key: str, problem: str) -> InvalidInput:
-    """The error of an option that the loaded model cannot honour."""
+    """Return the error for an option that the loaded model does not support."""
     return InvalidInput(
         f"{key}: {problem}; large-v3 and turbo know all", {"problems": [{"key": key, "problem": problem}]}
     )

@@ -1,1 +1,1 @@
-"""The machine below the worker: threads, GPU memory and its errors, logs, redaction of secrets."""
+"""Deal with the machine: threads, GPU memory and its errors, logs, redaction of secrets."""

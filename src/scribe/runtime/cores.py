@@ -1,8 +1,8 @@
-"""Work shared among the CPU's cores item by item, and not operation by operation.
+"""Distribute work over the CPU cores by item, instead of by operation.
 
-Left alone, the numeric libraries share every single operation among the cores, and their threads wait for each other after
-each: 26 500 times when a minute is diarized with the demo models. Beside a process that computes on the same cores each can
-cost a slice of the scheduler's. Here each core computes whole items, with one thread.
+By default the numeric libraries split every single operation among the cores, and their threads wait for each other after
+each: 26 500 times when a minute is diarized with the demo models. When another process uses the same cores, each wait can
+cost a time slice of the scheduler. Here each core computes whole items, with one thread.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _creation = threading.Lock()
 def on_all_cores(
     run: Callable[[Item], Result], items: Sequence[Item], most: int | None = None, device: str = "cpu"
 ) -> Iterator[Result]:
-    """What `run` gives for each item, in their order, on as many cores as the calling thread may use.
+    """Yield `run(item)` for each item, in order, computed on as many cores as the calling thread may use.
 
-    At most `most` items at once, for what memory they take; the cores are then dealt out to those. On another `device` the
-    items run one after the other. Raises what an item raised when its turn comes. An iterator that is closed early begins no
-    further item, and waits for those that run.
+    At most `most` items run at once, to limit memory; the cores are then divided among those. On another `device` than
+    cpu the items run one after the other. Raises what an item raised, in order. Closing the iterator early starts no
+    further item and waits for those that run.
     """
     import torch
 
@@ -51,11 +51,11 @@ def on_all_cores(
 
     with _creation:
         pool = _pool(workers, threads // workers)
-    # The job's id in the log is a context variable.
+    # Copied because the job's id in the log is a context variable.
     futures: deque[Future[Result]] = deque(pool.submit(contextvars.copy_context().run, one, item) for item in items)
     try:
         while futures:
-            # Nothing here keeps the future: a failure's traceback, which leads here, would keep it and so itself.
+            # Keep no reference to the future: a failure's traceback refers to this frame, which would be a reference cycle.
             yield futures.popleft().result()
     finally:
         for future in futures:
@@ -65,9 +65,9 @@ def on_all_cores(
 
 
 def by_core(infer: Callable[..., Computed], device: str = "cpu") -> Callable[..., Computed]:
-    """Share a network's batches among the cores; on another `device` the network as it is.
+    """Wrap a network so that the cores share each batch; on another `device` than cpu return it unchanged.
 
-    `infer` takes tensors with the batch first, and gives a tensor or an array.
+    `infer` takes tensors with the batch as first dimension, and returns a tensor or an array.
     """
     if device != "cpu":
         return infer
@@ -92,21 +92,24 @@ def by_core(infer: Callable[..., Computed], device: str = "cpu") -> Callable[...
 
 @functools.lru_cache
 def _pool(workers: int, threads: int) -> ThreadPoolExecutor:
-    """So many workers that compute with so many threads each, all of them alive. One pool for a thread that may use all
-    cores, one for a job's second thread: they are few and stay."""
+    """Return a pool of running workers that compute with `threads` threads each.
+
+    Pools are cached and never closed: there are only two kinds, for a thread that may use all cores and for a job's
+    second thread.
+    """
     import torch
 
     before = torch.get_num_threads()
     alive = threading.Barrier(workers)
 
     def begin() -> None:
-        # Asked first: the first question gives a new thread the number that was set last.
+        # Called first, because the first call sets a new thread's number to the one that was set last.
         torch.get_num_threads()
         torch.set_num_threads(threads)
         alive.wait()
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="cores")
     wait([pool.submit(begin) for _ in range(workers)])
-    # OpenMP counts by thread, but threads that are yet to come take the number that was set last.
+    # OpenMP's number is per thread, but new threads take the one that was set last.
     torch.set_num_threads(before)
     return pool

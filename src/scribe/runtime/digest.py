@@ -17,7 +17,7 @@ class Digest(Protocol):
 
 
 def file_digest(path: Path, begun: Digest | None = None) -> str:
-    """The SHA-256 of a file as hex digits; `begun` is another digest to go on with. Raises OSError.
+    """Return the SHA-256 of a file as hex digits, or the digest `begun` continued with the file. Raises OSError.
 
     hashlib.file_digest does the same from Python 3.11 on.
     """

@@ -1,4 +1,4 @@
-"""One at a time, in the order of arrival: whoever waits may leave the queue, and leaves no hole in it."""
+"""A fair (FIFO) lock whose waiters can be cancelled."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from collections.abc import Iterator
 
 from scribe.runtime.monitor import UNWATCHED, Monitor
 
-# How long a job that waits may not notice that it was stopped; a turn itself begins as soon as the one before it ends.
+# Seconds between a waiting job's checks whether it was stopped; the lock itself is handed on without delay.
 CHECK_S = 0.2
 
 
 class FairLock:
-    """`with turnstile.turn(check): ...` is entered by one thread at a time, first come, first served.
+    """A lock entered by one thread at a time, in order of arrival: `with lock.turn(monitor): ...`.
 
-    `check` is called every `check_s` seconds of waiting, never without waiting; what it raises ends the wait.
+    While waiting, `monitor` is checked every `check_s` seconds; what it raises ends the wait.
     """
 
     def __init__(self, check_s: float = CHECK_S) -> None:
         self._check_s = check_s
         self._guard = threading.Lock()
-        # The first has its turn; each Event is set when its owner becomes the first.
+        # The first entry holds the lock; each Event is set when its owner becomes the first.
         self._queue: deque[threading.Event] = deque()
 
     @contextlib.contextmanager
     def turn(self, monitor: Monitor = UNWATCHED) -> Iterator[None]:
-        """Wait for one's turn and hold it for the block. Raises what stops `monitor`."""
+        """Wait for the lock and hold it for the block. Raises what `monitor` raises."""
         mine = threading.Event()
         with self._guard:
             self._queue.append(mine)
@@ -44,12 +44,12 @@ class FairLock:
 
     @property
     def waiting(self) -> int:
-        """How many are in the queue, the one that has its turn left out."""
+        """The number of waiting threads, without the one that holds the lock."""
         with self._guard:
             return max(0, len(self._queue) - 1)
 
     @property
     def taken(self) -> bool:
-        """Whether somebody has the turn."""
+        """Whether a thread holds the lock."""
         with self._guard:
             return bool(self._queue)

@@ -1,4 +1,4 @@
-"""What a library's exception says about the GPU and about memory, judged by the words of CUDA and its libraries."""
+"""Map exceptions to GpuErrors, or to MemoryExhausted, by the messages of CUDA and its libraries."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from scribe.errors import GpuBroken, GpuError, GpuOutOfMemory, GpuUnsuited, MemoryExhausted, WorkerError
 from scribe.runtime.machine import gpu_in_use
 
-# A smaller batch helps. The last are pyannote's own words for it.
+# Out of memory: a smaller batch helps. The last message is pyannote's.
 OUT_OF_MEMORY = ("out of memory", "alloc_failed", "allocation_failed", "until memory error disappears")
-# C++'s word for any memory: the GPU's where CTranslate2 computes on one, else the machine's.
+# Raised by C++ when any memory is full: the GPU's where CTranslate2 computes on one, else the machine's.
 BAD_ALLOC = "std::bad_alloc"
-# A card that is nearly full and a card that is broken both say these: cuBLAS cannot make its handle, cuDNN finds no algorithm
-# whose workspace fits, cuFFT and cuSOLVER have one status for everything, torch's allocator asks NVML for its message.
+# Raised both when memory is nearly full and when the GPU is broken: cuBLAS cannot create its handle, cuDNN finds no
+# algorithm whose workspace fits, cuFFT and cuSOLVER have one status for everything, torch's allocator fails in NVML.
 PERHAPS_OUT_OF_MEMORY = (
     "cublas_status_not_initialized",
     "cudnn_status_not_initialized",
@@ -25,7 +25,7 @@ PERHAPS_OUT_OF_MEMORY = (
     "nvml_success == ",
     BAD_ALLOC,
 )
-# No process on this machine will do better: the packages hold no code for this chip, or the driver is too old for them.
+# A new process on this machine fails too: the packages have no code for this chip, or the driver is too old for them.
 UNSUITED = (
     "no kernel image is available",
     "driver version is insufficient",
@@ -35,12 +35,12 @@ UNSUITED = (
     "not compiled with cuda support",
 )
 MISSING_LIBRARY = re.compile(r"\b(library|any of)\W+lib(cublas|cuda|cudnn|cufft|curand|cusolver|cusparse|nvrtc)")
-# How a CUDA library begins to say that it failed. For what stands in no table above, only a new process is known to help.
+# Other errors of CUDA libraries, after which only a new process is known to help.
 POISONED = ("cuda error", "cuda failed with error", "cudnn_status_", "cublas_status_", "device-side assert")
 
 
 def gpu_failure(error: BaseException) -> GpuError | MemoryExhausted | None:
-    """What a library's exception says about the GPU, or about the machine's memory; None when it is about something else."""
+    """Return the GpuError or MemoryExhausted for a library's exception; None if it is about neither GPU nor memory."""
     words = str(error).lower()
     if _of_the_machine(error, words):
         return MemoryExhausted("the machine's memory does not suffice")
@@ -56,7 +56,7 @@ def gpu_failure(error: BaseException) -> GpuError | MemoryExhausted | None:
 
 
 def _of_the_machine(error: BaseException, words: str) -> bool:
-    """Whether memory did not suffice that is the machine's. NumPy and pybind11 raise MemoryError, torch names its allocator."""
+    """Return whether the machine's memory was exhausted: NumPy and pybind11 raise MemoryError, torch names its allocator."""
     if BAD_ALLOC in words:
         return not gpu_in_use()
     return isinstance(error, MemoryError) or "defaultcpuallocator" in words
@@ -64,7 +64,7 @@ def _of_the_machine(error: BaseException, words: str) -> bool:
 
 @contextlib.contextmanager
 def gpu_faults() -> Iterator[None]:
-    """Raise a GpuError or MemoryExhausted for what the block's libraries say of either; any other exception as it is."""
+    """Raise a GpuError or MemoryExhausted for an exception about either in the block; others are not changed."""
     try:
         yield
     except WorkerError:
@@ -76,5 +76,5 @@ def gpu_faults() -> Iterator[None]:
         try:
             raise failure from error
         finally:
-            # Its traceback holds this frame: with the name still here, tensors would stay until the collector comes.
+            # The traceback refers to this frame: keeping the name would be a cycle that holds tensors until garbage collection.
             del failure

@@ -1,4 +1,4 @@
-"""GPU memory and precision of torch, where torch is loaded."""
+"""Release torch's GPU memory and set its precision, if torch is loaded."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import importlib
 import sys
 from types import ModuleType
 
-# Bytes that a job needs free beside the speech model's batches: of the 9.5 GB that these leave for pyannote, what the aligner
-# leaves. With less the stages run one after the other.
+# Free bytes needed to diarize during recognition: of the 9.5 GB that the speech model's batches leave for pyannote, the
+# part that the aligner leaves. With less the stages run one after the other.
 LEAST_FREE = 6_000_000_000
-# What torch may keep unused between jobs: CTranslate2 cannot use it, and to ask the driver anew costs milliseconds.
+# Bytes that torch may keep cached between jobs: CTranslate2 cannot use them, but allocating again costs milliseconds.
 MOST_UNUSED = 1_000_000_000
 
 
 def keep_float32() -> None:
-    """Switch torch's TensorFloat-32 off, where torch is loaded.
+    """Disable torch's TensorFloat-32, if torch is loaded.
 
-    pyannote does so for the whole process whenever it runs: what else runs then, or later, would answer in other digits
-    than before it.
+    pyannote disables it for the whole process when it runs, so that other models' results would differ in the last digits
+    before and after.
     """
     torch = sys.modules.get("torch")
-    # One that is still being imported in another thread is for a model to come, whose loading waits for it.
+    # If another thread is still importing torch, the model that needs it waits for that and calls this again.
     if torch is not None and not getattr(torch.__spec__, "_initializing", False):
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
 
 
 def release_memory() -> None:
-    """Collect garbage first, then empty torch's cache: the other order frees nothing that is still referenced."""
+    """Collect garbage, then empty torch's cache: in the other order, memory of unreachable objects would stay."""
     gc.collect()
     torch = _torch()
     if torch is not None and torch.cuda.is_available():
@@ -36,7 +36,7 @@ def release_memory() -> None:
 
 
 def give_back_unused() -> None:
-    """Empty torch's cache between jobs, where more than MOST_UNUSED lies in it."""
+    """Empty torch's cache between jobs if it holds more than MOST_UNUSED bytes."""
     torch = _torch()
     if torch is None or not torch.cuda.is_initialized():
         return
@@ -45,6 +45,6 @@ def give_back_unused() -> None:
 
 
 def _torch() -> ModuleType | None:
-    """torch where somebody imports it, and whole: another thread may be at it, and what lies in sys.modules then is half
-    of it. The import waits until it is done."""
+    """Return torch if it is imported or being imported, else None. Waits for another thread's import to finish, because
+    until then the module in sys.modules is incomplete."""
     return importlib.import_module("torch") if "torch" in sys.modules else None

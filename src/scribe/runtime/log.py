@@ -1,6 +1,6 @@
-"""Logs: one line an event; JSON on RunPod, readable on a terminal; secrets and signed addresses cleaned out.
+"""Configure logging: JSON lines on RunPod, readable lines on a terminal, with secrets and signed URLs redacted.
 
-The cleaning sits in the formatter of the root handler, so that what libraries log passes through it too.
+The root handler's formatter redacts, so that the logs of libraries are redacted too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NOISY = (
 
 
 class CleanFormatter(logging.Formatter):
-    """Formats a record (traceback included) and passes the whole line through `clean`."""
+    """Formats a record, traceback included, and redacts the line with `clean`."""
 
     def __init__(self, clean: Callable[[str], str], as_json: bool) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class CleanFormatter(logging.Formatter):
 
 
 def configure(level: str, as_json: bool, clean: Callable[[str], str]) -> None:
-    """Take over the root logger. Importing runpod has already configured it, hence the replacement of its handlers."""
+    """Replace the root logger's handlers, which importing runpod has set, and set the level."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(CleanFormatter(clean, as_json))
     root = logging.getLogger()
@@ -71,7 +71,7 @@ def configure(level: str, as_json: bool, clean: Callable[[str], str]) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
-    # whisperX sets up a console of its own, on stdout and past the cleaning, unless its logger has a handler already.
+    # Unless its logger has a handler, whisperX adds one that writes to stdout without redaction.
     whisperx = logging.getLogger("whisperx")
     whisperx.handlers, whisperx.propagate = [logging.NullHandler()], True
     for name in NOISY:
@@ -79,7 +79,7 @@ def configure(level: str, as_json: bool, clean: Callable[[str], str]) -> None:
 
 
 def quiet_prints(module: str) -> None:
-    """Turn a library module's `print` into lines of the log, at DEBUG. The process keeps its stdout: another job, or the
-    SDK, may write there meanwhile."""
+    """Replace `print` in a library's module by a DEBUG log. stdout itself is not redirected, because other threads, or
+    the SDK, may write to it."""
     said = logging.getLogger(module)
     setattr(importlib.import_module(module), "print", lambda *words, **_: said.debug(" ".join(map(str, words))))  # noqa: B010

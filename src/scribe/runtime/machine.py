@@ -1,6 +1,6 @@
-"""The machine below the worker: memory and cores of the container, the NVIDIA driver, the CUDA libraries of the wheels.
+"""Query the machine: the container's memory and cores, the NVIDIA driver, the CUDA libraries of the wheels.
 
-Asked of the system itself, without torch: what is told here holds also where torch cannot be imported.
+Asks the system itself, without torch, so that it works even if torch cannot be imported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
-# What the speech model and torch open by name at run time (CTranslate2 4.8, torch 2.8); the first is no part of torch.
+# The libraries that CTranslate2 4.8 and torch 2.8 open by name at run time; only CTranslate2 opens the first one so.
 CUDA_LIBRARIES = (
     "libcublas.so.12",
     "libcublasLt.so.12",
@@ -29,7 +29,7 @@ CUDA_LIBRARIES = (
 
 
 def memory_limit(root: Path = Path("/")) -> int:
-    """Bytes of memory for this container: the cgroup's limit (v2 or v1) where it is below the host's memory."""
+    """Return the container's memory in bytes: the cgroup's limit (v2 or v1), or the host's memory if that is less."""
     limits = []
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = (root / "proc/meminfo").read_text("utf-8").splitlines()
@@ -42,16 +42,16 @@ def memory_limit(root: Path = Path("/")) -> int:
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """CPU cores for this container, at least 1: those that it may run on, or fewer where its quota pays for fewer.
+    """Return the number of CPU cores for this container, at least 1: its CPU affinity, or its quota if that is less.
 
-    More threads than that are all stopped for the rest of each period, the one that was waited for too.
+    More threads than the quota allows get the whole process throttled for the rest of each period.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, cpu_quota(root) or allowed))
 
 
 def cpu_quota(root: Path = Path("/")) -> int | None:
-    """Whole cores, at least 1, whose time the cgroup (v2 or v1) grants; None without a quota."""
+    """Return the cgroup's CPU quota (v2 or v1) in whole cores, at least 1; None without a quota."""
     cgroup = root / "sys/fs/cgroup"
     for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         # "max" stands for no quota; version 1 says the same by -1.
@@ -63,12 +63,12 @@ def cpu_quota(root: Path = Path("/")) -> int | None:
 
 
 def opened(name: str) -> ctypes.CDLL:
-    """A shared library by name or path. Raises OSError with the linker's words."""
+    """Open a shared library by name or path. Raises OSError with the linker's message."""
     return ctypes.CDLL(name)
 
 
 def driver_version(open_library: Callable[[str], ctypes.CDLL] = opened) -> tuple[int, int] | None:
-    """(major, minor) of the newest CUDA that the NVIDIA driver knows; None without a driver."""
+    """Return (major, minor) of the newest CUDA version that the NVIDIA driver supports; None without a driver."""
     version = ctypes.c_int()
     try:
         if open_library("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version)) != 0:
@@ -79,7 +79,7 @@ def driver_version(open_library: Callable[[str], ctypes.CDLL] = opened) -> tuple
 
 
 def free_gpu_memory(number: int = 0, open_library: Callable[[str], ctypes.CDLL] = opened) -> int | None:
-    """Bytes free on a GPU, as the driver counts them for everybody who uses it; None where it cannot be asked.
+    """Return the free bytes of a GPU, over all processes, as its driver counts them; None if the driver does not answer.
 
     Asked in the context that CTranslate2 and torch share. NVML would count GPUs that CUDA_VISIBLE_DEVICES hides, and knows
     no memory of a MIG slice.
@@ -105,7 +105,7 @@ def free_gpu_memory(number: int = 0, open_library: Callable[[str], ctypes.CDLL] 
 
 
 def gpu_in_use(number: int = 0, open_library: Callable[[str], ctypes.CDLL] = opened) -> bool:
-    """Whether this process has work or models on a GPU: CTranslate2 and torch share its primary context. Makes none itself."""
+    """Return whether this process has a primary CUDA context, which CTranslate2 and torch share. Creates none."""
     device, flags, active = ctypes.c_int(), ctypes.c_uint(), ctypes.c_int()
     try:
         cuda = open_library("libcuda.so.1")
@@ -118,22 +118,22 @@ def gpu_in_use(number: int = 0, open_library: Callable[[str], ctypes.CDLL] = ope
 
 
 def spare_gpu_memory() -> int:
-    """Bytes of GPU memory that are free, or that torch holds unused; 0 where nobody knows. Imports nothing itself."""
+    """Return the bytes of GPU memory that are free or that torch caches unused; 0 if unknown. Imports nothing itself."""
     free = free_gpu_memory() or 0
     torch = sys.modules.get("torch")
-    # Another thread may still be importing it, and half of torch has no memory.
+    # If another thread is still importing torch, it has no `cuda` yet.
     if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
         free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     return free
 
 
 def largest_batch(room_bytes: int, each_bytes: int, most: int) -> int:
-    """The largest power of two of things that fit into so much memory, 1 to `most`."""
+    """Return the largest power of two, 1 to `most`, of items of `each_bytes` that fit into `room_bytes`."""
     return 1 << (max(1, min(most, room_bytes // each_bytes)).bit_length() - 1)
 
 
 def wheel_libraries() -> dict[str, Path]:
-    """{file name: path} of every CUDA library that the installed nvidia wheels carry."""
+    """Return {file name: path} of the CUDA libraries in the installed nvidia wheels."""
     folder = Path(sysconfig.get_paths()["purelib"]) / "nvidia"
     return {p.name: p for p in sorted(folder.glob("*/lib/*.so*")) if p.is_file()}
 
@@ -141,7 +141,7 @@ def wheel_libraries() -> dict[str, Path]:
 def missing_libraries(
     names: tuple[str, ...] = CUDA_LIBRARIES, open_library: Callable[[str], ctypes.CDLL] = opened
 ) -> list[str]:
-    """Those of `names` that load neither by name, as CTranslate2 opens them, nor from the wheels, as torch does."""
+    """Return those of `names` that load neither by name, as CTranslate2 opens them, nor from the wheels, as torch does."""
     carried = wheel_libraries()
     missing = []
     for name in names:
@@ -155,7 +155,7 @@ def missing_libraries(
 
 
 def peak_memory_mb() -> float:
-    """The worker's peak resident memory in MB, models and earlier jobs included."""
+    """Return the worker's peak resident memory in MB, models and earlier jobs included."""
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""How a long computation learns that it should stop, and reports how far it is: one argument for both."""
+"""The stop signal and progress report of a long computation, as one argument."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from dataclasses import dataclass
 
 
 def never() -> None:
-    """Stop nothing."""
+    """Never stop: the default of `stopped`."""
 
 
 def unseen(fraction: float) -> None:
-    """Report to nobody."""
+    """Ignore the progress: the default of `report`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
-    """`stopped` raises once the work is to end; `report` gets the fraction done, 0 to 1. Both may come from any thread."""
+    """`stopped` raises when the work must end; `report` gets the fraction done, 0 to 1. Both are called from any thread."""
 
     stopped: Callable[[], None] = never
     report: Callable[[float], None] = unseen
 
     def raise_if_stopped(self) -> None:
-        """Raise what ends the work. Called between batches, where nothing is half done."""
+        """Raise what ends the work. Call it between batches."""
         self.stopped()
 
     def progress(self, fraction: float) -> None:
-        """Report 0 to 1 of this work. Raises what ends it."""
+        """Report the fraction done, 0 to 1. Raises what ends the work."""
         self.stopped()
         self.report(fraction)
 
     def part(self, number: int, count: int) -> Monitor:
-        """Give the monitor of part `number` of `count` equal parts of this work."""
+        """Return the monitor of part `number` of `count` equal parts of this work."""
         return Monitor(self.stopped, lambda fraction: self.report((number + fraction) / count))
 
     def silent(self) -> Monitor:
-        """Give a monitor of work that can be stopped and shows no progress."""
+        """Return a monitor with the same stop signal that reports no progress."""
         return Monitor(self.stopped)
 
 

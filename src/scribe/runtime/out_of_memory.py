@@ -1,4 +1,4 @@
-"""Memory, of the GPU or the machine, that does not suffice: freed step by step, then asked for in smaller pieces. For every stage."""
+"""Handle out-of-memory errors for every stage: free memory step by step, then use smaller batches."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from scribe.runtime.gpu_memory import release_memory
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Number = TypeVar("Number", bound=np.generic)
-# Frees memory that others hold; whether there was any to free. Asked again until it says no.
+# Frees some memory held by others and returns whether there was any; called again until it returns False.
 Clear = Callable[[], bool]
 
-# Jobs in which a reduced batch has to fit before twice as much is tried again, and the most of them: like the scale of
-# torch's GradScaler, which grows again after so many steps, with a back-off for a card that stays full.
+# Number of jobs in which a reduced batch must fit before twice the size is tried again, and its maximum: like torch's
+# GradScaler, which grows its scale after a number of steps, with a back-off for a GPU that stays full.
 PATIENCE, MOST_PATIENCE = 10, 160
 
 
 def nothing() -> bool:
-    """There is nothing to free."""
+    """Free nothing: the default of `clear`."""
     return False
 
 
 def fitted(work: Callable[[int], Result], size: int = 1, clear: Clear = nothing) -> tuple[Result, int]:
-    """(what `work(size)` gives, the size that fitted).
+    """Run `work(size)`, with smaller sizes when out of memory; return (its result, the size that fitted).
 
-    Out of memory, caches are given back and the same size is tried again; then again for as long as `clear` frees anything;
-    only then with half of the size, and so on. Raises GpuOutOfMemory or MemoryExhausted when 1 does not fit, GpuBroken when it
-    fails in words that may mean a broken card too, and anything else that `work` raises as it is.
+    When out of memory, release caches and try again, then again as long as `clear` frees anything, then with half of the
+    size, and so on. Raises GpuOutOfMemory or MemoryExhausted when size 1 does not fit, GpuBroken when its message may
+    also mean a broken GPU, and unchanged anything else that `work` raises.
     """
     released = False
     while True:
@@ -44,7 +44,7 @@ def fitted(work: Callable[[int], Result], size: int = 1, clear: Clear = nothing)
             kind = _out_of_memory(error)
             if kind is None:
                 raise
-        # Not inside the handler, where the exception's traceback still holds what did not fit.
+        # Outside the handler, because inside it the exception's traceback still refers to the tensors.
         release_memory()
         if not released:
             released = True
@@ -63,30 +63,30 @@ def fitted(work: Callable[[int], Result], size: int = 1, clear: Clear = nothing)
 
 
 def _out_of_memory(error: Exception) -> type[WorkerError] | None:
-    """What the exception means if nothing smaller fits: GpuOutOfMemory, GpuBroken where that is in doubt, MemoryExhausted.
+    """Return what to raise if nothing smaller fits: GpuOutOfMemory, GpuBroken if doubtful, or MemoryExhausted.
 
-    None when it is about something else, or final.
+    None for any other exception and for a final one.
     """
     failure = error if isinstance(error, WorkerError) else gpu_failure(error)
     try:
         if isinstance(failure, GpuOutOfMemory) and not failure.final:
             return GpuBroken if failure.doubtful else GpuOutOfMemory
-        # One that is raised as such was tried in smaller pieces already, or is a model's.
+        # Raised as such it is final: smaller batches failed already, or a model did not load.
         return MemoryExhausted if isinstance(failure, MemoryExhausted) and failure is not error else None
     finally:
-        # The exception's traceback leads here: with the name still there, both would stay until the collector comes.
+        # The traceback refers to this frame: keeping the names would be a cycle that lasts until garbage collection.
         del failure, error
 
 
 class Parts:
-    """Runs a network on batches, each in as few parts as fit; what fitted once is where the next batch begins."""
+    """Runs a network on batches, each in as few parts as fit into memory; the next batch starts with the size that fitted."""
 
     def __init__(self, clear: Clear = nothing) -> None:
         self._clear = clear
         self._most: int | None = None
 
     def __call__(self, count: int, run: Callable[[slice], NDArray[Number]]) -> NDArray[Number]:
-        """What `run` gives for `count` items, asked for in slices of them."""
+        """Return `run` over `count` items, called with slices of them."""
 
         def whole(size: int) -> NDArray[Number]:
             parts = [run(slice(first, min(first + size, count))) for first in range(0, count, size)]
@@ -100,20 +100,20 @@ class Parts:
 
 
 class Ceiling:
-    """The largest batch that fitted into memory, remembered from job to job, and its way back up."""
+    """Remembers from job to job the largest batch that fitted, and raises it again after PATIENCE jobs."""
 
     def __init__(self) -> None:
         self._most: int | None = None
         self._good, self._patience = 0, PATIENCE
 
     def below(self, size: int) -> int:
-        """The size, or what fitted lately where that is less."""
+        """Return the smaller of `size` and the largest batch known to fit."""
         return size if self._most is None else min(size, self._most)
 
     def learn(self, tried: int, fitting: int) -> None:
-        """Take note of a job that began with batches of `tried` and ended with `fitting`."""
+        """Record that a job started with batches of `tried` and ended with `fitting`."""
         if fitting < tried:
-            # What had just grown did not fit again: the card stays full, and the next try can wait.
+            # The size that was just raised did not fit again: the GPU stays full, so wait longer before the next try.
             failed_again = self._most is not None and self._good == 0
             self._patience = min(MOST_PATIENCE, 2 * self._patience) if failed_again else PATIENCE
             self._most, self._good = fitting, 0

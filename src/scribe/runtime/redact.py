@@ -1,7 +1,7 @@
-"""Keeps secrets and signed addresses out of everything that is logged or returned.
+"""Remove secrets and signed URLs from everything that is logged or returned.
 
-Promises: after `Redactor.clean` no registered secret is left, raw or in an encoding that a library's message may have
-put it in, and no URL keeps its query, fragment or user part. Knows nothing of where the text goes.
+After `Redactor.clean` no registered secret is left, neither plain nor in an encoding that a library's message may use,
+and no URL keeps its query, fragment or user part.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from xml.sax.saxutils import escape
 
 Key = TypeVar("Key")
 MARK = "[secure]"
-# Shorter words occur in honest text ("minio", "admin"): masking them everywhere would hide the log, not the secret.
+# Shorter secrets ("minio", "admin") are common words: masking them would make the log unreadable.
 MIN_SECRET_LENGTH = 6
 
-# One character of an address inside a sentence; a backslash before a quote belongs to the JSON around it.
+# One character of a URL inside a sentence; a backslash before a quote belongs to the JSON around it.
 _PART = r"""(?:[^\s"'<>?#\\]|\\(?!["']))"""
 _TAIL = r"""(?:[^\s"'<>\\]|\\(?!["']))"""
 _URL = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]*:(?:\\?/){{2}})({_PART}*)([?#]{_TAIL}*)?")
-# An address that was percent-encoded as a whole, as proxies and SDKs log it.
+# A URL that was percent-encoded as a whole, as proxies and SDKs log it.
 _ENCODED_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*%3A%2F%2F[^\s\"'<>]*?)(?:%3F|%23)[^\s\"'<>]*", re.IGNORECASE)
 # A request target without its host: "Max retries exceeded with url: /a.mp3?X-Amz-Signature=..." (urllib3).
 _TARGET = re.compile(r"""(?<![\w/:.])(/[^\s"'<>?#]*)\?[^\s"'<>]*=[^\s"'<>]*""")
 
 
 def safe_url(url: str) -> str:
-    """`url` as scheme://host/path, fit to be shown: no user part, query or fragment. "" when it cannot be read."""
+    """Return `url` as scheme://host/path, without user part, query and fragment; "" if it is not a URL."""
     try:
         parts = urlsplit(url.strip())
         host = parts.netloc.rpartition("@")[2]
@@ -42,7 +42,7 @@ def safe_url(url: str) -> str:
 
 
 class Redactor:
-    """A set of secrets, and the text without them. Safe to use from several threads."""
+    """A set of secrets to remove from texts. Thread-safe."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
@@ -52,7 +52,7 @@ class Redactor:
             self.add(secret)
 
     def add(self, secret: str) -> None:
-        """Registers a secret. Ignored under MIN_SECRET_LENGTH characters, or when the mark itself would contain it."""
+        """Register a secret. Ignored if it is shorter than MIN_SECRET_LENGTH or part of the mark."""
         if len(secret) < MIN_SECRET_LENGTH or secret in f"?{MARK}":
             return
         with self._lock:
@@ -60,7 +60,7 @@ class Redactor:
             self._compile()
 
     def discard(self, secret: str) -> None:
-        """Takes back one `add`: a job's own secrets leave with the job, or a long-lived worker would keep them all."""
+        """Undo one `add`, for a job's own secrets when the job ends."""
         with self._lock:
             if self._secrets[secret] <= 1:
                 del self._secrets[secret]
@@ -69,7 +69,7 @@ class Redactor:
             self._compile()
 
     def clean(self, text: str) -> str:
-        """`text` with every secret replaced by "[secure]" and every URL cut back to scheme, host and path."""
+        """Return the text with every secret replaced by "[secure]" and every URL cut to scheme, host and path."""
         pattern = self._pattern
         if pattern:
             text = pattern.sub(MARK, text)
@@ -84,7 +84,7 @@ class Redactor:
     @overload
     def clean_value(self, value: object) -> object: ...
     def clean_value(self, value: object) -> object:
-        """`clean` for every string of a JSON-like value, keys included; tuples become lists, other types stay."""
+        """Apply `clean` to every string of a JSON-like value, keys included; tuples become lists, other types stay."""
         if isinstance(value, str):
             return self.clean(value)
         if isinstance(value, dict):
@@ -95,7 +95,7 @@ class Redactor:
 
     def _compile(self) -> None:
         needles = {needle for secret in self._secrets for needle in _spellings(secret)}
-        # Longest first: of two secrets that begin alike, the longer one must not leave its end behind.
+        # Longest first: if one secret is a prefix of another, the longer one must be replaced as a whole.
         ordered = sorted(needles, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
@@ -107,7 +107,7 @@ def _bare(match: re.Match[str]) -> str:
 
 
 def _spellings(secret: str) -> set[str]:
-    """Every form in which libraries print a secret (the list of GitHub's runner, HostContext.DefaultSecretMaskers)."""
+    """Return every form in which libraries print a secret (the list of GitHub's runner, HostContext.DefaultSecretMaskers)."""
     raw = secret.encode("utf-8", "surrogatepass")
     quoted = {quote(raw, safe=""), quote(raw), quote(raw, safe="-_.!~*'()"), quote_plus(raw)}
     quoted |= {re.sub(r"%[0-9A-F]{2}", lambda code: code[0].lower(), form) for form in quoted}
@@ -118,11 +118,11 @@ def _spellings(secret: str) -> set[str]:
 
 
 def _base64_cores(raw: bytes) -> set[str]:
-    """The characters that base64 makes of `raw` alone, whatever stands before and behind it: one core an offset."""
+    """Return the base64 characters that depend on `raw` alone, for each of its three offsets in a longer text."""
     cores = set()
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + raw).decode()
-        # Sextets that share bits with a neighbour depend on it and are left out.
+        # Characters that share bits with bytes before or after `raw` depend on those and are left out.
         core = encoded[-(-8 * offset // 6) : 8 * (offset + len(raw)) // 6]
         cores |= {core, core.replace("+", "-").replace("/", "_")}
     return cores

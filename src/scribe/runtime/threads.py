@@ -1,4 +1,4 @@
-"""How the numeric libraries share the cores: the variables that they read when they are loaded."""
+"""Set the environment variables by which the numeric libraries choose their threads."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import MutableMapping
 
 from scribe.runtime import machine
 
-# Turns of libgomp's wait loop before a thread that waits for its team sleeps. Left alone they are 300 000: 3.3 ms at the
-# 10.9 ns of a `pause` that were measured, all of them in vain while the other thread's core is lent to another process.
-# 10 000 are 0.1 ms. Measured with `tests/bench/against.py`: recognition beside two busy processes takes 4.3 s with them
-# and 9.1 s with 300 000; on quiet cores they cost nothing that shows, where 2000 cost a third of the diarization.
+# Iterations of libgomp's spin loop before a waiting thread sleeps. The default of 300 000 spins for 3.3 ms (10.9 ns each
+# as measured), wasted when the awaited thread's core runs another process; 10 000 spin for 0.1 ms. Measured with
+# `tests/bench/against.py`: recognition while two other processes are busy takes 4.3 s instead of 9.1 s. On idle cores
+# 10 000 cost nothing measurable, and 2000 a third of the diarization's time.
 SPIN_TURNS = "10000"
 
 
 def prepare_threads(environment: MutableMapping[str, str]) -> None:
-    """Set what OpenMP and OpenBLAS read when they are loaded; what the operator has set stays.
+    """Set the variables that OpenMP and OpenBLAS read when they are loaded; those set by the operator are kept.
 
-    Under a quota no more threads than it pays for: the libraries count the host's cores, and the quota then stops all
-    their threads. OpenBLAS gets one: NumPy and SciPy multiply small matrices here, and between two of them its threads
-    ask for the core again and again instead of sleeping.
+    Under a CPU quota there are no more threads than it allows: the libraries count the host's cores, and more threads than
+    the quota get the process throttled. OpenBLAS gets one thread, because NumPy and SciPy multiply small matrices here,
+    and between two of them its threads spin instead of sleeping.
     """
     if machine.cpu_quota() is not None:
         environment.setdefault("OMP_NUM_THREADS", str(machine.usable_cores()))

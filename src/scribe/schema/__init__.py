@@ -1,1 +1,1 @@
-"""The public contract: what a job may ask and what an answer holds. Pure data."""
+"""The public contract: the keys of a job, how they are checked, and the keys of an answer."""

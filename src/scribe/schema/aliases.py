@@ -1,4 +1,4 @@
-"""Other workers' keys, so that their clients move here without a rewrite: each acts, or is answered by a warning.
+"""Translate the job keys of other RunPod workers: each one acts as ours does, or gets a warning.
 
 KOD is kodxana/whisperx-worker, FW is runpod-workers/worker-faster_whisper.
 """
@@ -13,9 +13,9 @@ ALIASES = {
     "audio_base_64": "audio_base64",
     "logprob_threshold": "log_prob_threshold",
 }
-# What FW answers with: its sentences in a row, or one a line; and ours.
 SWITCHES = ("translate", "word_timestamps")
 FOREIGN = frozenset((*ALIASES, *SWITCHES, "transcription"))
+# Values of FW's `transcription`: all segments on one line, one segment a line, or a subtitle format.
 TEXTS = ("plain_text", "formatted_text", "srt", "vtt")
 WITHOUT_EFFECT = {
     "huggingface_access_token": "huggingface_access_token is not used: set HF_TOKEN on the endpoint",
@@ -29,9 +29,9 @@ WITHOUT_EFFECT = {
 
 
 def translate(raw: Mapping[str, object]) -> tuple[dict[str, object], list[str], str | None]:
-    """(input with our keys only, sentences about keys without effect, the inline text asked for, one of TEXTS).
+    """Return (the input with our keys only, sentences about keys without effect, the value of `transcription` or None).
 
-    A key and its alias together stay as they are, so that the check for unknown keys names the alias.
+    An alias that comes together with its own key is left as it is, so that the check for unknown keys names it.
     """
     known: dict[str, object] = {}
     notices: list[str] = []

@@ -1,7 +1,7 @@
-"""Values that come as text, as forms and no-code tools send them -> the types that the contract names.
+"""Convert values that forms and no-code tools send as text to the types of the contract.
 
-Only what can mean one thing is taken: "true", "2", "0.5", "srt" for ["srt"], "" for a key that is absent. All else stays
-as it is, for the contract to refuse.
+Only unambiguous values are converted: "true", "2", "0.5", "srt" for ["srt"], "" for a key that is absent. All others
+stay as they are, and validation refuses them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pydantic.fields import FieldInfo
 from scribe.schema.languages import language_code
 
 _TRUTH = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False}
-# Where an empty text is a text.
+# Keys whose value may be an empty text.
 _FREE = frozenset(("initial_prompt", "hotwords"))
 _WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 def unquoted(raw: Mapping[str, object], fields: Mapping[str, FieldInfo]) -> tuple[dict[str, object], list[str]]:
-    """(the input with the types of `fields` where its text can mean only one thing, sentences about what is lost)."""
+    """Return (the input with unambiguous texts converted to the types of `fields`, sentences about what was dropped)."""
     meant: dict[str, object] = {}
     lost: list[str] = []
     for key, value in raw.items():
@@ -43,7 +43,7 @@ def unquoted(raw: Mapping[str, object], fields: Mapping[str, FieldInfo]) -> tupl
 
 
 def _language(text: str) -> tuple[str | None, str]:
-    """The code; what is no language stays, for the contract to refuse."""
+    """Return (code, what was dropped); an unknown language is returned unchanged, and validation refuses it."""
     try:
         return language_code(text)
     except ValueError:
@@ -51,7 +51,7 @@ def _language(text: str) -> tuple[str | None, str]:
 
 
 def _typed(text: str, annotation: object) -> object:
-    """The text as one of the annotation's types, where exactly one of them fits."""
+    """Convert the text to the first type of the annotation that it can be read as; else return it unchanged."""
     word = text.strip()
     for kind in _kinds(annotation):
         if kind is bool and word.lower() in _TRUTH:
@@ -68,7 +68,7 @@ def _typed(text: str, annotation: object) -> object:
 
 
 def _kinds(annotation: object) -> Iterator[object]:
-    """The members of a union, or the one type."""
+    """Yield the members of a union, nested ones too, or the type itself."""
     if get_origin(annotation) in (Union, types.UnionType):
         for member in get_args(annotation):
             yield from _kinds(member)

@@ -1,4 +1,4 @@
-"""Which of a job's options cannot act, and what its options imply: a warning for each."""
+"""Warn about options of a job that have no effect, and about stages that its options switch on."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ SUBTITLES = ("max_line_width", "max_line_count", "highlight_words", "subtitle_sp
 
 
 def ignored_options(job: JobInput, plan: Plan, inline_text: str | None) -> list[JobWarning]:
-    """Name every option that this job set to something and that does nothing, and what its options imply."""
+    """Return a warning for each option that the job set and that has no effect, and for what its options imply."""
     aligned = job.align_output or plan.diarize
     stored, split = job.source is not None, job.channels == "split"
     texts = {*(job.formats or ()), *job.result_urls, inline_text}
-    # The first row that has a key gives the reason.
+    # When several rows apply to a key, the first one gives the reason.
     table = [
         (stored, sorted(OF_RECOGNITION), "with source, which recognizes nothing anew"),
         (split, ("diarization", *COUNTS), "with channels: split, where each channel is one speaker"),
@@ -59,5 +59,5 @@ def ignored_options(job: JobInput, plan: Plan, inline_text: str | None) -> list[
 
 
 def _is_default(job: JobInput, name: str) -> bool:
-    """Whether the job asks for what happens anyway."""
+    """Return whether the job sets the option to its default."""
     return bool(getattr(job, name) == type(job).model_fields[name].get_default(call_default_factory=True))

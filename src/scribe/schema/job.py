@@ -1,6 +1,6 @@
-"""The public contract of a job's input: every option, its range, its default. `parsing.parse` reads one.
+"""The options of a job's input with their ranges and defaults. `parsing.parse` makes one from a dict.
 
-Each field's description is the manual: the table of docs/job-inputs.md and the JSON schema in `samples/jobs/` come from them.
+The table of docs/job-inputs.md and the JSON schema in `samples/jobs/` are generated from the fields' descriptions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BEAM_OF_QUALITY = {"fast": 1, "balanced": 5, "best": 10}
 
 
 class Source(Strict):
-    """Something finished to start from, instead of audio."""
+    """A stored transcript to start from, instead of audio."""
 
     transcript_url: Hidden = Field(
         repr=False, max_length=4096, description="address of an earlier job's transcript.json"
@@ -179,6 +179,6 @@ class JobInput(Strict):
 
 
 def fingerprint(raw: object, models: Mapping[str, str]) -> str:
-    """16 hex digits of the whole canonical input, the models' revisions and the schema: same work, same key."""
+    """Return 16 hex digits of the canonical input, the models' revisions and the schema version: equal jobs, equal digits."""
     canonical = json.dumps([raw, dict(models), SCHEMA_VERSION], sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:16]

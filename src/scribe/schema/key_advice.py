@@ -1,6 +1,6 @@
-"""Keys that other services, libraries and people use -> the key that means the same here, or the sentence that helps.
+"""Suggest, for an unknown key, the key that means the same here, or say what to do instead.
 
-Compared by meaning, then by spelling only where it is a slip of the fingers; of all else nothing is guessed.
+Keys are looked up by meaning (the names that other services use), then by spelling when a typing error is likely.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from scribe.schema.aliases import ALIASES
 
-# The key of this worker, and the words that others have for it.
+# This worker's key: the names that other services use for it.
 _WORDS = {
     "audio_file": "file file_url file_path filepath filename path audio_path audio_uri audio_link media media_url mp3 "
     "video video_url url uri link source_url input input_url input_file recording recording_url download_url",
@@ -63,7 +63,7 @@ _ADVICE = {word: sentence for sentence, words in _SENTENCES.items() for word in 
 
 
 def advice(key: str, known: Collection[str]) -> str:
-    """What follows "is not a known key": the key that was meant, or what to do instead; empty when nobody can tell."""
+    """Return the text that follows "is not a known key": the key likely meant, or what to do instead; "" when unknown."""
     plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).strip().lower().replace("-", "_").replace(" ", "_")
     for word in (plain, plain.replace("_", "")):
         if word in _ADVICE:

@@ -1,11 +1,11 @@
-"""The languages that Whisper knows, and a person's or a form's word for one of them -> its code."""
+"""Whisper's languages, and their codes by the names and codes that people write."""
 
 from __future__ import annotations
 
 import re
 
-# Whisper's own list (faster_whisper.tokenizer, whisperx.utils); a test compares them. Written out: the contract loads no
-# model library.
+# Whisper's own list (faster_whisper.tokenizer, whisperx.utils); a test compares them. Written out here because the
+# schema imports no model library.
 _NAMES = (
     "af=afrikaans am=amharic ar=arabic as=assamese az=azerbaijani ba=bashkir be=belarusian bg=bulgarian "
     "bn=bengali bo=tibetan br=breton bs=bosnian ca=catalan cs=czech cy=welsh da=danish de=german el=greek "
@@ -24,7 +24,7 @@ _OTHER_NAMES = (
     "si=sinhalese ca=valencian "
     "zh=mandarin fa=farsi no=norwegian-bokmal "
 )
-# Codes that the world writes and Whisper does not: withdrawn ones, and those of a language that it has under another.
+# Codes that Whisper does not use: withdrawn ones, and other codes of a language that it knows.
 _OTHER_CODES = {"iw": "he", "in": "id", "ji": "yi", "nb": "no", "fil": "tl", "jv": "jw", "cmn": "zh", "mo": "ro"}
 _ENGLISH = dict(pair.split("=") for pair in _NAMES.split())
 LANGUAGES = frozenset(_ENGLISH)
@@ -36,14 +36,14 @@ DETECT = frozenset(("", "auto", "automatic", "autodetect", "auto-detect", "detec
 
 # A script, a region, or both, as BCP 47 writes them: `hans`, `br`, `419`, `hant-tw`.
 _VARIANT = re.compile(r"([a-z]{4}-)?([a-z]{2}|[0-9]{3})|[a-z]{4}")
-# Has the form of Assamese as written in Iceland, and is English.
+# Has the form of Assamese as written in Iceland, but is an English phrase.
 _AS_IT_IS = "as-is"
 
 
 def language_code(text: str) -> tuple[str | None, str]:
-    """(code, what is lost): `english` is en, `auto` None, which detects, and `zh-CN` zh without its script.
+    """Return (code, what was dropped): `english` is en, `auto` is None (detect it), `zh-CN` is zh without its script.
 
-    Raises ValueError, in the words of the contract, for what is no language of Whisper's.
+    Raises ValueError, worded for the caller of the job, when Whisper does not know the language.
     """
     word = text.strip().lower().replace("_", "-")
     if word in DETECT:
@@ -61,5 +61,5 @@ def language_code(text: str) -> tuple[str | None, str]:
 
 
 def language_name(code: str) -> str:
-    """The English name of a language of Whisper's: de is German."""
+    """Return the English name of one of Whisper's language codes: German for de."""
     return _ENGLISH[code].replace("-", " ").title()

@@ -1,4 +1,4 @@
-"""A job's `metadata`: an object of the caller's own, which every answer returns."""
+"""Check a job's `metadata`, an object of the caller's own that every answer returns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MOST_BYTES, DEEPEST = 4096, 32
 
 
 def small(value: dict[str, object]) -> dict[str, object]:
-    """The value itself. Raises ValueError, in the words of the contract, when it is too long or nested too deeply."""
+    """Return the value unchanged. Raises ValueError, worded for the caller, when it is too long or nested too deeply."""
     if _nested_deeper(value, DEEPEST):
         raise ValueError(f"is nested more than {DEEPEST} deep")
     if len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) > MOST_BYTES:
@@ -18,7 +18,7 @@ def small(value: dict[str, object]) -> dict[str, object]:
 
 
 def echoed(raw: object) -> dict[str, object]:
-    """The `metadata` of an input that may be wrong elsewhere, as the part of an answer that returns it; {} without any."""
+    """Return {"metadata": ...} for an input that may be invalid in other keys; {} when it has no valid `metadata`."""
     given = raw.get("metadata") if isinstance(raw, Mapping) else None
     try:
         return {"metadata": small(given)} if isinstance(given, dict) else {}
@@ -27,7 +27,7 @@ def echoed(raw: object) -> dict[str, object]:
 
 
 def _nested_deeper(value: object, most: int) -> bool:
-    """Whether lists and objects lie more than `most` deep in each other."""
+    """Return whether lists and objects are nested more than `most` deep."""
     level = [value]
     for _ in range(most):
         level = [

@@ -1,4 +1,4 @@
-"""A job as it was sent -> JobRequest: checked options, the plan of its stages, warnings; or one error with every problem."""
+"""Parse a job as it was sent into a JobRequest, or raise one error that lists every problem."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MAX_BASE64_BYTES = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A checked job.
+    """A checked job: its options and the plan of its stages.
 
-    `warnings` name options without effect and what others imply. `inline_text` is the kind of the additional text field
-    that worker-faster_whisper's `transcription` asks for. `s3_config` is the caller's own bucket.
+    `warnings` name options without effect and what others imply. `inline_text` is the value of `transcription`, a key of
+    worker-faster_whisper that asks for the text in the answer. `s3_config` is the caller's own bucket.
     """
 
     options: JobInput

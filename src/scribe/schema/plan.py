@@ -1,4 +1,4 @@
-"""Which stages a job passes: decided once from its options, for whatever runs them, loads for them or shows them."""
+"""The stages of a job, decided once from its options, for running them, loading their models and showing progress."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from scribe.schema.job import JobInput
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`recognize` is False for a job that starts from a stored transcript; `split`: each channel is one speaker.
+    """The stages that one job passes.
 
-    `match` compares the speakers with voice samples, `embed` delivers their embeddings.
+    `recognize` is False for a job that starts from a stored transcript. `split`: each channel is one speaker. `match`
+    compares the speakers with voice samples; `embed` returns their embeddings.
     """
 
     recognize: bool
@@ -23,7 +24,7 @@ class Plan:
 
     @classmethod
     def of(cls, options: JobInput) -> Plan:
-        """Make the plan of a checked job."""
+        """Return the plan of a checked job."""
         recognize, split = options.source is None, options.channels == "split"
         diarize = (options.diarization or options.speaker_verification) and recognize and not split
         return cls(
@@ -37,12 +38,12 @@ class Plan:
 
     @property
     def name(self) -> bool:
-        """Whether the speakers' voices are computed at all."""
+        """Whether speaker embeddings are computed."""
         return self.match or self.embed
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The stages in order, as a caller sees them: what the percentage is counted over."""
+        """The names of the stages in order, as progress events show them; the percentage is counted over these."""
         optional = {
             "transcribe": self.recognize,
             "align": self.align,

@@ -1,4 +1,4 @@
-"""What a job leaves behind beside its transcript: warnings, seconds by stage, the models and options that acted."""
+"""Collect what an answer reports besides the transcript: warnings, seconds by stage, models and effective options."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ log = logging.getLogger(__name__)
 
 
 class JobRecord:
-    """One for each job; written by the job's own thread.
+    """The warnings, timings, models and options of one job; written by the job's own thread.
 
     `timings` holds seconds by stage, each counted once. `models` holds name@revision by stage. `partial` says that the
-    job's deadline cut something short. `options_used` holds the effective options; those that tell what is said or who
-    speaks are written by `use_private`, and `loggable` is without them.
+    job's deadline cut something short. `options_used` holds the effective options; those that contain speech content or
+    speakers' names are added by `use_private`, and `loggable` leaves them out.
     """
 
     def __init__(self, warnings: Iterable[JobWarning] = ()) -> None:
@@ -30,29 +30,29 @@ class JobRecord:
         self._inner_s = 0.0
 
     def warn(self, code: str, stage: str, message: str) -> None:
-        """Add a warning, once."""
+        """Add a warning and log it; an equal one is added only once."""
         warning = JobWarning(code, stage, message)
         if warning not in self.warnings:
             self.warnings.append(warning)
             log.info("%s: %s (%s)", stage, message, code)
 
     def use(self, **options: object) -> None:
-        """Write down options that acted."""
+        """Record effective options."""
         self.options_used |= options
 
     def use_private(self, **options: object) -> None:
-        """Write down options that tell what is said or who speaks: for the answer, never for the log."""
+        """Record effective options that contain speech content or speakers' names: in the answer, never in the log."""
         self.options_used |= options
         self._private |= set(options)
 
     @property
     def loggable(self) -> dict[str, object]:
-        """The options used that a log may show."""
+        """The effective options that a log may show."""
         return {name: value for name, value in self.options_used.items() if name not in self._private}
 
     @contextlib.contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Count the block's seconds under `name`, and not under the stage around it."""
+        """Add the block's seconds to the timing `name`, and subtract them from the timing of an enclosing block."""
         began, outer = time.monotonic(), self._inner_s
         self._inner_s = 0.0
         try:

@@ -1,6 +1,6 @@
-"""The answer to a job: its shape, and the promise that it is strict JSON below the size that RunPod delivers.
+"""Build the answer to a job as strict JSON, shortened to the size that RunPod accepts.
 
-RunPod rejects a result over its limit without a retry, after the GPU has done the work, so the bytes are counted here.
+RunPod rejects a larger result without a retry, after the GPU has done the work, so the bytes are counted here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OF_WHAT_TRAVELS = frozenset(("preview_only", "storage_not_configured"))
 
 
 class Artifact(TypedDict):
-    """A stored file. `key` is None where it went to an address of the caller's own, `url` where none could be signed."""
+    """A stored file. `key` is None when it was sent to a `result_urls` address, `url` when presigning failed."""
 
     key: str | None
     bytes: int
@@ -31,10 +31,11 @@ class Artifact(TypedDict):
 
 @dataclass(slots=True)
 class JobResult:
-    """A finished job. `segments` are JSON-ready, with words where the job wants them; `inline` says how many travel.
+    """A finished job.
 
-    `texts`: whole files by format, for which there is no storage. `unstored`: what should hold the transcript failed, so
-    as much of it travels as fits.
+    `segments` are JSON-ready, with words if the job asks for them; `inline` says how many of them the answer holds.
+    `texts`: whole files by format, when there is no storage for them. `unstored`: storing the transcript failed, so the
+    answer holds as much of it as fits.
     """
 
     language: str | None
@@ -56,10 +57,10 @@ class JobResult:
     debug: Mapping[str, object] | None = None
 
     def to_dict(self, max_bytes: int) -> dict[str, Any]:
-        """The answer, at most `max_bytes` of UTF-8: full, then the preview, then fewer preview segments, then none.
+        """Return the largest answer of at most `max_bytes` of UTF-8: as asked, else a preview, else fewer segments, else none.
 
-        Each is tried with all texts, then without the largest, and so on. With `unstored` there come, before the preview,
-        all segments without words, then as many of them as fit.
+        Each is tried with all texts, then without the largest text, and so on. With `unstored`, all segments without words
+        and then as many of them as fit are tried before the preview.
         """
         count, texts = len(self.segments), sorted(self._texts(), key=lambda name: len(self._texts()[name]))
         fewer = [texts[:number] for number in range(len(texts), -1, -1)]
@@ -80,17 +81,17 @@ class JobResult:
         return answer
 
     def _fitting(self, max_bytes: int) -> int:
-        """How many segments without words fit; 100 bytes are left for the numbers in the rest of the answer."""
+        """Count the segments without words that fit; 100 bytes are reserved for the numbers in the rest of the answer."""
         room = max_bytes - size_of(self._shaped("none", 0, [], shrunk=True)) - 100
         sizes = (size_of(strict(s)) + 2 for s in preview(self.segments, len(self.segments)))
         return bisect_right(list(accumulate(sizes)), room)
 
     def _texts(self) -> dict[str, str]:
-        """What travels as text: `transcription`, and whole files by format."""
+        """Return the texts of the answer by name: `transcription`, and whole files by format."""
         return {**({} if self.text is None else {"transcription": self.text}), **self.texts}
 
     def _truncation(self, inline: str, shown: int, kept: Sequence[str]) -> JobWarning:
-        """What was left out to keep the answer small, and where the whole is."""
+        """Return the warning that says what was left out to keep the answer small, and where the whole is."""
         lost = [name for name in self._texts() if name not in kept]
         words = "" if inline == "full" else ", without words"
         parts = [f"{shown} of {len(self.segments)} segments are inline{words}"]
@@ -108,7 +109,7 @@ class JobResult:
 
     def _shaped(self, inline: str, limit: int, kept: Sequence[str], shrunk: bool) -> dict[str, Any]:
         shown = {"full": self.segments, "preview": preview(self.segments, limit), "none": ()}[inline]
-        # What was said of a preview and of texts is no longer true of a smaller answer.
+        # Warnings about the preview and the texts describe the answer as asked for, not a smaller one.
         warnings = [w for w in self.warnings if not shrunk or w.code not in OF_WHAT_TRAVELS]
         warnings += [self._truncation(inline, len(shown), kept)] if shrunk else []
         answer: dict[str, object] = {
@@ -139,7 +140,7 @@ class JobResult:
 
 
 def preview(segments: Sequence[Mapping[str, object]], limit: int = PREVIEW_SEGMENTS) -> list[dict[str, object]]:
-    """The first segments without their words: a look, not the transcript."""
+    """Return the first `limit` segments without words and characters."""
     return [{k: v for k, v in s.items() if k not in ("words", "chars")} for s in segments[:limit]]
 
 
@@ -148,9 +149,9 @@ def strict(value: Mapping[str, object]) -> dict[str, Any]: ...
 @overload
 def strict(value: object) -> object: ...
 def strict(value: object) -> object:
-    """The value as strict JSON can carry it: NaN and infinity become null, numpy numbers numbers, lone surrogates `?`.
+    """Convert a value to strict JSON types: NaN and infinity become null, numpy scalars numbers, lone surrogates `?`.
 
-    The SDK drops a result that it cannot serialize, silently, and writes NaN, which no JSON parser takes.
+    The SDK silently drops a result that it cannot serialize, and writes NaN, which JSON parsers reject.
     """
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
@@ -168,5 +169,5 @@ def strict(value: object) -> object:
 
 
 def size_of(answer: object) -> int:
-    """Bytes of the answer as the SDK posts it (UTF-8, not escaped to ASCII)."""
+    """Return the bytes of the answer as the SDK posts it (UTF-8, not escaped to ASCII)."""
     return len(json.dumps(answer, ensure_ascii=False, allow_nan=False).encode("utf-8"))

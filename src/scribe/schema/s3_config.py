@@ -1,4 +1,4 @@
-"""Where a job wants its results, when not in the worker's own storage: RunPod's `s3Config`, as the job carries it."""
+"""RunPod's `s3Config`: the bucket that a job names for its results, instead of the worker's own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scribe.schema.speaker_sample import Strict
 
 
 class S3Config(Strict):
-    """RunPod's documented field, at the job's top level beside `input`: an S3 bucket of the caller's own."""
+    """An S3 bucket of the caller's own, as RunPod documents it: a key of the job next to `input`."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=False)
 
@@ -19,5 +19,5 @@ class S3Config(Strict):
 
     @property
     def secrets(self) -> tuple[str, str]:
-        """What no log and no answer may show while the job runs."""
+        """The values that no log and no answer may show."""
         return self.access_id.get_secret_value(), self.access_secret.get_secret_value()

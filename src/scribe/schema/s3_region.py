@@ -1,4 +1,4 @@
-"""The region of a bucket, as far as its storage's address shows it: the worker and the command line sign for the same one."""
+"""The region in an S3 endpoint, for the signatures of the worker and of the command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 def region_of(endpoint: str | None) -> str:
-    """The region that an endpoint wants in its signatures: R2 `auto`, RunPod the data centre, AWS its own."""
+    """Return the region to sign with for an endpoint: `auto` for R2, the data centre for RunPod, AWS's own."""
     host = (urlsplit(endpoint or "").hostname or "").lower()
     if host.endswith(".r2.cloudflarestorage.com"):
         return "auto"

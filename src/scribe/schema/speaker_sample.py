@@ -1,4 +1,4 @@
-"""A voice to recognize, as a job names it, and the name that its owner is shown by."""
+"""A voice sample of a job, and the display name of its speaker."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
-# What may be signed, or is somebody's voice: never written out again.
+# URLs may be signed and base64 is a person's voice: neither is ever serialized.
 Hidden = Annotated[str, PlainSerializer(lambda _: "[secure]", when_used="json")]
 
 
 class Strict(BaseModel):
-    """Types as JSON has them: `true` is no integer, NaN is no number, an unknown key is an error."""
+    """Base of the job's models: JSON types only (`true` is no integer, NaN no number); unknown keys are errors."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -24,7 +24,7 @@ class Strict(BaseModel):
 
 
 class Embedding(Strict):
-    """A voice as an earlier result returned it under `speakers[].embedding`: no audio is needed again."""
+    """A speaker embedding from `speakers[].embedding` of an earlier result, given instead of audio."""
 
     model: str = Field(max_length=200)
     vector: list[float] = Field(min_length=8, max_length=4096)
@@ -55,13 +55,13 @@ class SpeakerSample(Strict):
 
 
 def clean_name(text: str | None) -> str:
-    """A name fit for a transcript: printable, single spaces, at most 64 characters."""
+    """Return the name without unprintable characters, with single spaces, cut to 64 characters."""
     printable = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text or "")
     return re.sub(r"\s+", " ", printable).strip()[:64]
 
 
 def name_from_url(url: str) -> str:
-    """`?name=`, else `#fragment`, else the file's stem."""
+    """Return the URL's `?name=`, else its `#fragment`, else the file's stem; "" when there is none."""
     try:
         parts = urlsplit(url)
     except ValueError:

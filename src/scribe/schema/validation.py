@@ -1,4 +1,4 @@
-"""What is wrong with a job's input, as {key, problem}: every problem at once, in words of the contract."""
+"""Find the problems of a job's input, each as {key, problem}, worded for the caller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scribe.schema.key_advice import advice
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-# The search for the nearest key takes a millisecond; a job of ten megabytes has room for a million keys.
+# Finding the nearest key takes a millisecond, and a job of ten megabytes can hold a million keys.
 MOST_UNKNOWN = 20
 
 
@@ -27,7 +27,7 @@ def unknown_keys(raw: Mapping[str, object], known: Collection[str]) -> list[dict
 
 
 def impossible_combinations(raw: Mapping[str, object]) -> list[dict[str, str]]:
-    """What single keys cannot tell. Reads the raw input, so that it speaks even when other keys are wrong."""
+    """Return the problems between several keys. Reads the raw input, so it works even when other keys are invalid."""
     problems = []
     given = [key for key in ("audio_file", "audio_base64", "source") if raw.get(key) is not None]
     if not given:
@@ -60,7 +60,7 @@ def base64_texts(raw: Mapping[str, object]) -> list[tuple[str, str]]:
     return [(key, text) for key, text in found if isinstance(text, str)]
 
 
-# pydantic's kinds of problem in words; braces hold what its context tells.
+# The message for each of pydantic's error types; names in braces come from the error's context.
 _WORDS = {
     "missing": "is required",
     "extra_forbidden": "is not a known key",
@@ -86,7 +86,7 @@ _WORDS = {
     "too_long": "must have at most {max_length} entries",
     "too_short": "must have at least {min_length} entries",
 }
-# How the values that are no single word are written.
+# Examples for keys whose value is a list or an object.
 _EXAMPLES = {
     "formats": '["srt", "html"]',
     "channel_names": '["Anna", "Mark"]',
@@ -99,7 +99,7 @@ _EXAMPLES = {
 
 
 def problem_of(error: ErrorDetails, under: str = "") -> dict[str, str]:
-    """pydantic's finding as {key, problem} in the contract's words; a validator's own sentence carries its key in front."""
+    """Convert pydantic's error to {key, problem}. A validator's message may begin with its key, as `key: problem`."""
     place = [str(part) for part in error["loc"] if part != "[key]"]
     key, kind = ".".join(filter(None, [under, *place])), str(error["type"])
     if kind in _WORDS:

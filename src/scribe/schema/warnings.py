@@ -1,4 +1,4 @@
-"""What the caller should know although the job succeeded."""
+"""The warnings of an answer: their codes and what each means."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class JobWarning:
-    """One entry of the answer's `warnings`. `stage` says where it arose."""
+    """One entry of the answer's `warnings`; `stage` names the stage that added it."""
 
     code: str
     stage: str
@@ -17,7 +17,7 @@ class JobWarning:
         return asdict(self)
 
 
-# Besides these, a stage that was skipped is reported by its error's code, or as <stage>_failed.
+# A skipped stage is reported by its error's code or as <stage>_failed, besides these.
 CODES = {
     "audio_damaged": "parts of the file could not be decoded and are missing",
     "batch_reduced": "batches were too large for the GPU's memory; smaller ones did the work",

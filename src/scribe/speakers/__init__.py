@@ -1,1 +1,1 @@
-"""Speaker verification: whose voice it is."""
+"""Verify speakers: compute speaker embeddings and match them to enrolled voices."""

@@ -1,8 +1,8 @@
-"""Naming speakers: SpeechBrain's ECAPA-TDNN turns clean speech into embeddings; enrolled voices are matched to speakers.
+"""Name speakers: compute embeddings by SpeechBrain's ECAPA-TDNN, and match speakers to enrolled voices.
 
-An embedding is a unit vector; the score of a pair is their cosine, -1 to 1. One name goes to one speaker, the pairing
-with the greatest sum of scores wins, and a speaker stays unknown below the threshold, or when a second name
-scores almost as high. Loaded on first use, never at import.
+An embedding is a unit vector; the score of a pair is their cosine, -1 to 1. Each name is assigned to at most one speaker,
+such that the sum of scores is greatest. A speaker stays unknown below the threshold, or when a second name scores almost
+as high.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CACHED_VOICES = 512
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """A centroid and the seconds of speech that it was made of."""
+    """A speaker's mean embedding and the seconds of speech that it was computed from."""
 
     vector: Vector
     seconds: float
@@ -39,7 +39,7 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class VoiceSample:
-    """One sample of a voice to recognize: a recording, or a vector that the encoder `model` made of `seconds` of speech."""
+    """A sample of a voice to recognize: a recording, or an embedding by the encoder `model` from `seconds` of speech."""
 
     name: str
     audio: Audio | None = None
@@ -50,7 +50,7 @@ class VoiceSample:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The answer for one speaker: a name or None with the reason, the best score, and the scores of all names."""
+    """The result for one speaker: a name, or None with the reason; the best score, and the scores of all names."""
 
     name: str | None
     score: float | None
@@ -68,9 +68,9 @@ class SpeakerEncoder:
         self._voices: OrderedDict[tuple[str, str], Voice] = OrderedDict()
 
     def voice(self, audio: Audio, spans: Sequence[Span], monitor: Monitor = UNWATCHED) -> Voice | None:
-        """The centroid of the speech in `spans`; None when there is not one usable piece.
+        """Return the mean embedding of the speech in `spans`; None if all of them are too short.
 
-        The longest spans come first, up to a minute of speech: short ones are where turns are least certain.
+        Uses the longest spans, up to a minute of speech, because turns are least certain in short ones.
         """
         total, pieces = 0.0, []
         for start, end in _pieces(spans):
@@ -91,9 +91,9 @@ class SpeakerEncoder:
         return Voice(centroid(vectors, [end - start for start, end in pieces]), total)
 
     def enrolled(self, audio: Audio, speech: Callable[[], Sequence[Span]]) -> Voice | None:
-        """The voice of a sample, remembered by the sound itself and the model: never by a name, which another job may reuse.
+        """Return the voice of a sample, cached by its audio and the model, not by a name, which another job may reuse.
 
-        `speech` finds the spans where somebody speaks; it is not asked for a sample that is known.
+        `speech` returns the spans of speech; it is called only for a sample that is not cached.
         """
         key = (audio.sha256(), self.identity)
         if key not in self._voices:
@@ -120,14 +120,14 @@ def get_ecapa(source: str, device: str) -> EncoderClassifier:
 
     local = Path(source) / "hyperparams.yaml"
     options: dict[str, object] = {}
-    # A published folder's own file names its hub repository as the place of the weights, even when they lie beside it.
+    # A published hyperparams.yaml names the hub repository as the place of the weights, even if they are in this folder.
     if local.is_file() and "\npretrained_path:" in "\n" + local.read_text("utf-8"):
         options["overrides"] = {"pretrained_path": source}
     return EncoderClassifier.from_hparams(source=source, run_opts={"device": device}, **options)
 
 
 def _pieces(spans: Sequence[Span]) -> list[Span]:
-    """Spans, longest first, cut into pieces of at most PIECE_SECONDS; what is too short to tell a voice is left out."""
+    """Cut spans, longest first, into pieces of at most PIECE_SECONDS; leave out those below SHORTEST_SECONDS."""
     pieces: list[Span] = []
     for start, end in sorted(spans, key=lambda s: s[0] - s[1]):
         count = max(1, math.ceil((end - start) / PIECE_SECONDS))
@@ -138,13 +138,13 @@ def _pieces(spans: Sequence[Span]) -> list[Span]:
 
 
 def unit(vector: Sequence[float]) -> Vector:
-    """The vector at length 1; one without direction (zero, NaN) stays zero and matches nobody."""
+    """Normalize the vector to length 1; a zero or NaN vector becomes zero and matches no voice."""
     length = math.sqrt(sum(v * v for v in vector))
     return tuple(v / length for v in vector) if math.isfinite(length) and length > 0 else (0.0,) * len(vector)
 
 
 def centroid(vectors: Sequence[Vector], weights: Sequence[float]) -> Vector:
-    """The weighted mean direction of unit vectors."""
+    """Return the normalized weighted mean of unit vectors."""
     return unit([sum(w * v[i] for v, w in zip(vectors, weights, strict=True)) for i in range(len(vectors[0]))])
 
 
@@ -163,9 +163,9 @@ def match(
     from scipy.optimize import linear_sum_assignment
 
     names = list(enrolled)
-    heard = {label: voice for label, voice in speakers.items() if voice is not None and voice.seconds >= min_seconds}
-    scores = {label: {n: cosine(voice.vector, enrolled[n]) for n in names} for label, voice in heard.items()}
-    labels = list(heard)
+    usable = {label: voice for label, voice in speakers.items() if voice is not None and voice.seconds >= min_seconds}
+    scores = {label: {n: cosine(voice.vector, enrolled[n]) for n in names} for label, voice in usable.items()}
+    labels = list(usable)
     rows, columns = (
         linear_sum_assignment([[-scores[x][n] for n in names] for x in labels]) if labels and names else ((), ())
     )

@@ -1,1 +1,1 @@
-"""S3 and R2: objects, presigned links, results of earlier runs; the only room that imports boto3."""
+"""Read, write and presign objects in S3 and R2; the only room that imports boto3."""

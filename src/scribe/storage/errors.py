@@ -1,7 +1,7 @@
-"""What boto3 raises -> one of the worker's two storage errors, with a sentence of its own. Pure.
+"""Map boto3's exceptions to the worker's two storage errors.
 
-Storages answer in codes that are theirs alone (R2 says Unauthorized where AWS says InvalidAccessKeyId) and in texts
-that quote keys and signatures. Of all that only the code is kept, cut to letters.
+Each storage has its own codes (R2 answers Unauthorized where AWS answers InvalidAccessKeyId), and their messages quote
+keys and signatures. Only the code is kept, reduced to letters and digits.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 
 from scribe.errors import StorageDenied, StorageError, StorageUnavailable
 
-# Storage's code -> our reason.
+# The storage's code: our reason.
 _REASONS = {
     "InvalidAccessKeyId": "wrong_key",
     "InvalidClientTokenId": "wrong_key",
@@ -54,9 +54,9 @@ _UNAVAILABLE = {
 
 
 def storage_error(error: Exception, action: str) -> StorageError:
-    """The worker's error for what boto3 raised while it tried to `action` (put, get, delete, presign).
+    """Return the error for an exception of boto3 during `action` (put, get, delete, presign).
 
-    `details`: action, reason (a key of the tables above) and the storage's own code where it gave one.
+    `details`: action, reason (a key of the tables above) and the storage's own code if it gave one.
     """
     reason, code = _reason_of(error)
     details = {"action": action, "reason": reason} | ({"storage_code": code} if code else {})
@@ -73,7 +73,7 @@ def _reason_of(error: Exception) -> tuple[str, str]:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         reason = _REASONS.get(code) or _STATUS_REASONS.get(status)
         if reason is None:
-            # R2 tells a key of the wrong length by InvalidArgument, and 501 that it will never do such a thing.
+            # R2 answers InvalidArgument to a key of the wrong length, and 501 to operations that it does not implement.
             reason = "failing" if status >= 500 and status != 501 else "refused"
         return reason, code or str(status)
     for kind, reason in (

@@ -1,7 +1,7 @@
-"""A caller's own storage, reached only through the guarded client: a bucket (`s3Config`) or presigned PUT addresses.
+"""Upload to a caller's own storage, a bucket (`s3Config`) or presigned PUT URLs, through the guarded client.
 
-boto3 would open the connection itself, past the address check. Signing needs no connection, so the worker signs each
-request here and sends it through the client that every address of a job goes through.
+boto3 would open the connection itself, without the address check. Signing needs no connection, so requests are signed
+by boto3 and sent by the guarded client.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class JobStorage:
-    """put, get and presign as the worker's own storage has them, on the bucket that `s3Config` names."""
+    """The bucket that `s3Config` names, with the same put, get and presign as the worker's own storage."""
 
     def __init__(self, config: S3Config, client: GuardedClient, prefix: str, presign_ttl: int) -> None:
         self._client = client
@@ -33,7 +33,10 @@ class JobStorage:
         send(self._client, url, data, headers)
 
     def get(self, key: str) -> bytes | None:
-        """The object's bytes, None when there is none (or the keys may not list: then 403 says absent)."""
+        """Return the object's bytes; None if it does not exist (403 without the right to list), or is too large.
+
+        Raises UrlBlocked, FetchFailed, FetchIncomplete.
+        """
         url, _ = self._signer.presign(key)
         with self._client.request("GET", url, deadline=time.monotonic() + DEADLINE_S) as response:
             if response.status != 200 or (response.length or 0) > MAX_RESULT_BYTES:
@@ -46,12 +49,12 @@ class JobStorage:
             return bytes(data)
 
     def presign(self, key: str) -> tuple[str, str]:
-        """(URL, end as ISO 8601): signed with the caller's keys, without a connection."""
+        """Return (URL, expiry as ISO 8601), signed with the caller's keys, without a connection."""
         return self._signer.presign(key)
 
 
 def send(client: GuardedClient, url: str, data: bytes, headers: dict[str, str]) -> None:
-    """PUT to a signed address, three tries where another may help. Raises StorageDenied, StorageUnavailable, UrlBlocked."""
+    """PUT data to a signed URL, with up to three tries. Raises StorageDenied, StorageUnavailable, UrlBlocked."""
     failure: StorageError = StorageUnavailable("the job's storage could not be reached")
     for attempt in range(TRIES):
         if attempt:

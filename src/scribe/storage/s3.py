@@ -1,7 +1,7 @@
-"""S3 and what speaks its language (R2, MinIO, RunPod's volume API): put, get, presign, probe. The only user of boto3.
+"""Access S3 and compatible storages (R2, MinIO, RunPod's volume API): put, get, delete, presign, probe.
 
-Every key lies under the prefix and is made of plain slugs, every call has a time limit, every failure is one of two
-errors with a sentence that says what to do and no word that the storage or boto3 said.
+Every key is under the prefix and made of slugs, and every call has a time limit. Every failure is StorageDenied or
+StorageUnavailable with a message of our own, because messages of the storage or boto3 may quote secrets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scribe.errors import StorageDenied, StorageError, StorageUnavailable
 from scribe.schema.s3_region import region_of
 from scribe.storage.errors import storage_error
 
-# SigV4 refuses to sign a link for longer.
+# Seconds; SigV4 allows no longer expiry.
 LONGEST_PRESIGN = 7 * 24 * 3600
 _NOT_SLUG = re.compile(r"[^A-Za-z0-9_-]+")
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -38,7 +38,7 @@ class _Object(TypedDict):
 
 
 class _Client(Protocol):
-    """What boto3's client of S3 is asked here."""
+    """The methods of boto3's S3 client that are used here."""
 
     def put_object(self, *, Body: bytes, **place: str) -> object: ...
     def get_object(self, **place: str) -> _Object: ...
@@ -48,12 +48,12 @@ class _Client(Protocol):
 
 
 def artifact_key(prefix: str, job_id: str, fingerprint: str, extension: str) -> str:
-    """`prefix/job/fingerprint/transcript.ext`, every part but the operator's prefix made a slug."""
+    """Return `prefix/job/fingerprint/transcript.ext`, each part but the operator's prefix as a slug."""
     return _key(prefix, job_id, fingerprint, f"transcript.{slug(extension)}")
 
 
 def commit_key(prefix: str, job_id: str, fingerprint: str) -> str:
-    """The key of `result.json`, which is written last: where it is, everything else is."""
+    """Return the key of `result.json`, which is written last: if it exists, all artifacts do."""
     return _key(prefix, job_id, fingerprint, "result.json")
 
 
@@ -63,7 +63,7 @@ def _key(prefix: str, job_id: str, fingerprint: str, name: str) -> str:
 
 
 def slug(text: str) -> str:
-    """Text as one safe part of a key: letters, digits, `-` and `_`. Texts that differ never share a slug."""
+    """Return text as a safe part of a key: letters, digits, `-` and `_`. Different texts have different slugs."""
     safe = _NOT_SLUG.sub("-", text).strip("-")[:64]
     if safe and safe == text:
         return safe
@@ -71,9 +71,9 @@ def slug(text: str) -> str:
 
 
 class Storage:
-    """One bucket under one prefix. `endpoint` None means AWS itself; times in seconds, `presign_ttl` at most 7 days.
+    """A bucket under one prefix. `endpoint` None means AWS itself; times in seconds, `presign_ttl` at most 7 days.
 
-    Safe to use from several threads. Nothing is asked of the storage before the first call.
+    Thread-safe. No connection is opened before the first call.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Storage:
         read_timeout: float = 20.0,
         attempts: int = 3,
     ) -> None:
-        # R2's console shows the endpoint with the bucket behind it; taken as it is, every key would begin with it.
+        # R2's console shows the endpoint with the bucket appended; left there, every key would begin with it.
         self._endpoint = endpoint.rstrip("/").removesuffix(f"/{bucket}") if endpoint else None
         self._bucket = bucket
         self._keys = (access_key, secret_key)
@@ -101,24 +101,24 @@ class Storage:
         self._attempts = attempts
 
     def put(self, key: str, data: bytes, content_type: str, filename: str) -> None:
-        """Store `data` whole or not at all. A browser shows a page and saves everything else as `filename`."""
+        """Store `data`. Browsers show an HTML page and save other files as `filename`. Raises StorageError."""
         named = _named(content_type, filename)
         self._call("put", lambda s3: s3.put_object(**self._place(key), **named, Body=data))
 
     def get(self, key: str) -> bytes | None:
-        """The object's bytes; None when there is none. Keys without the right to list are told 403 for 404."""
+        """Return the object's bytes; None if it does not exist, or on 403, which keys without the right to list get for it."""
         return self._unless_absent("get", lambda s3: s3.get_object(**self._place(key))["Body"].read())
 
     def exists(self, key: str) -> bool:
-        """True when the object is there and may be read."""
+        """Return whether the object exists and may be read. Raises StorageError."""
         return self._unless_absent("get", lambda s3: s3.head_object(**self._place(key))) is not None
 
     def delete(self, key: str) -> None:
-        """Remove the object; one that is not there is no error."""
+        """Delete the object; a missing one is no error. Raises StorageError."""
         self._call("delete", lambda s3: s3.delete_object(**self._place(key)))
 
     def presign(self, key: str) -> tuple[str, str]:
-        """(URL, time at which it ends as ISO 8601 in UTC): whoever holds it may read that object until then."""
+        """Return (URL that reads the object without keys, its expiry as ISO 8601 in UTC). Raises StorageError."""
         if (urlsplit(self._endpoint or "").hostname or "").endswith(".runpod.io"):
             raise StorageDenied("RunPod's volume API knows no presigned links: fetch the key with an S3 client.")
         place = self._place(key)
@@ -129,18 +129,19 @@ class Storage:
         return url, end.isoformat().replace("+00:00", "Z")
 
     def presign_source(self, key: str) -> str:
-        """A link to read an object that the operator lets jobs name; its key was not made here and may be any text."""
+        """Return a URL that reads an object of STORAGE_SOURCE_PREFIXES. Its key may be any text and need not be under
+        the prefix."""
         place = {"Bucket": self._bucket, "Key": key}
         return self._call("presign", lambda s3: s3.generate_presigned_url("get_object", place, ExpiresIn=self._ttl))
 
     def presign_put(self, key: str, content_type: str, filename: str) -> tuple[str, dict[str, str]]:
-        """(URL, headers that must be sent with it): a `put` for whoever opens the connection himself."""
+        """Return (URL, headers that must be sent with it) for a PUT by another client."""
         place = self._place(key) | _named(content_type, filename)
         url = self._call("presign", lambda s3: s3.generate_presigned_url("put_object", place, ExpiresIn=self._ttl))
         return url, {"Content-Type": content_type, "Content-Disposition": place["ContentDisposition"]}
 
     def probe(self) -> None:
-        """Put, get and delete a small object under the prefix, so that no job is the first to find out.
+        """Put, get and delete a small object under the prefix, to find wrong settings before the first job.
 
         Raises StorageDenied or StorageUnavailable; `details` says which action failed and why.
         """
@@ -160,7 +161,7 @@ class Storage:
             )
 
     def _place(self, key: str) -> dict[str, str]:
-        """The bucket and the key, which must lie under the prefix."""
+        """Return the bucket and the key as boto3's arguments. Raises StorageDenied for a key outside the prefix."""
         own = key.removeprefix(f"{self._prefix}/") if self._prefix else key
         outside = bool(self._prefix) and own == key
         if outside or not all(_PART.fullmatch(part) for part in own.split("/")):
@@ -176,7 +177,7 @@ class Storage:
             raise
 
     def _call(self, action: str, ask: Callable[[_Client], Answer]) -> Answer:
-        """Ask boto3, which retries by itself; only a body that breaks off half way is asked for anew here."""
+        """Call boto3, which retries by itself, except for a body that is cut off: that is retried here."""
         from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError, ResponseStreamingError
 
         for left in reversed(range(self._attempts)):
@@ -185,7 +186,7 @@ class Storage:
             except (BotoCoreError, ClientError, ValueError) as error:
                 if left and isinstance(error, (IncompleteReadError, ResponseStreamingError)):
                     continue
-                # The cause may quote keys, signatures and addresses: it ends here.
+                # `from None`: the cause may quote keys, signatures and addresses.
                 raise storage_error(error, action) from None
         raise AssertionError("the last attempt returns or raises")
 
@@ -214,7 +215,7 @@ class Storage:
 
 
 def _named(content_type: str, filename: str) -> dict[str, str]:
-    """How a browser takes the object. The name as RFC 6266 has it: plain for old clients, the true one encoded."""
+    """Return ContentType and ContentDisposition, with the file name in ASCII and percent-encoded (RFC 6266)."""
     how = "inline" if content_type.startswith("text/html") else "attachment"
     name = filename.replace("\\", "/").rsplit("/", 1)[-1] or "download"
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name)

@@ -1,7 +1,7 @@
-"""`s3://bucket/key` as a job's source: only under the operator's prefixes, never among other jobs' transcripts.
+"""Allow `s3://bucket/key` as a job's source only under the operator's prefixes, and never in other jobs' results.
 
-The worker's own keys read it, so without this list any caller could read, through the worker, what only the worker may
-(a confused deputy).
+The object is read with the worker's own keys, so without this check any caller could read all that the worker may read
+(confused deputy).
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from scribe.storage.s3 import Storage
 
 
 class S3Sources:
-    """`open_bucket(name)` gives a signer for a bucket; `client` reaches the storage's own address, private or not."""
+    """Presigns the objects that jobs may read.
+
+    `open_bucket(name)` returns the Storage of a bucket; `client` may connect to the storage even at a private address.
+    """
 
     def __init__(
         self,
@@ -30,11 +33,11 @@ class S3Sources:
         self._forbidden = _folder(forbidden)
 
     def signed(self, url: str) -> str:
-        """A presigned address for `s3://bucket/key`. Raises UrlBlocked when the operator does not share that place."""
+        """Return a presigned URL for `s3://bucket/key`. Raises UrlBlocked for a key outside the operator's prefixes."""
         parts = urlsplit(url)
         bucket, key = parts.netloc, unquote(parts.path.removeprefix("/"))
         place = f"{bucket}/{key}"
-        # Some storages keep their objects as files and resolve such a part; then the place is not what was checked.
+        # Storages that keep objects as files resolve `..` and empty parts, and would read another key than the checked one.
         odd = any(part in ("", ".", "..") for part in place.split("/"))
         if odd or not place.startswith(self._allowed) or place.startswith(self._forbidden):
             raise UrlBlocked("this endpoint shares no such s3:// place: STORAGE_SOURCE_PREFIXES lists what it does")
@@ -42,5 +45,5 @@ class S3Sources:
 
 
 def _folder(place: str) -> str:
-    """`bucket/prefix/`, however many slashes the operator wrote: `/transcripts` must close what `transcripts` closes."""
+    """Normalize to `bucket/prefix/`, so that `/transcripts` forbids the same keys as `transcripts`."""
     return "/".join(filter(None, place.removeprefix("s3://").split("/"))) + "/"

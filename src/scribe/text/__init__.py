@@ -1,1 +1,1 @@
-"""What a text says by itself, without sound or model. Pure."""
+"""Process text without audio or models: split it into sentences."""

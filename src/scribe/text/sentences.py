@@ -1,8 +1,8 @@
-"""Text -> where its sentences are, by rules: for every language that Whisper writes, without data to download.
+"""Split text into sentences by rules, for every language that Whisper writes, without downloads.
 
 The rules are those of sentencex (Wikimedia, MIT, one wheel of 1 MB, released monthly): abbreviations of 30 languages, the
-sentence marks of all, exact places, 4 ms for ten minutes of speech. pysbd knows 23 languages, has had no release since
-2021 and takes 30 times as long; syntok knows three, blingfire brings 40 MB, and the neural ones want weights.
+sentence marks of all, exact positions, 4 ms for ten minutes of speech. pysbd knows 23 languages, has had no release since
+2021 and takes 30 times as long; syntok knows three, blingfire has 40 MB, and neural splitters need weights.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 
 Place = tuple[int, int]
 
-# Sentence marks that sentencex does not know, read as one that it does: Khmer and Tibetan.
+# Khmer and Tibetan sentence marks, which sentencex does not know, are replaced by one that it knows.
 _MARKS = str.maketrans({"។": "。", "៕": "。", "།": "。"})
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # The word before a full stop, with the stop.
@@ -21,7 +21,7 @@ _STOPPED = re.compile(r"(?:^|[\s(\[\"'„“‘«])([^\s(\[\"'„“‘«]+?)[.�
 LONGEST_WORD = 40
 # Languages that write "3." for "third".
 _ORDINALS = frozenset("cs da de et eu fi hr hu is lv nn no pl sk sl sr tr".split())
-# What sentencex's lists hold for abbreviations (Maine, "contra", "fascicolo") and sentences end with when people talk.
+# Words that sentencex lists as abbreviations (Maine, "contra", "fascicolo") and that end spoken sentences.
 _EVERYDAY = {
     "en": "art ill may me miss no ok pa",
     "de": "art mag mich",
@@ -37,18 +37,18 @@ _VOWELS = frozenset("aeiouyаеиоуыэюяєіїαειηουω")
 
 
 def split_by_rules(text: str, language: str) -> list[Place]:
-    """(start, end) of each sentence, in order, without the white space between them; the first begins at 0, as Punkt's does.
+    """Return (start, end) of each sentence, in order, without the white space between them; the first begins at 0.
 
-    `language`: ISO 639-1; one that sentencex does not know is read as English.
+    `language`: ISO 639-1; one that sentencex does not know is treated as English.
     """
     import sentencex
 
-    # One character for one. sentencex ends a sentence at every line break, and breaks off at those of several bytes.
+    # Replaced one for one, to keep positions: sentencex ends sentences at line breaks and fails at those of several bytes.
     read = re.sub(r"\s", " ", _LONE_SURROGATE.sub("\ufffd", text)).translate(_MARKS)
     try:
         starts = {found["start_index"] for found in sentencex.get_sentence_boundaries(language, read)}
     except BaseException as error:
-        # A panic of its Rust code is no Exception, and would cost the job its transcript.
+        # A panic of its Rust code is a BaseException that would fail the job.
         if type(error).__name__ != "PanicException":
             raise
         starts = set()
@@ -64,24 +64,24 @@ def split_by_rules(text: str, language: str) -> list[Place]:
 
 
 def _missed(text: str, words: Collection[str]) -> Iterator[int]:
-    """Where a sentence begins with a capital letter behind the full stop of one of the words."""
+    """Yield the positions where a capital letter follows one of the words and its full stop."""
     for found in _LAST_WORD.finditer(text) if words else ():
         if found[1].lower() in words and text[found.end()].isupper():
             yield found.end()
 
 
 def _is_end(text: str, place: int, language: str) -> bool:
-    """Whether a sentence ends before `place`, where sentencex cuts: not behind the full stop of an abbreviation.
+    """Return whether a sentence ends at `place`, where sentencex cuts, and not just an abbreviation.
 
-    After a full stop a small letter begins no sentence in a text that has capitals; a capital letter alone is an
-    initial ("M. Dupont"), and a capitalized word without a vowel is short for another ("Nr. 5", "Sv. Ivan").
+    After a full stop a lower-case letter begins no sentence in a text that has capitals. A single capital letter is an
+    initial ("M. Dupont"), and a short capitalized word without a vowel an abbreviation ("Nr. 5", "Sv. Ivan").
     """
     before = _STOPPED.search(text[max(0, place - LONGEST_WORD) : place])
     following = text[place:].lstrip()[:1]
     if before is None or not following:
         return True
     word = before[1]
-    # Georgian letters count as small ones and begin sentences all the same: they have no capitals in running text.
+    # Georgian letters count as lower-case, but do begin sentences: running text has no capitals.
     if following.islower() and following.title() != following and text != text.lower():
         return False
     if word[-1].isdecimal():

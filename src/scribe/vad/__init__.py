@@ -1,1 +1,1 @@
-"""Voice activity detection: where somebody speaks."""
+"""Detect voice activity: the spans of speech in a recording."""

@@ -1,4 +1,4 @@
-"""From a score for every frame to stretches of speech: two thresholds, and a cut where a stretch grows too long."""
+"""Convert frame scores to spans of speech, by hysteresis thresholding and a cut in spans that are too long."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from scribe.transcript import Span
 def speech_spans(
     scores: NDArray[np.float32], frame: float, step: float, onset: float, offset: float, longest: float
 ) -> list[Span]:
-    """Stretches of speech in seconds, in order; two that touch are the halves of one that was cut.
+    """Return spans of speech in seconds, in order; two that touch are halves of one that was cut.
 
-    `scores`: (frames,), 0 to 1; a frame sees `frame` seconds and lies `step` seconds after the one before; its time is its
-    middle. Speech begins in a frame above `onset` and ends in the next one below `offset`. One that lasts for more than
-    `longest` seconds, at least a few frames, is cut at the quietest frame of its second half, whose end counts frames from
-    the last cut on. As whisperX's `Binarize` has it (Gelly & Gauvain, Interspeech 2015; the cut: Bain et al., Interspeech
-    2023), to the last bit.
+    `scores`: (frames,), 0 to 1; a frame covers `frame` seconds, starts `step` seconds after the one before, and its time
+    is its middle. Speech begins in a frame above `onset` and ends in the next one below `offset`. A span that exceeds
+    `longest` seconds is cut at the frame with the lowest score of the second half since the last cut. The result equals
+    that of whisperX's `Binarize` (Gelly & Gauvain, Interspeech 2015; the cut: Bain et al., Interspeech 2023) to the last
+    bit.
     """
     loud, quiet = np.flatnonzero(scores > onset), np.flatnonzero(scores < offset)
     last = len(scores) - 1
@@ -28,14 +28,14 @@ def speech_spans(
         return 0.5 * (number * step + (number * step + frame))
 
     def following(frames: NDArray[np.intp], number: int) -> int:
-        """The first of `frames` after that number; beyond the last frame when there is none."""
+        """Return the first of `frames` after that number; last + 1 if there is none."""
         place = int(np.searchsorted(frames, number, side="right"))
         return int(frames[place]) if place < len(frames) else last + 1
 
     found: list[Span] = []
     now = -1
     while (start := following(loud, now)) <= last:
-        # Frames that a cut may fall on are counted from `head`; those up to `now` are decided.
+        # A cut falls on a frame from `head` on; frames up to `now` are processed.
         head = now = start
         while True:
             end = following(quiet, now)

@@ -1,8 +1,8 @@
-"""Voice activity: where somebody speaks, cut into chunks that the recognizer takes in one piece.
+"""Detect voice activity and cut it into chunks that the recognizer decodes as one piece.
 
 Two detectors, both without a download: pyannote (the weights inside whisperX's wheel, or VAD_MODEL_PATH) and silero
-(the ONNX inside faster-whisper's wheel; whisperX's own silero fetches code from GitHub at run time). Both read the
-recording in blocks, and find what they find in one piece.
+(the ONNX inside faster-whisper's wheel; whisperX's own silero downloads code from GitHub at run time). Both read the
+recording in blocks, with the same result as in one piece.
 """
 
 from __future__ import annotations
@@ -21,30 +21,31 @@ from scribe.runtime.monitor import UNWATCHED, Monitor
 from scribe.transcript import Chunk, Span
 from scribe.vad.binarize import speech_spans
 
-WINDOW = 512  # samples that silero judges at once
-CONTEXT = 64  # samples before them that it hears again
-BLOCK_WINDOWS = 10_000  # 320 s a call, as faster-whisper has it: another cut may round another way
-PAUSE = 2 * SAMPLE_RATE  # silence that ends a stretch of speech
-BREATH = round(0.098 * SAMPLE_RATE)  # silence where a stretch that became too long may be cut
-PAD = round(0.4 * SAMPLE_RATE)  # given to a stretch on both sides
+WINDOW = 512  # samples for each score of silero
+CONTEXT = 64  # samples before them that silero gets too
+BLOCK_WINDOWS = 10_000  # 320 s a call, as in faster-whisper: another number may round differently
+PAUSE = 2 * SAMPLE_RATE  # samples of silence that end a span of speech
+BREATH = round(0.098 * SAMPLE_RATE)  # samples of silence in which a span that is too long may be cut
+PAD = round(0.4 * SAMPLE_RATE)  # samples added on both sides of a span
 
 
 class SpeechDetector(Protocol):
-    """Finds speech in a whole recording."""
+    """Detects the speech in a whole recording."""
 
     def chunks(
         self, audio: Audio, onset: float, offset: float, chunk_size: float, monitor: Monitor = UNWATCHED
     ) -> list[Chunk]:
-        """`onset` and `offset`: probabilities at which speech begins and ends, 0 to 1; `chunk_size` in seconds.
+        """Return the chunks of speech, at most `chunk_size` seconds long each.
 
-        `monitor` gets the share done after every block, and may stop.
+        `onset` and `offset`: probabilities, 0 to 1, at which speech begins and ends. `monitor` gets the fraction done
+        after every block, and may stop.
         """
 
 
 class SileroDetector:
-    """Silero's network by ONNX on the CPU; `offset` is its threshold for the end of speech.
+    """Silero's network, run by ONNX on the CPU.
 
-    `pause_s`: no chunk holds a longer one. `parity`: faster-whisper's own function, over the whole recording in one piece.
+    `pause_s`: a longer pause ends a chunk. `parity`: faster-whisper's own function, over the whole recording at once.
     """
 
     def __init__(self, pause_s: float = math.inf, parity: bool = False) -> None:
@@ -66,10 +67,10 @@ class SileroDetector:
 
 
 class PyannoteDetector:
-    """pyannote's segmentation as whisperX runs it, its scores binarized with hysteresis and cut at the quietest frame.
+    """pyannote's segmentation network as whisperX runs it, with its scores binarized by hysteresis.
 
-    `pause_s`: no chunk holds a longer one. `parity`: whisperX's own pipeline, over the whole recording in one piece.
-    Weights of another architecture than whisperX's are loaded and run by pyannote; `before_imports` is called first.
+    `pause_s`: a longer pause ends a chunk. `parity`: whisperX's own pipeline, over the whole recording at once. Weights of
+    another architecture than whisperX's are loaded and run by pyannote; `before_imports` is called before its import.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class PyannoteDetector:
         return [(segment.start, segment.end) for segment in active]
 
     def _scores(self, network: Network, audio: Audio, monitor: Monitor) -> Scores:
-        """A score for every frame, as the pipeline's. Kept for all windows, 8 MB an hour, since each frame is in ten."""
+        """Return a score for every frame, equal to the pipeline's. The scores of all windows take 8 MB for an hour."""
         windows, cut = window_scores(
             network, audio, lambda done, total: monitor.progress(done / total), lambda scores: scores.max(axis=-1)
         )
@@ -119,14 +120,16 @@ class PyannoteDetector:
 
 
 def speech_probabilities(audio: Audio, monitor: Monitor = UNWATCHED) -> Scores:
-    """The probability of speech in every window of 512 samples, float32, as faster-whisper 1.2's: the network's state and
-    the last samples go from block to block. Like there, the recording gets at least one sample of silence at its end, and
-    the very last 64 samples are silent."""
+    """Return silero's probability of speech for every window of 512 samples, float32, equal to faster-whisper 1.2's.
+
+    The network's state and the last samples are passed from block to block. As in faster-whisper, at least one sample of
+    silence is added at the end, and the last 64 samples are set to silence.
+    """
     from faster_whisper.vad import get_vad_model
 
     session = get_vad_model().session
     count = len(audio) // WINDOW + 1
-    heard: Scores = np.zeros((1, CONTEXT), np.float32)
+    context: Scores = np.zeros((1, CONTEXT), np.float32)
     state = {"h": np.zeros((1, 1, 128), np.float32), "c": np.zeros((1, 1, 128), np.float32)}
     found = np.empty(count, np.float32)
     for first in range(0, count, BLOCK_WINDOWS):
@@ -135,8 +138,8 @@ def speech_probabilities(audio: Audio, monitor: Monitor = UNWATCHED) -> Scores:
         windows = np.pad(samples, (0, (last - first) * WINDOW - len(samples))).reshape(-1, WINDOW)
         if last == count:
             windows[-1, -CONTEXT:] = 0
-        before = np.concatenate([heard, windows[:-1, -CONTEXT:]])
-        heard = windows[-1:, -CONTEXT:]
+        before = np.concatenate([context, windows[:-1, -CONTEXT:]])
+        context = windows[-1:, -CONTEXT:]
         scores, state["h"], state["c"] = session.run(None, {"input": np.concatenate([before, windows], 1), **state})
         found[first:last] = scores.reshape(-1)
         monitor.progress(last / count)
@@ -146,16 +149,16 @@ def speech_probabilities(audio: Audio, monitor: Monitor = UNWATCHED) -> Scores:
 def stretches(
     probabilities: Scores, samples: int, onset: float, offset: float, longest_s: float
 ) -> list[tuple[int, int]]:
-    """Speech as (first sample, end), padded, by silero's rule as faster-whisper 1.2 applies it.
+    """Return spans of speech as (first sample, end), padded, by silero's rule as in faster-whisper 1.2.
 
-    A stretch begins at `onset` and ends where two seconds stay below; one that grows longer than `longest_s` is cut at its
-    last breath, or where it stands when it had none.
+    A span begins at a probability of `onset` and ends when two seconds stay below `offset`. A span longer than `longest_s`
+    seconds is cut at its last short silence (BREATH), else at once.
     """
     voiced, silent = (probabilities >= onset).tolist(), (probabilities < offset).tolist()
     longest = longest_s * SAMPLE_RATE - WINDOW - 2 * PAD
     found: list[list[int]] = []
     start: int | None = None
-    # Where the present silence began, the last breath, and the first voice after it; 0 for none.
+    # Samples at which the current silence began, the last short silence began, and speech resumed after it; 0 for none.
     quiet = breath = resumed = 0
     for number, (is_voiced, is_silent) in enumerate(zip(voiced, silent, strict=True)):
         now = number * WINDOW
@@ -188,7 +191,7 @@ def stretches(
 
 
 def _padded(found: list[list[int]], samples: int) -> list[tuple[int, int]]:
-    """Each stretch with silence before and after it; two that are near share what is between them."""
+    """Extend each span by PAD on both sides; two that are near share the silence between them."""
     for number, one in enumerate(found):
         if number == 0:
             one[0] = max(0, one[0] - PAD)
@@ -204,11 +207,11 @@ def _padded(found: list[list[int]], samples: int) -> list[tuple[int, int]]:
 
 
 def merged(speech: Sequence[Span], chunk_size: float, pause_s: float = math.inf) -> list[Chunk]:
-    """Join neighbouring stretches into chunks of at most `chunk_size` seconds from first start to last end.
+    """Merge neighbouring spans into chunks of at most `chunk_size` seconds from first start to last end.
 
-    The cut-and-merge of WhisperX (Bain et al., Interspeech 2023), which joins over pauses of any length: what was said
-    after a long one is often dropped by the recognizer, and the pause filled with words that nobody said. A stretch that is
-    longer by itself stays whole: the detectors have cut before.
+    This is the merge of WhisperX (Bain et al., Interspeech 2023), except that a pause longer than `pause_s` ends a chunk:
+    after a long pause Whisper often drops the speech, or fills the pause with invented words. A single span longer than
+    `chunk_size` stays whole.
     """
     chunks: list[list[Span]] = []
     for span in speech:
