@@ -49,6 +49,7 @@ ARG PRELOAD_ALIGNERS=
 COPY models/ models/
 COPY builder/fetch_models.py builder/
 COPY src/scribe/__init__.py src/scribe/errors.py src/scribe/
+COPY src/scribe/runtime/__init__.py src/scribe/runtime/digest.py src/scribe/runtime/
 COPY src/scribe/models/__init__.py src/scribe/models/hub.py src/scribe/models/network_errors.py \
     src/scribe/models/published.py src/scribe/models/punkt.py src/scribe/models/snapshots.py src/scribe/models/staging.py \
     src/scribe/models/torchaudio_bundles.py src/scribe/models/

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,15 @@ def test_with_nothing_to_fetch_no_library_is_needed(which: str) -> None:
         [FETCH[0], "-I", "-S", *FETCH[1:], which, "--token-file", "/no/such/secret"], capture_output=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, b"")
+
+
+def test_the_sources_that_are_copied_before_the_weights_suffice_to_fetch_them(tmp_path: Path) -> None:
+    for source in SOURCES[: SOURCES.index("samples/")]:
+        if source.startswith("src/"):
+            (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / source, tmp_path / source)
+    fetches = "import sys; sys.path.insert(0, 'src'); import scribe.models.hub, scribe.models.punkt, scribe.models.torchaudio_bundles"
+    subprocess.run([sys.executable, "-I", "-c", fetches], cwd=tmp_path, check=True)
 
 
 def test_an_unknown_model_set_is_named() -> None:

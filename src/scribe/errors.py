@@ -142,7 +142,7 @@ class DecodeFailed(AudioError):
 
 
 class ModelError(WorkerError):
-    """A model could not be loaded."""
+    """A model could not be loaded or run."""
 
 
 class GatedModel(ModelError):
@@ -175,7 +175,7 @@ class HubUnreachable(ModelError):
 
 
 class MemoryExhausted(ModelError):
-    """The worker has too little main memory (not GPU memory) to load the model."""
+    """The worker has too little main memory (not GPU memory) to load or run a model."""
 
     code = "out_of_memory"
     retryable = True

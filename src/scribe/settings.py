@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     )
     allowed_models: CommaList = Field(
         (),
-        description="Comma-separated names a job may ask for with `model`; without it only the configured one.",
+        description="Comma-separated names a job may ask for with `model` (a path by its last part); without it only the configured one.",
     )
     align_model: str | None = Field(
         None,
@@ -129,6 +129,10 @@ class Settings(BaseSettings):
 
     # Delivery
     storage_endpoint: str | None = Field(None, description="S3 or R2 address; empty for AWS.")
+    storage_region: str | None = Field(
+        None,
+        description="Region of the bucket; without it what the address says (R2, RunPod, AWS), else `us-east-1`.",
+    )
     storage_bucket: str | None = Field(None, description="Bucket; storage is on when it is set.")
     storage_access_key: SecretStr | None = Field(None, description="Access key id.")
     storage_secret_key: SecretStr | None = Field(None, description="Secret access key.")

@@ -25,6 +25,7 @@ from scribe.doctor.gpus import CTRANSLATE2_CODE, CTRANSLATE2_PTX, Gpu
 from scribe.doctor.report import Finding, Report, table
 from scribe.models.loader import Models
 from scribe.models.model_set import ModelSet
+from scribe.models.snapshots import mark_finished, repository_folder
 from scribe.runtime import machine
 from scribe.settings import ROOT, InvalidSettings
 from scribe.storage.s3 import Storage
@@ -98,6 +99,41 @@ class TestOnTheDemoModels:
 def untouched() -> Models:
     """Stands in for the loaders where the test is about something else."""
     raise InvalidSettings("not looked at in this test")
+
+
+class Placed:
+    """Stands in for the loaders where only the places of the models matter: each of them loads at once."""
+
+    device, compute_type = "cpu", "int8"
+
+    def __init__(self, model_set: ModelSet) -> None:
+        self.model_set = model_set
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *given: None
+
+
+@pytest.mark.parametrize(
+    ("here", "told"),
+    [((), "0 of 41 languages on this machine: none"), (("de", "ja"), "2 of 41 languages on this machine: de ja")],
+)
+def test_the_languages_whose_aligner_is_on_this_machine_are_counted_and_named(
+    tmp_path: Path, here: tuple[str, ...], told: str
+) -> None:
+    settings = configured(model_set="default", hf_home=tmp_path / "hf", torch_home=tmp_path / "torch")
+    places = ModelSet(settings)
+    for language in here:
+        place = places.aligner(language)
+        assert place is not None
+        if place.file is not None:
+            places.checkpoints.mkdir(parents=True)
+            (places.checkpoints / place.file.name).write_bytes(b"x")
+        else:
+            folder = repository_folder(places.cache, str(place.repository))
+            (folder / "snapshots" / str(place.pin)).mkdir(parents=True)
+            mark_finished(folder, str(place.pin), "main", {})
+    found = finding(examined(tmp_path, models=lambda: Placed(places)), "aligners")
+    assert (found.state, found.found) == ("ok", f"{told}; each other one comes when it is first needed")
 
 
 def machine_report(tmp_path: Path, **options: Any) -> Report:
@@ -335,8 +371,8 @@ def test_a_library_that_is_missing_is_named() -> None:
 class Driver:
     """Stands in for libcuda: one GPU in a process that may see it. `fails` is the call that returns an error."""
 
-    def __init__(self, fails: str = "") -> None:
-        self._fails = fails
+    def __init__(self, fails: str = "", active: bool = True) -> None:
+        self._fails, self._active = fails, active
         self.calls: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -346,9 +382,29 @@ class Driver:
                 arguments[0]._obj.value = 77
             if name == "cuMemGetInfo_v2":
                 arguments[0]._obj.value, arguments[1]._obj.value = 5 * GIB, 24 * GIB
+            if name == "cuDevicePrimaryCtxGetState":
+                arguments[2]._obj.value = self._active
             return 1 if name == self._fails else 0
 
         return call
+
+
+@pytest.mark.parametrize(
+    ("driver", "in_use"),
+    [
+        (Driver(), True),
+        (Driver(active=False), False),
+        (Driver("cuInit"), False),
+        (Driver("cuDevicePrimaryCtxGetState"), False),
+    ],
+)
+def test_a_gpu_is_in_use_where_this_process_has_a_context_on_it(driver: Driver, in_use: bool) -> None:
+    assert machine.gpu_in_use(open_library=lambda name: driver) is in_use  # type: ignore[arg-type, return-value]
+    assert "cuDevicePrimaryCtxRetain" not in driver.calls
+
+
+def test_without_a_driver_no_gpu_is_in_use() -> None:
+    assert machine.gpu_in_use(open_library=lambda name: machine.opened("libcuda.so.absent")) is False
 
 
 def test_free_memory_is_that_of_the_gpu_that_cuda_shows_this_process() -> None:

@@ -418,7 +418,7 @@ MUTATIONS = (
     Mutation(
         "the checksum of a published file",
         "src/scribe/models/published.py",
-        "    return expected.sha256 is None or sha256(path) == expected.sha256",
+        "    return expected.sha256 is None or file_digest(path) == expected.sha256",
         "    return True",
         ("tests/models/test_published.py", "-k", "documented"),
     ),

@@ -18,7 +18,7 @@ from support.demo import variables
 from support.hub import Hub
 
 from scribe.models import hub as room
-from scribe.models.model_set import revision
+from scribe.models.revision import revision
 from scribe.models.snapshots import finished, repository_folder
 from scribe.models.staging import FOLDER
 from scribe.settings import ROOT

@@ -77,6 +77,7 @@ def chained(cause: Exception, outer: Exception) -> Exception:
         (RuntimeError("Error(s) in loading state_dict for Wav2Vec2Model"), WeightsCorrupt),
         (MemoryError(), MemoryExhausted),
         (MemoryError("std::bad_alloc"), MemoryExhausted),
+        (RuntimeError("std::bad_alloc"), MemoryExhausted),
         (FileNotFoundError(2, "No such file", "/root/models/x"), ModelNotFound),
         (ValueError("unpickling failed"), WeightsCorrupt),
         (EOFError(), WeightsCorrupt),

@@ -14,7 +14,8 @@ from support.demo import configured, variables
 from scribe import settings as settings_module
 from scribe.models import torchaudio_bundles as bundles
 from scribe.models.cache import ModelCache
-from scribe.models.model_set import Location, ModelSet, revision
+from scribe.models.model_set import Location, ModelSet
+from scribe.models.revision import revision
 from scribe.models.snapshots import finished, held, mark_finished, missing, repository_folder
 from scribe.settings import ROOT
 
@@ -214,6 +215,30 @@ def test_the_real_set_needs_the_hub() -> None:
     assert not ModelSet(configured(model_set="default")).is_local
 
 
+def test_the_first_model_that_needs_the_hub_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are forty aligners, and each look-up is several on a network volume."""
+    looked: list[str] = []
+
+    def noted(cache: Path, repository: str, kind: str, wanted: str = "main") -> Path | None:
+        looked.append(repository)
+        return held(cache, repository, kind, wanted)
+
+    monkeypatch.setattr("scribe.models.snapshots.held", noted)
+    places = real(tmp_path)
+    assert not places.is_local
+    assert set(looked) == {places.speech().repository}
+
+
+def test_a_repository_that_the_cache_lacks_is_not_searched_for_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def searched(kind: str, folder: Path) -> list[str]:
+        raise AssertionError(f"{folder} was searched for a {kind} model")
+
+    monkeypatch.setattr("scribe.models.snapshots.missing", searched)
+    assert held(tmp_path, "a/absent", "speech") is None
+
+
 def test_a_baked_folder_of_another_model_does_not_replace_the_demo_model(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"x")
     assert ModelSet(configured(whisperx_model_dir=tmp_path)).speech().name == "whisper"
@@ -232,6 +257,16 @@ def test_a_baked_folder_of_another_model_does_not_replace_the_demo_model(tmp_pat
 )
 def test_a_job_may_name_only_allowed_models(tmp_path: Path, values: dict[str, Any], asked: str, allowed: bool) -> None:
     assert real(tmp_path, **values).allows(asked) is allowed
+
+
+def test_a_model_that_is_allowed_by_its_path_goes_by_its_last_part(tmp_path: Path) -> None:
+    own = tmp_path / "private" / "dutch"
+    own.mkdir(parents=True)
+    places = real(tmp_path, allowed_models=("small", str(own)))
+    assert places.allowed() == ["large-v3", "small", "dutch"]
+    assert (places.allows("dutch"), places.allows(str(own)), places.allows("private")) == (True, True, False)
+    assert places.speech("dutch") == places.speech(str(own)) == Location("dutch", own)
+    assert real(tmp_path, whisperx_model=str(tmp_path / "private" / "absent")).allowed() == ["absent"]
 
 
 def test_the_operators_single_models_override_the_set(tmp_path: Path) -> None:
@@ -290,6 +325,34 @@ def test_identities_name_every_model_that_shapes_a_result(tmp_path: Path) -> Non
     places = real(tmp_path, whisperx_model="large-v3", allowed_models=["small"])
     assert places.identities()["transcribe"] == f"large-v3@{cached.name[:12]}"
     assert places.identities("small")["transcribe"] == "small"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"parity": True},
+        {"speaker_threshold": 0.6},
+        {"speaker_margin": 0.2},
+        {"diarization_precision": "half"},
+        {"whisperx_compute_type": "float32"},
+    ],
+)
+def test_an_answer_that_was_made_with_other_settings_is_not_handed_out_again(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    assert real(tmp_path, **change).identities() != real(tmp_path).identities()
+    assert real(tmp_path, **change).identities() == real(tmp_path, **change).identities()
+
+
+def test_other_weights_of_the_voice_activity_model_are_another_identity(tmp_path: Path) -> None:
+    weights, found = tmp_path / "vad.bin", [real(tmp_path).identities()["detect"]]
+    for content in (b"one", b"two", b"two!"):
+        weights.write_bytes(content)
+        found.append(real(tmp_path, vad_model_path=weights).identities()["detect"])
+    assert len(set(found)) == 4
+    elsewhere = tmp_path / "moved.bin"
+    shutil.copy(weights, elsewhere)
+    assert real(tmp_path, vad_model_path=elsewhere).identities()["detect"] == found[-1]
 
 
 def test_a_pinned_model_has_its_identity_before_it_is_here(tmp_path: Path) -> None:

@@ -177,8 +177,8 @@ def test_a_checked_file_is_read_again_only_after_it_was_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    real = published.sha256
-    monkeypatch.setattr(published, "sha256", lambda path: (read.append(path), real(path))[1])
+    real = published.file_digest
+    monkeypatch.setattr(published, "file_digest", lambda path: (read.append(path), real(path))[1])
     with Loopback(WHOLE) as server:
         file = documented(server)
         place = published.bring(file, tmp_path)

@@ -88,6 +88,11 @@ def test_a_url_of_the_wrong_form_or_place_is_refused(url: str) -> None:
         check_url(url)
 
 
+@pytest.mark.parametrize("pasted", ["{}\n", " {}", "\t{} \r\n"])
+def test_spaces_and_line_breaks_around_an_address_are_dropped(pasted: str) -> None:
+    assert check_url(pasted.format("https://example.com/a.mp3")) == check_url("https://example.com/a.mp3")
+
+
 @given(st.text())
 def test_any_text_is_a_target_or_refused(text: str) -> None:
     try:

@@ -8,10 +8,20 @@ from typing import Any
 
 import pytest
 
-from scribe.errors import Cancelled, DeadlineReached, GatedModel, GpuBroken, GpuOutOfMemory, ShuttingDown, StageFailed
+from scribe.errors import (
+    Cancelled,
+    DeadlineReached,
+    GatedModel,
+    GpuBroken,
+    GpuOutOfMemory,
+    MemoryExhausted,
+    ShuttingDown,
+    StageFailed,
+)
 from scribe.pipeline.context import JobContext
 from scribe.pipeline.progress import Progress
 from scribe.pipeline.record import JobRecord
+from scribe.runtime import gpu_errors
 from scribe.runtime.gpu_errors import POISONED, gpu_failure
 from scribe.runtime.monitor import Monitor
 
@@ -39,7 +49,7 @@ def test_a_stage_that_works_gives_its_result_and_its_seconds() -> None:
     [
         (GatedModel("accept the terms of x/y"), "gated_model"),
         (ValueError("/root/secret"), "diarize_failed"),
-        (MemoryError(), "diarize_failed"),
+        (MemoryError(), "out_of_memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "gpu_out_of_memory"),
         (GpuOutOfMemory("x"), "gpu_out_of_memory"),
     ],
@@ -86,7 +96,8 @@ WORDS = {
     "cuFFT error: CUFFT_INTERNAL_ERROR": "gpu_out_of_memory?",
     "cusolver error: CUSOLVER_STATUS_INTERNAL_ERROR, when calling `cusolverDnCreate(handle)`": "gpu_out_of_memory?",
     "NVML_SUCCESS == r INTERNAL ASSERT FAILED at CUDACachingAllocator.cpp": "gpu_out_of_memory?",
-    "std::bad_alloc": "gpu_out_of_memory?",
+    "std::bad_alloc": "out_of_memory",
+    "[enforce fail at alloc_cpu.cpp:114] . DefaultCPUAllocator: not enough memory: you tried to allocate": "out_of_memory",
     "CUDA error: no kernel image is available for execution on the device": "gpu_unsuited",
     "CUDA failed with error no kernel image is available for execution on the device": "gpu_unsuited",
     "CUDA failed with error CUDA driver version is insufficient for CUDA runtime version": "gpu_unsuited",
@@ -108,6 +119,29 @@ def test_cudas_words_say_whether_memory_a_new_process_or_another_gpu_is_needed(w
     failure = gpu_failure(RuntimeError(words))
     doubtful = isinstance(failure, GpuOutOfMemory) and failure.doubtful
     assert (failure.code if failure else "none") + "?" * doubtful == code
+
+
+@pytest.mark.parametrize(
+    ("error", "in_use", "kind"),
+    [
+        (MemoryError("std::bad_alloc"), False, MemoryExhausted),
+        (RuntimeError("std::bad_alloc"), True, GpuOutOfMemory),
+        (MemoryError("Unable to allocate 7.45 GiB for an array with shape (1000000000,)"), True, MemoryExhausted),
+        (MemoryError(), False, MemoryExhausted),
+    ],
+)
+def test_memory_is_the_gpus_only_where_one_is_in_use(
+    error: Exception, in_use: bool, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_errors, "gpu_in_use", lambda: in_use)
+    assert type(gpu_failure(error)) is kind
+
+
+def test_a_stage_that_lacks_the_machines_memory_says_so() -> None:
+    this = job()
+    assert this.attempt("align", "words have no times of their own", raising(MemoryError())) is None
+    (warning,) = this.record.warnings
+    assert (warning.code, "the machine's memory does not suffice" in warning.message) == ("out_of_memory", True)
 
 
 def test_a_gpu_that_no_process_will_mend_is_no_reason_to_try_again() -> None:

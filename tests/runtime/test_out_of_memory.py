@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scribe.errors import Cancelled, GpuBroken, GpuOutOfMemory
+from scribe.errors import Cancelled, GpuBroken, GpuOutOfMemory, MemoryExhausted
 from scribe.models.cache import ModelCache, Stage
 from scribe.pipeline.context import JobContext
 from scribe.pipeline.executor import StageExecutor
@@ -90,6 +90,19 @@ def test_at_the_smallest_batch_a_full_card_is_full_and_one_that_may_be_broken_is
 ) -> None:
     with pytest.raises(kind):
         fitted(failing(words), 4)
+
+
+def test_on_a_cpu_smaller_batches_are_tried_and_then_the_machines_memory_is_blamed() -> None:
+    calls: list[int] = []
+
+    def work(size: int) -> None:
+        calls.append(size)
+        raise MemoryError("std::bad_alloc")
+
+    with pytest.raises(MemoryExhausted, match="the machine's memory") as failed:
+        fitted(lambda _: fitted(work, 4))
+    assert calls == [4, 4, 2, 1]
+    assert (failed.value.code, failed.value.retryable) == ("out_of_memory", True)
 
 
 def test_what_is_no_matter_of_memory_is_raised_as_it_is_and_at_once() -> None:

@@ -84,7 +84,9 @@ def test_a_language_is_known_by_its_name_and_its_region_is_told_as_lost(text: st
     assert all(lost in n.message for n in job.warnings)
 
 
-@pytest.mark.parametrize("text", ["no-preference", "in_english", "de-and-en", "it-does-not-matter"])
+@pytest.mark.parametrize(
+    "text", ["no-preference", "in_english", "de-and-en", "it-does-not-matter", "as-is", "as is", "As_Is"]
+)
 def test_a_phrase_that_begins_with_a_code_is_no_language(text: str) -> None:
     assert "language" in problems(language=text)
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from support.s3server import S3Server, s3_server  # noqa: F401 (the fixture)
 
 from scribe.errors import StorageDenied, StorageError, StorageUnavailable
-from scribe.storage.s3 import Storage, artifact_key, commit_key, region_of, slug
+from scribe.storage.s3 import Storage, artifact_key, commit_key, slug
 
 KEY = "transcripts/job-1/f00d/transcript.srt"
 
@@ -380,23 +380,6 @@ def test_keys_are_laid_out_as_designed():
     assert commit_key("/transcripts/", "abc-123-u1", "f00d") == "transcripts/abc-123-u1/f00d/result.json"
     assert commit_key("", "a", "f") == "a/f/result.json"
     assert re.fullmatch(r"p/x-[0-9a-f]{12}/f/result\.json", commit_key("p", "../../x", "f"))
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "region"),
-    [
-        (None, "us-east-1"),
-        ("https://abc.r2.cloudflarestorage.com", "auto"),
-        ("https://abc.eu.r2.cloudflarestorage.com", "auto"),
-        ("https://s3api-eu-ro-1.runpod.io/", "EU-RO-1"),
-        ("https://s3.eu-central-1.amazonaws.com", "eu-central-1"),
-        ("https://s3.amazonaws.com", "us-east-1"),
-        ("http://minio:9000", "us-east-1"),
-        ("nonsense", "us-east-1"),
-    ],
-)
-def test_the_region_is_read_off_the_endpoint(endpoint, region):
-    assert region_of(endpoint) == region
 
 
 def test_importing_the_storage_imports_no_boto3():

@@ -89,7 +89,7 @@ def open_reader(server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> R
 
 
 def test_a_recording_under_a_shared_prefix_is_read_with_the_workers_keys(reader: Reader, server: S3Server) -> None:
-    answer = reader.hear(f"s3://{server.bucket}/shared/silence.flac")
+    answer = reader.hear(f" s3://{server.bucket}/shared/silence.flac\n")
     assert (answer["segments_total"], reader.predictor.runs) == (60, 1)
     assert "X-Amz" not in json.dumps(answer)
 

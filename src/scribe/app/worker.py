@@ -116,6 +116,7 @@ def _storage(settings: Settings, bucket: str, key: SecretStr, secret: SecretStr,
         secret.get_secret_value(),
         settings.prefix_transcripts,
         settings.presign_ttl,
+        settings.storage_region,
         **limits,
     )
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import importlib.util
 import json
 import logging
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 
 from scribe.audio.filetype import HEAD_BYTES, foreign_kind, looks_recorded
 from scribe.errors import AudioError, DecodeFailed, DiskFull, EmptyAudio, InvalidInput, NoAudioStream, NotAudio, TooLong
+from scribe.runtime.digest import file_digest
 from scribe.runtime.monitor import UNWATCHED, Monitor
 
 if TYPE_CHECKING:
@@ -87,11 +87,7 @@ class Audio:
 
     def sha256(self) -> str:
         """Return the hex digest of the PCM samples, which does not depend on the container."""
-        digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+        return file_digest(self.path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from scribe.cli.environment import Environment
 from scribe.cli.failure import Failure, Unreachable
+from scribe.schema.s3_region import region_of
 
 T = TypeVar("T")
 # Seconds a link is valid: as long as RunPod lets a job wait and run by default.
@@ -48,9 +49,9 @@ class Bucket:
             key.get_secret_value() if key else None
             for key in (environment.storage_access_key, environment.storage_secret_key)
         ]
-        self._s3 = boto3.session.Session(*keys, region_name=region_of(address)).client(
-            "s3", endpoint_url=address, config=config
-        )
+        # On AWS without an address boto3 takes the region from its own configuration.
+        region = environment.storage_region or (region_of(address) if address else None)
+        self._s3 = boto3.session.Session(*keys, region_name=region).client("s3", endpoint_url=address, config=config)
         # RunPod's volume API has no presigned links, so workers cannot read uploads from it.
         self.signs_links = not (urlsplit(address or "").hostname or "").endswith(".runpod.io")
 
@@ -143,15 +144,3 @@ def _refusal(status: int, code: str) -> Failure:
         "storage_denied",
         f"The storage refused{why}: check STORAGE_BUCKET, the keys, and their permission under uploads/.",
     )
-
-
-def region_of(address: str | None) -> str | None:
-    """Return the region to sign with; None for AWS without an address, which is boto3's own configuration."""
-    host = (urlsplit(address or "").hostname or "").lower()
-    if host.endswith(".r2.cloudflarestorage.com"):
-        return "auto"
-    if found := re.fullmatch(r"s3api-([a-z0-9-]+)\.runpod\.io", host):
-        return found[1].upper()
-    if found := re.fullmatch(r"s3[.-](?:dualstack\.)?([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?", host):
-        return found[1]
-    return "us-east-1" if address else None

@@ -20,6 +20,7 @@ class Environment(BaseSettings):
     runpod_endpoint_id: str | None = Field(None, description="What --endpoint says when it is not given.")
     runpod_endpoint_base_url: str | None = Field(None, description="What --api-base says when it is not given.")
     storage_endpoint: str | None = Field(None, description="S3 or R2 address; empty for AWS.")
+    storage_region: str | None = Field(None, description="Region of the bucket; without it what the address says.")
     storage_bucket: str | None = Field(None, description="Without it, recordings travel inside the job.")
     storage_access_key: SecretStr | None = None
     storage_secret_key: SecretStr | None = None

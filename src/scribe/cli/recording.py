@@ -12,6 +12,7 @@ from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from scribe.errors import InvalidInput
+from scribe.runtime.digest import file_digest
 from scribe.runtime.redact import safe_url
 
 # Used only to search folders: a file that is given by itself may have any suffix.
@@ -72,11 +73,7 @@ class Place:
         """Return the file's sha256 in hex; for a URL that of the URL itself."""
         if self.path is None:
             return _digest((self.url or "").encode())
-        digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            while data := file.read(READ_BYTES):
-                digest.update(data)
-        return digest.hexdigest()
+        return file_digest(self.path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from scribe.engines.decoding_passes import (
 )
 from scribe.engines.faster_whisper import Features, WhisperEngine, require_tokenizer
 from scribe.engines.hallucination import Decoded, Limits
-from scribe.errors import DeadlineReached, GpuOutOfMemory
+from scribe.errors import DeadlineReached, GpuOutOfMemory, MemoryExhausted
 from scribe.runtime.gpu_errors import gpu_failure
 from scribe.runtime.monitor import Monitor
 from scribe.transcript import Chunk, Segment
@@ -91,9 +91,9 @@ class BatchedEngine(WhisperEngine):
         except DeadlineReached:
             pass  # keep the texts so far, with their marks
         except (RuntimeError, MemoryError) as error:  # pybind11 converts std::bad_alloc to MemoryError
-            if not isinstance(gpu_failure(error), GpuOutOfMemory):
+            if not isinstance(gpu_failure(error), (GpuOutOfMemory, MemoryExhausted)):
                 raise
-            log.warning("out of GPU memory in a second pass: doubtful chunks stay as they are")
+            log.warning("out of memory in a second pass: doubtful chunks stay as they are")
         doubtful = sum(bool(text.reasons) for text in texts)
         if doubtful:
             log.info("of %d chunks, %d are doubtful after a second pass", len(chunks), doubtful)

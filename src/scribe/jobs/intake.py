@@ -108,7 +108,7 @@ class _Gathering:
         """Download a URL, or decode base64, into `target`. Raises UrlBlocked, and what `fetch` or `decode_base64` raises."""
         if text is not None:
             return decode_base64(text, target, self._settings.max_base64_bytes).path
-        client, address = self._client, url or ""
+        client, address = self._client, (url or "").strip()
         if address.startswith("s3://"):
             if self._sources is None:
                 raise UrlBlocked("s3:// is off on this endpoint: presign the object and send its https address")

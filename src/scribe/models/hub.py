@@ -25,6 +25,7 @@ from scribe.models import snapshots
 from scribe.models.network_errors import passing
 from scribe.models.snapshots import repository_folder
 from scribe.models.staging import FOLDER, TURN_S, staged, turn
+from scribe.runtime.digest import file_digest
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -226,16 +227,11 @@ def _is_whole(path: Path, announced: HubFile) -> bool:
     if found is None or announced.size not in (None, found):
         return False
     if announced.lfs:
-        expected, digest = announced.lfs.sha256, hashlib.sha256()
-    elif announced.blob_id:
-        expected, digest = announced.blob_id, hashlib.sha1(usedforsecurity=False)
-        digest.update(f"blob {found}\0".encode())
-    else:
-        return True
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest() == expected
+        return file_digest(path) == announced.lfs.sha256
+    if announced.blob_id:
+        begun = hashlib.sha1(f"blob {found}\0".encode(), usedforsecurity=False)
+        return file_digest(path, begun) == announced.blob_id
+    return True
 
 
 def _put(brought: Path, folder: Path, place: Path) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 
 from scribe.errors import (
     DiskFull,
@@ -17,6 +16,7 @@ from scribe.errors import (
     WeightsCorrupt,
     WorkerError,
 )
+from scribe.models.model_set import public_name
 from scribe.models.network_errors import causes, statuses, unreachable
 from scribe.runtime.gpu_errors import gpu_failure
 
@@ -33,7 +33,7 @@ def loading(what: str, name: str) -> Iterator[None]:
     except Exception as error:
         log.warning("%s could not be loaded: %s", what, error, exc_info=log.isEnabledFor(logging.DEBUG))
         # The name of a missing folder is its full path: show callers only the last part.
-        raise _model_error(what, Path(name).name if Path(name).is_absolute() else name, error) from error
+        raise _model_error(what, public_name(name), error) from error
 
 
 def _model_error(what: str, name: str, error: BaseException) -> WorkerError:
@@ -42,14 +42,11 @@ def _model_error(what: str, name: str, error: BaseException) -> WorkerError:
     kinds = {kind.__name__ for e in chain for kind in type(e).__mro__}
     answered = statuses(error)
     details = {"model": name, "stage": what}
-    if "MemoryError" in kinds:
-        return MemoryExhausted(f"{what}: the worker's memory does not suffice to load {name}", details)
-    if failure := next(filter(None, map(gpu_failure, chain)), None):
+    failure = next(filter(None, map(gpu_failure, chain)), None)
+    if "MemoryError" in kinds or isinstance(failure, MemoryExhausted):
+        return MemoryExhausted(f"{what}: the machine's memory does not suffice to load {name}", details)
+    if failure:
         return failure
-    if any("No default align-model" in str(e) for e in chain):
-        return ModelNotFound(
-            f"{what}: there is no model for this language: set ALIGN_MODEL to one that knows it", details
-        )
     page = f"https://huggingface.co/{name}"
     if any("Invalid credentials" in str(e) for e in chain):
         message = f"{what}: the hub does not know the token in HF_TOKEN (any more): make a new one to get {name}"

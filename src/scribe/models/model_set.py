@@ -7,14 +7,14 @@ weights can run code.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import importlib
 import json
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TypedDict
 
@@ -22,6 +22,7 @@ from scribe.errors import WorkerError
 from scribe.models import punkt, snapshots
 from scribe.models import torchaudio_bundles as bundles
 from scribe.models.published import Published
+from scribe.models.revision import revision
 from scribe.settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
@@ -150,8 +151,8 @@ class ModelSet:
 
         WHISPERX_MODEL comes first, then the set's own folder, WHISPERX_MODEL_DIR and the name in the set's file.
         """
-        if asked is not None and asked != self.speech().name:
-            return self._place("speech", asked)
+        if asked is not None and asked != public_name(self.speech().name):
+            return self._place("speech", self._by_name().get(asked, asked))
         if self._settings.whisperx_model:
             return self._place("speech", self._settings.whisperx_model)
         named = self._chosen("speech", None, self._set["whisper"])
@@ -162,11 +163,15 @@ class ModelSet:
 
     def allows(self, asked: str) -> bool:
         """Return whether a job may ask for this model. The configured one is always allowed."""
-        return asked in self.allowed()
+        return asked in self.allowed() or asked in self._settings.allowed_models
 
     def allowed(self) -> list[str]:
-        """Return the names of the models that a job may ask for, the configured one first."""
-        return list(dict.fromkeys([self.speech().name, *self._settings.allowed_models]))
+        """Return the names of the models that a job may ask for, the configured one first; of a path the last part."""
+        return list(dict.fromkeys([public_name(self.speech().name), *self._by_name()]))
+
+    def _by_name(self) -> dict[str, str]:
+        """Return ALLOWED_MODELS by the names that callers see."""
+        return {public_name(source): source for source in self._settings.allowed_models}
 
     def aligner(self, language: str) -> Location | None:
         """Return ALIGN_MODEL for any language, else the set's aligner; None if the set has none for this language."""
@@ -209,20 +214,31 @@ class ModelSet:
     def identities(self, asked: str | None = None) -> dict[str, str]:
         """Return {stage: name@revision} for a job that asks for this speech model, or for none, without loading a model.
 
-        It is part of a result's fingerprint.
+        It is part of a result's fingerprint. `settings` holds the operator's settings that change a result.
         """
+        settings, speaker, vad = self._settings, self.speaker, self._settings.vad_model_path
+        shaping = (
+            settings.parity, settings.whisperx_compute_type, settings.diarization_precision, speaker.threshold, speaker.margin,
+        )  # fmt: skip
         return {
+            "detect": f"{self.vad_method}@{revision(vad)}" if vad else self.vad_method,
             "transcribe": self.speech(asked).identity,
             "diarize": self.diarization.identity,
-            "name": self.speaker.location.identity,
+            "name": speaker.location.identity,
             "align": " ".join(self._aligners_identities()),
+            "settings": " ".join(map(str, shaping)),
         }
 
     @property
     def is_local(self) -> bool:
         """Whether all configured models are on this machine, so that the hub is not needed."""
-        places = [self.speech(), self.diarization, self.speaker.location, *self.aligners().values()]
-        return not self._settings.allowed_models and all(p.path for p in places)
+        # Lazy: the first missing model ends the search, because 40 look-ups on a network volume delay every start.
+        others: tuple[Callable[[], Location], ...] = (
+            self.speech, lambda: self.diarization, lambda: self.speaker.location,
+        )  # fmt: skip
+        languages = ["any"] if self._settings.align_model else self._set["aligners"]
+        places = chain((locate() for locate in others), map(self.aligner, languages))
+        return not self._settings.allowed_models and all(place.path for place in places if place)
 
     def admit_code(self) -> None:
         """Make the package importable that this set's checkpoints refer to. It is in builder/, never next to the weights."""
@@ -268,21 +284,6 @@ class ModelSet:
         return Location(name, path, repository, pin or None, kind)
 
 
-def revision(folder: Path) -> str:
-    """Return 12 hex digits: the commit of a snapshot or of a model in the image (`.revision`), else a digest of the files.
-
-    The digest covers the names, sizes and the first and last 64 KiB of each file.
-    """
-    if folder.parent.name == "snapshots":
-        return folder.name[:12]
-    with contextlib.suppress(OSError):
-        return (folder / ".revision").read_text("utf-8")[:12]
-    digest = hashlib.sha256()
-    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-        size = file.stat().st_size
-        digest.update(f"{file.relative_to(folder)}:{size}:".encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(65536))
-            stream.seek(max(0, size - 65536))
-            digest.update(stream.read(65536))
-    return digest.hexdigest()[:12]
+def public_name(source: str) -> str:
+    """Return a model's name as callers see it: of an absolute path only the last part."""
+    return Path(source).name if Path(source).is_absolute() else source

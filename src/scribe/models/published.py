@@ -9,7 +9,6 @@ Where no SHA-256 is documented, length and SHA-256 of the first complete downloa
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from scribe.errors import ModelNotFound, WeightsCorrupt, WorkerError
 from scribe.models.staging import FOLDER, TURN_S, staged, turn
+from scribe.runtime.digest import file_digest
 
 if TYPE_CHECKING:
     import requests
@@ -130,16 +130,7 @@ def _expected(file: Published, place: Path) -> Published:
 def _matches(path: Path, expected: Published) -> bool:
     if expected.bytes is not None and path.stat().st_size != expected.bytes:
         return False
-    return expected.sha256 is None or sha256(path) == expected.sha256
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+    return expected.sha256 is None or file_digest(path) == expected.sha256
 
 
 def _note(place: Path) -> Path:
@@ -148,7 +139,7 @@ def _note(place: Path) -> Path:
 
 def _record(path: Path, file: Published, place: Path) -> None:
     """Record length, checksum and time of a verified file; an undocumented file is compared with them from then on."""
-    digest = _expected(file, place).sha256 or sha256(path)
+    digest = _expected(file, place).sha256 or file_digest(path)
     found = path.stat()
     note = {"bytes": found.st_size, "sha256": digest, "changed_ns": found.st_mtime_ns, "url": file.url}
     part = _note(place).with_name(f".{place.name}.{uuid.uuid4().hex}.note")

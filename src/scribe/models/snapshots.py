@@ -100,6 +100,8 @@ def name_commit(folder: Path, revision: str, commit: str) -> None:
 def held(cache: Path, repository: str, kind: str, wanted: str = "main") -> Path | None:
     """Return the snapshot of a branch or commit, by any client, if it has every file that a model of this kind needs."""
     folder, commit = repository_folder(cache, repository), wanted
+    if not folder.is_dir():
+        return None
     with contextlib.suppress(OSError):
         commit = (folder / "refs" / wanted).read_text("utf-8").strip()
     if commit == "main":

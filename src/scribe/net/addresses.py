@@ -106,10 +106,12 @@ class Target:
 def check_url(url: str, allow_hosts: frozenset[str] = frozenset()) -> Target:
     """Parse a URL and check its form: http or https, port 80 or 443, no control characters. Raises UrlBlocked.
 
+    Spaces and line breaks around the URL, which copying adds, are removed, as browsers do.
+
     `allow_hosts` holds "host" or "host:port" entries, exempt from the check of port and address. A literal IP address is
     checked here; the addresses that a name resolves to are checked before the socket is opened.
     """
-    url = url.strip(" ")
+    url = url.strip(" \t\r\n")
     if (why := no_address(url)) is not None:
         raise UrlBlocked(why)
     if any(char < " " or char in "\x7f\\" for char in url):

@@ -10,7 +10,7 @@ from functools import partial
 from scribe.audio.decode import Audio
 from scribe.engines.base import ALL_OPTIONS, Engine, SpeechOptions, TranscriptionRequest
 from scribe.engines.missed_speech import apart, padded, passed_over, voiced_seconds
-from scribe.errors import DeadlineReached, GpuOutOfMemory, InvalidInput
+from scribe.errors import DeadlineReached, GpuOutOfMemory, InvalidInput, MemoryExhausted
 from scribe.formats.times import clock
 from scribe.models.cache import Stage
 from scribe.models.loader import Models
@@ -201,7 +201,7 @@ class Recognizer:
         found: list[Segment] = []
         try:
             engine.transcribe(request, found.append, self._monitor.silent(), self._clear)
-        except (DeadlineReached, GpuOutOfMemory) as error:
+        except (DeadlineReached, GpuOutOfMemory, MemoryExhausted) as error:
             log.warning("speech without text was not recognized again: %s", error)
         return [segment for segment in found if not segment.suspect]
 

@@ -1,4 +1,4 @@
-"""Map exceptions to GpuErrors by the messages of CUDA and its libraries."""
+"""Map exceptions to GpuErrors, or to MemoryExhausted, by the messages of CUDA and its libraries."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from scribe.errors import GpuBroken, GpuError, GpuOutOfMemory, GpuUnsuited, WorkerError
+from scribe.errors import GpuBroken, GpuError, GpuOutOfMemory, GpuUnsuited, MemoryExhausted, WorkerError
+from scribe.runtime.machine import gpu_in_use
 
 # Out of memory: a smaller batch helps. The last message is pyannote's.
 OUT_OF_MEMORY = ("out of memory", "alloc_failed", "allocation_failed", "until memory error disappears")
+# Raised by C++ when any memory is full: the GPU's where CTranslate2 computes on one, else the machine's.
+BAD_ALLOC = "std::bad_alloc"
 # Raised both when memory is nearly full and when the GPU is broken: cuBLAS cannot create its handle, cuDNN finds no
 # algorithm whose workspace fits, cuFFT and cuSOLVER have one status for everything, torch's allocator fails in NVML.
 PERHAPS_OUT_OF_MEMORY = (
@@ -20,7 +23,7 @@ PERHAPS_OUT_OF_MEMORY = (
     "cufft_internal_error",
     "cusolver_status_internal_error",
     "nvml_success == ",
-    "std::bad_alloc",
+    BAD_ALLOC,
 )
 # A new process on this machine fails too: the packages have no code for this chip, or the driver is too old for them.
 UNSUITED = (
@@ -36,9 +39,11 @@ MISSING_LIBRARY = re.compile(r"\b(library|any of)\W+lib(cublas|cuda|cudnn|cufft|
 POISONED = ("cuda error", "cuda failed with error", "cudnn_status_", "cublas_status_", "device-side assert")
 
 
-def gpu_failure(error: BaseException) -> GpuError | None:
-    """Return the GpuError for a library's exception; None if it is not about the GPU."""
+def gpu_failure(error: BaseException) -> GpuError | MemoryExhausted | None:
+    """Return the GpuError or MemoryExhausted for a library's exception; None if it is about neither GPU nor memory."""
     words = str(error).lower()
+    if _of_the_machine(error, words):
+        return MemoryExhausted("the machine's memory does not suffice")
     if any(sign in words for sign in UNSUITED) or MISSING_LIBRARY.search(words):
         return GpuUnsuited("the GPU, its driver or its libraries cannot run this worker's packages")
     if any(sign in words for sign in OUT_OF_MEMORY):
@@ -50,9 +55,16 @@ def gpu_failure(error: BaseException) -> GpuError | None:
     return None
 
 
+def _of_the_machine(error: BaseException, words: str) -> bool:
+    """Return whether the machine's memory was exhausted: NumPy and pybind11 raise MemoryError, torch names its allocator."""
+    if BAD_ALLOC in words:
+        return not gpu_in_use()
+    return isinstance(error, MemoryError) or "defaultcpuallocator" in words
+
+
 @contextlib.contextmanager
 def gpu_faults() -> Iterator[None]:
-    """Raise a GpuError for an exception about the GPU in the block; other exceptions are not changed."""
+    """Raise a GpuError or MemoryExhausted for an exception about either in the block; others are not changed."""
     try:
         yield
     except WorkerError:

@@ -104,6 +104,19 @@ def free_gpu_memory(number: int = 0, open_library: Callable[[str], ctypes.CDLL] 
         return None
 
 
+def gpu_in_use(number: int = 0, open_library: Callable[[str], ctypes.CDLL] = opened) -> bool:
+    """Return whether this process has a primary CUDA context, which CTranslate2 and torch share. Creates none."""
+    device, flags, active = ctypes.c_int(), ctypes.c_uint(), ctypes.c_int()
+    try:
+        cuda = open_library("libcuda.so.1")
+        if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), number):
+            return False
+        failed = cuda.cuDevicePrimaryCtxGetState(device, ctypes.byref(flags), ctypes.byref(active))
+    except (OSError, AttributeError):
+        return False
+    return not failed and bool(active.value)
+
+
 def spare_gpu_memory() -> int:
     """Return the bytes of GPU memory that are free or that torch caches unused; 0 if unknown. Imports nothing itself."""
     free = free_gpu_memory() or 0

@@ -1,4 +1,4 @@
-"""Handle GPU out-of-memory errors for every stage: free memory step by step, then use smaller batches."""
+"""Handle out-of-memory errors for every stage: free memory step by step, then use smaller batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from scribe.errors import GpuBroken, GpuOutOfMemory, WorkerError
+from scribe.errors import GpuBroken, GpuOutOfMemory, MemoryExhausted, WorkerError
 from scribe.runtime.gpu_errors import gpu_failure
 from scribe.runtime.gpu_memory import release_memory
 
@@ -30,41 +30,49 @@ def nothing() -> bool:
 
 
 def fitted(work: Callable[[int], Result], size: int = 1, clear: Clear = nothing) -> tuple[Result, int]:
-    """Run `work(size)`, with smaller sizes when out of GPU memory; return (its result, the size that fitted).
+    """Run `work(size)`, with smaller sizes when out of memory; return (its result, the size that fitted).
 
     When out of memory, release caches and try again, then again as long as `clear` frees anything, then with half of the
-    size, and so on. Raises GpuOutOfMemory when size 1 does not fit, GpuBroken when its message may also mean a broken
-    GPU, and unchanged anything else that `work` raises.
+    size, and so on. Raises GpuOutOfMemory or MemoryExhausted when size 1 does not fit, GpuBroken when its message may
+    also mean a broken GPU, and unchanged anything else that `work` raises.
     """
     released = False
     while True:
         try:
             return work(size), size
         except Exception as error:
-            doubtful = _out_of_memory(error)
-            if doubtful is None:
+            kind = _out_of_memory(error)
+            if kind is None:
                 raise
         # Outside the handler, because inside it the exception's traceback still refers to the tensors.
         release_memory()
         if not released:
             released = True
-            log.warning("out of GPU memory: caches were given back, trying again")
+            log.warning("out of memory: caches were given back, trying again")
         elif clear():
-            log.warning("out of GPU memory: other work and models gave way, trying again")
+            log.warning("out of memory: other work and models gave way, trying again")
         elif size > 1:
             size //= 2
-            log.warning("out of GPU memory: trying again with batches of %d", size)
-        elif doubtful:
-            raise GpuBroken("the GPU failed with the smallest batch too and needs a new process")
-        else:
+            log.warning("out of memory: trying again with batches of %d", size)
+        elif kind is GpuOutOfMemory:
             raise GpuOutOfMemory("the GPU's memory does not suffice for the smallest batch", final=True)
+        elif kind is MemoryExhausted:
+            raise MemoryExhausted("the machine's memory does not suffice for the smallest batch")
+        else:
+            raise GpuBroken("the GPU failed with the smallest batch too and needs a new process")
 
 
-def _out_of_memory(error: Exception) -> bool | None:
-    """Return whether an out-of-memory error is doubtful; None for any other exception and for a final one."""
+def _out_of_memory(error: Exception) -> type[WorkerError] | None:
+    """Return what to raise if nothing smaller fits: GpuOutOfMemory, GpuBroken if doubtful, or MemoryExhausted.
+
+    None for any other exception and for a final one.
+    """
     failure = error if isinstance(error, WorkerError) else gpu_failure(error)
     try:
-        return failure.doubtful if isinstance(failure, GpuOutOfMemory) and not failure.final else None
+        if isinstance(failure, GpuOutOfMemory) and not failure.final:
+            return GpuBroken if failure.doubtful else GpuOutOfMemory
+        # Raised as such it is final: smaller batches failed already, or a model did not load.
+        return MemoryExhausted if isinstance(failure, MemoryExhausted) and failure is not error else None
     finally:
         # The traceback refers to this frame: keeping the names would be a cycle that lasts until garbage collection.
         del failure, error

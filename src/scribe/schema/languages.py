@@ -36,6 +36,8 @@ DETECT = frozenset(("", "auto", "automatic", "autodetect", "auto-detect", "detec
 
 # A script, a region, or both, as BCP 47 writes them: `hans`, `br`, `419`, `hant-tw`.
 _VARIANT = re.compile(r"([a-z]{4}-)?([a-z]{2}|[0-9]{3})|[a-z]{4}")
+# Has the form of Assamese as written in Iceland, but is an English phrase.
+_AS_IT_IS = "as-is"
 
 
 def language_code(text: str) -> tuple[str | None, str]:
@@ -52,7 +54,7 @@ def language_code(text: str) -> tuple[str | None, str]:
         return known, ""
     code, _, variant = word.partition("-")
     code = _OTHER_CODES.get(code, code)
-    if code in LANGUAGES and _VARIANT.fullmatch(variant):
+    if code in LANGUAGES and word != _AS_IT_IS and _VARIANT.fullmatch(variant):
         lost = "script" if code == "zh" else "regional spelling"
         return code, f"{text.strip()} acts as {code}: Whisper takes no wish for a {lost}"
     raise ValueError(f"is not one of the {len(LANGUAGES)} codes such as en, de, fr; leave it out to have it detected")

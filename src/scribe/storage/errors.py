@@ -37,7 +37,7 @@ _DENIED = {
     "wrong_key": "The storage does not know the access key: check STORAGE_ACCESS_KEY and STORAGE_ENDPOINT.",
     "wrong_secret": "The secret key does not belong to the access key: check STORAGE_SECRET_KEY.",
     "wrong_bucket": "The storage has no bucket of that name: check STORAGE_BUCKET and STORAGE_ENDPOINT.",
-    "wrong_region": "The bucket is in another region: set STORAGE_ENDPOINT to the endpoint of the bucket's region.",
+    "wrong_region": "The bucket is in another region: set STORAGE_REGION to it, or STORAGE_ENDPOINT to that region's endpoint.",
     "wrong_clock": "The storage finds the worker's clock wrong: the machine's time must be set.",
     "no_permission": "The keys may not {action} under the prefix: give them put, get and delete there.",
     "absent": "The storage has no such object.",

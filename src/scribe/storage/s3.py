@@ -17,6 +17,7 @@ from typing import Protocol, TypedDict, TypeVar
 from urllib.parse import parse_qs, quote, urlsplit
 
 from scribe.errors import StorageDenied, StorageError, StorageUnavailable
+from scribe.schema.s3_region import region_of
 from scribe.storage.errors import storage_error
 
 # Seconds; SigV4 allows no longer expiry.
@@ -67,18 +68,6 @@ def slug(text: str) -> str:
     if safe and safe == text:
         return safe
     return f"{safe or 'x'}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
-
-
-def region_of(endpoint: str | None) -> str:
-    """Return the region to sign with for an endpoint: `auto` for R2, the data centre for RunPod, AWS's own."""
-    host = (urlsplit(endpoint or "").hostname or "").lower()
-    if host.endswith(".r2.cloudflarestorage.com"):
-        return "auto"
-    if found := re.fullmatch(r"s3api-([a-z0-9-]+)\.runpod\.io", host):
-        return found[1].upper()
-    if found := re.fullmatch(r"s3[.-](?:dualstack\.)?([a-z]{2}-[a-z0-9-]+-\d)\.amazonaws\.com(?:\.cn)?", host):
-        return found[1]
-    return "us-east-1"
 
 
 class Storage:
