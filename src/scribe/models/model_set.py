@@ -121,6 +121,7 @@ class ModelSet:
         self.vad_pause: float = self._set["vad_pause"]
         self.chunk_size: int = self._set["chunk_size"]
         self.log_prob_threshold: float = self._set["log_prob_threshold"]
+        self._allowed = settings.allowed_models
         self._punkt_asked = False
         self._punkt_lock = threading.Lock()
 
@@ -166,7 +167,11 @@ class ModelSet:
 
     def allowed(self) -> list[str]:
         """Return the names of the models that a job may ask for, the configured one first."""
-        return list(dict.fromkeys([self.speech().name, *self._settings.allowed_models]))
+        return list(dict.fromkeys([self.speech().name, *self._allowed]))
+
+    def allow(self, model: str) -> None:
+        """Let jobs ask for this speech model too. Not thread-safe."""
+        self._allowed = tuple(dict.fromkeys([*self._allowed, model]))
 
     def aligner(self, language: str) -> Location | None:
         """Return ALIGN_MODEL for any language, else the set's aligner; None if the set has none for this language."""
@@ -222,7 +227,7 @@ class ModelSet:
     def is_local(self) -> bool:
         """Whether all configured models are on this machine, so that the hub is not needed."""
         places = [self.speech(), self.diarization, self.speaker.location, *self.aligners().values()]
-        return not self._settings.allowed_models and all(p.path for p in places)
+        return not self._allowed and all(p.path for p in places)
 
     def admit_code(self) -> None:
         """Make the package importable that this set's checkpoints refer to. It is in builder/, never next to the weights."""

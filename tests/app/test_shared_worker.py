@@ -1,0 +1,67 @@
+"""Jobs on this machine share one worker in a process, and leave the process as it was."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from contract.worker import demo_environment
+from support.person import PATIENCE, Desk, surroundings
+
+FOUR_THREADS = """
+import json, os
+from concurrent.futures import ThreadPoolExecutor
+from scribe.app.local import means_here
+
+def worker(model):
+    connection = means_here(model, own_process=False).connect()
+    return connection.identity, connection._machine.worker(model)
+
+with ThreadPoolExecutor(4) as pool:
+    found = list(pool.map(worker, [None, "small", "tiny", "small"]))
+worker = found[0][1]
+print(json.dumps({
+    "identities": len({identity for identity, _ in found}),
+    "workers": len({id(worker) for _, worker in found}),
+    "allowed": sorted(worker.models.model_set.allowed()),
+    "variables": sorted({"JOBS_DIR", "HF_HUB_OFFLINE"} & set(os.environ)),
+}))
+"""
+A_FORK = """
+import os, sys
+from scribe.app.local import means_here
+
+identity = means_here(None).connect().identity
+child = os.fork()
+if not child:
+    sys.exit(40 + (means_here(None).connect().identity == identity))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def printed(desk: Desk, program: str) -> str:
+    """Run the program in the person's folder, without JOBS_DIR, and return what it prints."""
+    variables = surroundings() | demo_environment("nowhere.invalid", desk.folder) | {"TMPDIR": str(desk.folder)}
+    del variables["JOBS_DIR"]
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=desk.folder,
+        env=variables,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_threads_that_ask_for_several_models_share_one_worker_and_the_hub_stays_on(desk: Desk) -> None:
+    found = json.loads(printed(desk, FOUR_THREADS))
+    assert (found["identities"], found["workers"]) == (1, 1)
+    assert {"small", "tiny"} <= set(found["allowed"])
+    assert found["variables"] == []
+
+
+def test_a_forked_process_gets_a_worker_of_its_own_and_ends(desk: Desk) -> None:
+    assert printed(desk, A_FORK) == "40\n"
