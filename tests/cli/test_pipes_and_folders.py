@@ -146,6 +146,27 @@ def test_a_watched_folder_is_transcribed_as_recordings_arrive_until_ctrl_c(desk:
     assert len(hand.jobs) == 2
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_the_command_acts_as_ctrl_c(desk: Desk, number: int) -> None:
+    copies = desk.folder / "tmp"
+    copies.mkdir()
+    desk.environment["TMPDIR"] = str(copies)
+    command = [sys.executable, "-m", "scribe", "transcribe", "-", "-o", str(desk.out)]
+    running = subprocess.Popen(
+        command, cwd=desk.folder, env=surroundings() | desk.environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert running.stdin is not None
+    running.stdin.write(b"ID3 sound")
+    running.stdin.close()
+    running.stdin = None
+    desk.until(lambda: bool(desk.jobs))
+    assert list(copies.iterdir())
+    running.send_signal(number)
+    _, err = running.communicate(timeout=PATIENCE)
+    assert (running.returncode, b"go on at the endpoint" in err, b"Traceback" in err) == (130, True, False), err
+    assert list(copies.iterdir()) == [], "the copy of the standard input is removed"
+
+
 def test_what_lies_in_the_output_folder_is_no_new_recording_of_the_folder_around_it(desk: Desk) -> None:
     with Hand(desk.platform, answered) as hand:
         desk.recording("a.mp3")

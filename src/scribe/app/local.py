@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import os
 import sys
-import tempfile
 import threading
 import uuid
 from collections import deque
@@ -17,6 +16,7 @@ from typing import Any
 
 from scribe import settings as settings_module
 from scribe.app.environment import prepare_environment
+from scribe.app.scratch import scratch
 from scribe.app.worker import Worker
 from scribe.cli.endpoint import answer_of
 from scribe.cli.failure import Failure
@@ -94,8 +94,7 @@ class _Machine:
             settings = settings_here(self.files.host)
             prepare_environment(settings, export_jobs_dir=False)
             if "jobs_dir" not in settings.model_fields_set:
-                scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="scribe-"))
-                settings = settings.model_copy(update={"jobs_dir": Path(scratch)})
+                settings = settings.model_copy(update={"jobs_dir": stack.enter_context(scratch())})
             self._settings = settings
             atexit.register(_close, stack.pop_all(), os.getpid())
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ from scribe.errors import InvalidInput
 from scribe.formats import FORMATS
 
 REMOTE_JOBS, LOCAL_JOBS = 4, 1
+# Handled as Ctrl-C, so that temporary copies of recordings are removed. Windows has no SIGHUP.
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def transcribe(request: Request, environment: Environment, here: Here) -> int:
     if request.local and (sentence := here.missing()):
         raise InvalidInput(sentence)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(signals_as_ctrl_c())
         local = here.local(request.order.options.get("model")) if request.local else None
         means = stack.enter_context(local) if local else remote(environment, request.endpoint, request.api_base)
         stdin = (
@@ -88,6 +91,20 @@ def transcribe(request: Request, environment: Environment, here: Here) -> int:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="scribe-")) if request.to_stdout else None
         folder = Path(scratch or request.output)
         return _Run(request, means, folder, stack.enter_context(opened(folder)), stdin).code()
+
+
+@contextlib.contextmanager
+def signals_as_ctrl_c() -> Iterator[None]:
+    """Inside the block ENDING's signals raise KeyboardInterrupt, unless they are ignored (nohup) or handled already."""
+    main = threading.current_thread() is threading.main_thread()
+    taken = [number for number in ENDING if main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class _Run:
@@ -157,8 +174,10 @@ class _Run:
 
     def _interrupted(self, pool: ThreadPoolExecutor) -> int:
         self._stop.set()
-        # A second Ctrl-C ends the process at once; the state file is always written atomically.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # A second Ctrl-C or signal ends the process at once; the state file is always written atomically.
+        for number in (signal.SIGINT, *ENDING):
+            if signal.getsignal(number) is signal.default_int_handler:
+                signal.signal(number, signal.SIG_DFL)
         pool.shutdown(cancel_futures=True)
         if not self._means.outlives:
             return report(INTERRUPTED, "stopped. The same command begins again with what is not finished.")
