@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 from contract.worker import demo_environment
 from support.person import PATIENCE, Desk, surroundings
@@ -25,6 +26,7 @@ print(json.dumps({
     "identities": len({identity for identity, _ in found}),
     "workers": len({id(worker) for _, worker in found}),
     "allowed": sorted(worker.models.model_set.allowed()),
+    "jobs_dir": str(worker.settings.jobs_dir),
     "variables": sorted({"JOBS_DIR", "HF_HUB_OFFLINE"} & set(os.environ)),
 }))
 """
@@ -41,9 +43,10 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def printed(desk: Desk, program: str) -> str:
-    """Run the program in the person's folder, without JOBS_DIR, and return what it prints."""
-    variables = surroundings() | demo_environment("nowhere.invalid", desk.folder) | {"TMPDIR": str(desk.folder)}
-    del variables["JOBS_DIR"]
+    """Run the program without JOBS_DIR, in a folder with an .env file that sets TMPDIR, and return what it prints."""
+    variables = surroundings() | demo_environment("nowhere.invalid", desk.folder)
+    variables = {name: value for name, value in variables.items() if name not in ("JOBS_DIR", "TMPDIR")}
+    (desk.folder / ".env").write_text(f"TMPDIR={desk.folder / 'tmp'}\n")
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=desk.folder,
@@ -61,6 +64,9 @@ def test_threads_that_ask_for_several_models_share_one_worker_and_the_hub_stays_
     assert (found["identities"], found["workers"]) == (1, 1)
     assert {"small", "tiny"} <= set(found["allowed"])
     assert found["variables"] == []
+    jobs = Path(found["jobs_dir"])
+    assert jobs.parent.parent == desk.folder / "tmp", "the settings of .env apply"
+    assert list(jobs.parent.iterdir()) == [], "nothing is left"
 
 
 def test_a_forked_process_gets_a_worker_of_its_own_and_ends(desk: Desk) -> None:

@@ -172,6 +172,7 @@ class LocalStore:
     def __init__(self, files: LoopbackFiles) -> None:
         self._files = files
         self._paths: dict[str, Path] = {}
+        self._links: dict[str, list[str]] = {}
 
     def upload(self, path: Path, key: str, on_bytes: Callable[[int], None]) -> bool:
         """Register the file's path under the key."""
@@ -180,7 +181,9 @@ class LocalStore:
 
     def link(self, key: str) -> str:
         """Return a URL on 127.0.0.1 that reads the file."""
-        return self._files.add(self._paths[key])
+        address = self._files.add(self._paths[key])
+        self._links.setdefault(key, []).append(address)
+        return address
 
     def read(self, key: str) -> bytes | None:
         """Return None, because nothing is stored."""
@@ -191,6 +194,8 @@ class LocalStore:
         return None
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove the keys; the files are not deleted."""
+        """Remove the keys and their URLs; the files are not deleted."""
         for key in keys:
             self._paths.pop(key, None)
+            for address in self._links.pop(key, ()):
+                self._files.remove(address)
