@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +168,21 @@ class _Run:
             self._futures = busy
             self._stop.wait(seconds)
 
-        for recording in arrivals(self._look, self._state.names, wait):
+        away = False
+
+        def look(names: Mapping[str, str]) -> list[Recording]:
+            nonlocal away
+            try:
+                found = self._look(names)
+            except (InvalidInput, OSError) as error:  # a network folder may come back
+                if not away:
+                    display.say(", ".join(self._request.recordings), f"not readable now: {error}", "yellow")
+                away = True
+                return []
+            away = False
+            return found
+
+        for recording in arrivals(look, self._state.names, wait):
             self._taken.append(recording)
             self._futures.append(pool.submit(shown, recording))
 
