@@ -60,6 +60,8 @@ class Worker:
         if own_process:
             on_platform = settings.runpod_endpoint_id is not None
             log_module.configure(settings.log_level, as_json=on_platform, clean=redactor.clean)
+        else:
+            log_module.quiet_libraries(settings.log_level)
         if settings.print_mounts:
             print_mounts()
         token = settings.hf_token.get_secret_value() if settings.hf_token else None
