@@ -19,9 +19,9 @@ from scribe.app.environment import prepare_environment
 from scribe.app.scratch import scratch
 from scribe.app.worker import Worker
 from scribe.cli.endpoint import answer_of
-from scribe.cli.failure import Failure
+from scribe.cli.failure import Broken, Failure
 from scribe.cli.means import Means
-from scribe.errors import WorkerError
+from scribe.errors import GpuBroken, ShuttingDown, WorkerError
 from scribe.net.loopback import LoopbackFiles
 from scribe.settings import InvalidSettings, Settings
 
@@ -158,6 +158,9 @@ class LocalConnection:
                 cancel.set()
                 raise
         answer = future.result()
+        if answer.get("code") in (GpuBroken.code, ShuttingDown.code):
+            # The runner refuses all jobs after a GpuBroken, because only a new process can use the GPU again.
+            raise Broken(GpuBroken.code, "The GPU failed and works only in a new process: start the program again.")
         if "error" in answer:
             return answer_of({"status": "FAILED", "error": answer["error"], "output": answer})
         return answer_of({"status": "COMPLETED", "output": answer})

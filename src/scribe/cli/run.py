@@ -17,7 +17,7 @@ from pathlib import Path
 from scribe.cli.display import Display
 from scribe.cli.environment import Environment
 from scribe.cli.exits import DONE, INTERRUPTED, SOME_FAILED, UNREACHABLE, report
-from scribe.cli.failure import Failure, Unreachable
+from scribe.cli.failure import Failure, Stopped, Unreachable
 from scribe.cli.means import Here, Means, Store, remote
 from scribe.cli.order import Order
 from scribe.cli.recording import Place, Recording, buffered, gather
@@ -140,6 +140,7 @@ class _Run:
             try:
                 if request.watch:
                     self._watch(work, display, pool)
+                    return SOME_FAILED
                 self._futures = [pool.submit(work, recording) for recording in self._taken]
                 outcomes = []
                 for future in as_completed(self._futures):
@@ -153,7 +154,7 @@ class _Run:
         return summed_up(outcomes, request.quiet or on_stderr)
 
     def _watch(self, work: Transcriber, display: Display, pool: ThreadPoolExecutor) -> None:
-        """Transcribe new recordings until Ctrl-C."""
+        """Transcribe new recordings until Ctrl-C, or until the worker on this machine is broken."""
         display.say(", ".join(self._request.recordings), "waiting for recordings, until Ctrl-C", "dim")
 
         def shown(recording: Recording) -> Outcome:
@@ -166,7 +167,8 @@ class _Run:
             if self._futures and not busy:
                 self._tidy()  # only while nothing runs, because a job that is being sent may use the upload of another one
             self._futures = busy
-            self._stop.wait(seconds)
+            if self._stop.wait(seconds):
+                raise Stopped
 
         away = False
 
@@ -182,9 +184,10 @@ class _Run:
             away = False
             return found
 
-        for recording in arrivals(look, self._state.names, wait):
-            self._taken.append(recording)
-            self._futures.append(pool.submit(shown, recording))
+        with contextlib.suppress(Stopped):
+            for recording in arrivals(look, self._state.names, wait):
+                self._taken.append(recording)
+                self._futures.append(pool.submit(shown, recording))
 
     def _interrupted(self, pool: ThreadPoolExecutor) -> int:
         self._stop.set()
