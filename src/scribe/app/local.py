@@ -62,7 +62,12 @@ if hasattr(os, "register_at_fork"):
 
 def settings_here(host: str, model: str | None = None) -> Settings:
     """Return the settings without the platform and the storage, so that nothing is uploaded. Raises InvalidSettings."""
-    settings = _allowing(settings_module.load(), model)
+    # Left out before they are checked, because what is not used may be incomplete.
+    unused = dict.fromkeys(
+        ("storage_endpoint", "storage_bucket", "storage_access_key", "storage_secret_key")
+        + ("runpod_endpoint_id", "runpod_pod_id", "runpod_gpu_count")
+    )
+    settings = _allowing(settings_module.load(**unused, storage_source_prefixes=()), model)
     quiet = settings.console_log_level is None and not settings.debug
     return settings.model_copy(
         update={
@@ -70,9 +75,6 @@ def settings_here(host: str, model: str | None = None) -> Settings:
             "console_log_level": "ERROR" if quiet else settings.console_log_level,
             "result_max_bytes": sys.maxsize,
             "warmup": (),
-            **dict.fromkeys(("storage_bucket", "storage_access_key", "storage_secret_key")),
-            "storage_source_prefixes": (),
-            **dict.fromkeys(("runpod_endpoint_id", "runpod_pod_id", "runpod_gpu_count")),
         }
     )
 
