@@ -195,6 +195,7 @@ class _Run:
         for number in (signal.SIGINT, *ENDING):
             if signal.getsignal(number) is signal.default_int_handler:
                 signal.signal(number, signal.SIG_DFL)
+        report(INTERRUPTED, "stopping… (Ctrl-C again ends it at once)")  # a model that is being loaded is waited for
         pool.shutdown(cancel_futures=True)
         if not self._means.outlives:
             return report(INTERRUPTED, "stopped. The same command begins again with what is not finished.")
