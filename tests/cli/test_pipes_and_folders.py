@@ -146,6 +146,25 @@ def test_a_watched_folder_is_transcribed_as_recordings_arrive_until_ctrl_c(desk:
     assert len(hand.jobs) == 2
 
 
+def test_a_watched_folder_may_be_away_for_a_moment(desk: Desk) -> None:
+    inbox, away = desk.folder / "inbox", desk.folder / "away"
+    inbox.mkdir()
+    desk.environment["PYTHONUNBUFFERED"] = "1"
+    with Hand(desk.platform, answered):
+        running = desk.start(str(inbox), "--watch")
+        assert running.stdout is not None
+        printed = [next(line for line in running.stdout if "waiting for recordings" in line)]
+        inbox.rename(away)
+        printed.append(next(line for line in running.stdout if "not readable now" in line))
+        desk.recording("away/one.mp3")
+        away.rename(inbox)
+        desk.until(lambda: (desk.out / "one.json").is_file())
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=PATIENCE)
+    assert (running.returncode, "Traceback" in err) == (130, False), err
+    assert "not readable now" not in out, "it is said once"
+
+
 def test_what_lies_in_the_output_folder_is_no_new_recording_of_the_folder_around_it(desk: Desk) -> None:
     with Hand(desk.platform, answered) as hand:
         desk.recording("a.mp3")
@@ -154,3 +173,26 @@ def test_what_lies_in_the_output_folder_is_no_new_recording_of_the_folder_around
     assert (desk.out / "a.mp3").is_file()
     assert len(hand.jobs) == 1
     assert len(json.loads((desk.out / "transcribe-state.json").read_text())["recordings"]) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_the_command_acts_as_ctrl_c(desk: Desk, number: int) -> None:
+    copies = desk.folder / "tmp"
+    copies.mkdir()
+    desk.environment["TMPDIR"] = str(copies)
+    command = [sys.executable, "-m", "scribe", "transcribe", "-", "-o", str(desk.out)]
+    running = subprocess.Popen(
+        command, cwd=desk.folder, env=surroundings() | desk.environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert running.stdin is not None
+    running.stdin.write(b"ID3 sound")
+    running.stdin.close()
+    running.stdin = None
+    desk.until(lambda: bool(desk.jobs))
+    assert list(copies.iterdir())
+    running.send_signal(number)
+    _, err = running.communicate(timeout=PATIENCE)
+    assert (running.returncode, b"go on at the endpoint" in err, b"Traceback" in err) == (130, True, False), err
+    with Hand(desk.platform, answered) as hand:
+        desk.until(lambda: bool(hand.jobs))  # the platform has no job left for another test
+    assert list(copies.iterdir()) == [], "the copy of the standard input is removed"

@@ -421,9 +421,7 @@ def test_every_kind_of_model_comes_from_the_hub_and_afterwards_from_the_cache(hu
     named = {variable: f"me/{name}" for name, variable in folders.items()}
     named["DIARIZATION_MODEL"] += f"@{commits['diarization']}"
     for run in range(2):
-        env = environment(
-            hub, tmp_path, MODEL_SET="demo", OMP_NUM_THREADS="1", JOBS_DIR=str(tmp_path), **named
-        )
+        env = environment(hub, tmp_path, MODEL_SET="demo", OMP_NUM_THREADS="1", JOBS_DIR=str(tmp_path), **named)
         done = subprocess.run(
             [sys.executable, "-c", LOAD_ALL], capture_output=True, encoding="utf-8", timeout=900, env=env
         )

@@ -149,3 +149,14 @@ def test_nothing_but_the_check_takes_the_process_s_stdout_away() -> None:
     source = Path(log_module.__file__).parents[2]
     taking = {file.name for file in source.rglob("*.py") if "contextlib.redirect_stdout" in file.read_text("utf-8")}
     assert taking == {"check.py"}
+
+
+def test_libraries_are_quiet_where_the_root_logger_is_the_callers() -> None:
+    root, own = logging.getLogger(), logging.NullHandler()
+    before = [*root.handlers, own]
+    root.addHandler(own)
+    logging.getLogger("whisperx").handlers.clear()
+    log_module.quiet_libraries("INFO")
+    assert root.handlers == before
+    assert logging.getLogger("whisperx").handlers, "else whisperX adds one that writes to stdout"
+    assert logging.getLogger("urllib3").level == logging.WARNING

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
 import logging
 import os
 import time
@@ -13,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from scribe.app.here import missing
-from scribe.app.local import local as means_here
+from scribe.app.local import means_here
 from scribe.cli.answer import Answer
 from scribe.cli.environment import Environment
 from scribe.cli.failure import Failure, Unreachable
@@ -54,7 +52,9 @@ def transcribe(
     if local and (sentence := missing()):
         raise ImportError(sentence)
     with _as_worker_errors():
-        means = _means_here(options.get("model")) if local else remote(Environment(), endpoint, api_base)
+        means = (
+            means_here(options.get("model"), own_process=False) if local else remote(Environment(), endpoint, api_base)
+        )
         return _transcript(place, order, means, on_progress or (lambda doing, percent: None))
 
 
@@ -113,14 +113,6 @@ def _take_back(means: Means, uploads: list[str]) -> None:
     if means.store is not None:
         with contextlib.suppress(Failure):
             means.store.delete(uploads)
-
-
-@functools.lru_cache(maxsize=4)
-def _means_here(model: str | None) -> Means:
-    """Return the worker in this process; its models stay loaded for the next recording."""
-    stack = contextlib.ExitStack()
-    atexit.register(stack.close)
-    return stack.enter_context(means_here(model, own_logs=False))
 
 
 @contextlib.contextmanager

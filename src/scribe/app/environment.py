@@ -15,8 +15,11 @@ from scribe.settings import InvalidSettings, Settings
 log = logging.getLogger(__name__)
 
 
-def prepare_environment(settings: Settings) -> None:
-    """Set the variables and create the folders, before any library is imported. Raises InvalidSettings."""
+def prepare_environment(settings: Settings, export_jobs_dir: bool = True) -> None:
+    """Set the variables and create the folders, before any library is imported. Raises InvalidSettings.
+
+    `export_jobs_dir` False leaves out JOBS_DIR, which would become a setting of all that this process does later.
+    """
     os.environ["RUNPOD_LOG_LEVEL"] = "INFO"  # at DEBUG the SDK logs every transcript and every presigned URL
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a progress bar writes a log line a second
@@ -38,7 +41,7 @@ def prepare_environment(settings: Settings) -> None:
         "TRANSFORMERS_CACHE": settings.transformers_cache,
         "TORCH_HOME": settings.torch_home,
         "TMPDIR": settings.tmpdir,
-        "JOBS_DIR": settings.jobs_dir,
+        "JOBS_DIR": settings.jobs_dir if export_jobs_dir else None,
     }
     for name, folder in folders.items():
         if folder is None:

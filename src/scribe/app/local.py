@@ -1,10 +1,11 @@
-"""Run the command's jobs on this machine, by the worker's own runner."""
+"""Run the jobs of the command and of the Python API in this process, by the worker's own runner."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import os
 import sys
-import tempfile
 import threading
 import uuid
 from collections import deque
@@ -15,11 +16,12 @@ from typing import Any
 
 from scribe import settings as settings_module
 from scribe.app.environment import prepare_environment
+from scribe.app.scratch import scratch
 from scribe.app.worker import Worker
 from scribe.cli.endpoint import answer_of
-from scribe.cli.failure import Failure
+from scribe.cli.failure import Broken, Failure
 from scribe.cli.means import Means
-from scribe.errors import WorkerError
+from scribe.errors import GpuBroken, ShuttingDown, WorkerError
 from scribe.net.loopback import LoopbackFiles
 from scribe.settings import InvalidSettings, Settings
 
@@ -27,66 +29,104 @@ POLL_S = 0.2
 
 
 @contextlib.contextmanager
-def local(model: str | None, own_logs: bool = True) -> Iterator[Means]:
-    """Yield the connection and store for jobs on this machine; `model` is allowed too. Raises InvalidSettings.
+def local(model: str | None) -> Iterator[Means]:
+    """Yield the connection and store for the command's jobs on this machine, which may ask for `model`. Raises InvalidSettings."""
+    yield means_here(model)
 
-    The models are loaded by the first job. With `own_logs` the worker configures this process' log.
+
+def means_here(model: str | None, own_process: bool = True) -> Means:
+    """Return the connection and store for jobs on this machine, which may ask for `model`. Raises InvalidSettings.
+
+    All calls in a process share one worker, whose models are loaded by the first job. `own_process` False leaves alone what
+    the caller's own code uses too (see Worker.from_settings); the first call decides it.
     """
-    with LoopbackFiles() as files, tempfile.TemporaryDirectory(prefix="scribe-") as scratch:
-        settings = settings_here(files.host, model)
-        if "jobs_dir" not in settings.model_fields_set:
-            settings = settings.model_copy(update={"jobs_dir": Path(scratch)})
-        prepare_environment(settings)
-        machine = _Machine(settings, own_logs)
-        yield Means(lambda: LocalConnection(machine), LocalStore(files), outlives=False)
+    global _machine
+    with _creating:
+        if _machine is None:
+            _machine = _Machine(own_process)
+        machine = _machine
+    return Means(lambda: LocalConnection(machine, model), LocalStore(machine.files), outlives=False)
 
 
-def settings_here(host: str, model: str | None) -> Settings:
+def _forget() -> None:
+    """Forget the worker in a forked process, to which its threads are not copied."""
+    global _creating, _machine
+    _creating, _machine = threading.Lock(), None
+
+
+_machine: _Machine | None = None
+_creating = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def settings_here(host: str, model: str | None = None) -> Settings:
     """Return the settings without the platform and the storage, so that nothing is uploaded. Raises InvalidSettings."""
-    settings = settings_module.load()
+    # Left out before they are checked, because what is not used may be incomplete.
+    unused = dict.fromkeys(
+        ("storage_endpoint", "storage_bucket", "storage_access_key", "storage_secret_key")
+        + ("runpod_endpoint_id", "runpod_pod_id", "runpod_gpu_count")
+    )
+    settings = _allowing(settings_module.load(**unused, storage_source_prefixes=()), model)
     quiet = settings.console_log_level is None and not settings.debug
     return settings.model_copy(
         update={
             "fetch_allow_hosts": (*settings.fetch_allow_hosts, host),
-            "allowed_models": (*settings.allowed_models, *([model] if model else ())),
             "console_log_level": "ERROR" if quiet else settings.console_log_level,
             "result_max_bytes": sys.maxsize,
             "warmup": (),
-            **dict.fromkeys(("storage_bucket", "storage_access_key", "storage_secret_key")),
-            "storage_source_prefixes": (),
-            **dict.fromkeys(("runpod_endpoint_id", "runpod_pod_id", "runpod_gpu_count")),
         }
     )
 
 
-class _Machine:
-    """The worker in this process, created by the first job."""
+def _allowing(settings: Settings, model: str | None) -> Settings:
+    return settings.model_copy(update={"allowed_models": (*settings.allowed_models, model)}) if model else settings
 
-    def __init__(self, settings: Settings, own_logs: bool) -> None:
+
+class _Machine:
+    """The worker in this process, created by the first job, and the folder and server that its jobs use."""
+
+    def __init__(self, own_process: bool) -> None:
         self.identity = f"local/{uuid.uuid4().hex}"  # random, because a job ends with its process and must not be found by another one
-        self._settings = settings
-        self._own_logs = own_logs
+        self._own_process = own_process
         self._lock = threading.Lock()
         self._worker: Worker | None = None
+        with contextlib.ExitStack() as stack:
+            self.files = stack.enter_context(LoopbackFiles())
+            settings = settings_here(self.files.host)
+            prepare_environment(settings, export_jobs_dir=False)
+            if "jobs_dir" not in settings.model_fields_set:
+                settings = settings.model_copy(update={"jobs_dir": stack.enter_context(scratch())})
+            self._settings = settings
+            atexit.register(_close, stack.pop_all(), os.getpid())
 
-    def worker(self) -> Worker:
-        """Return the worker, created on the first call. Raises Failure."""
+    def worker(self, model: str | None) -> Worker:
+        """Return the worker, created on the first call; jobs may ask it for `model`. Raises Failure."""
         with self._lock:
             if self._worker is None:
                 try:
-                    self._worker = Worker.from_settings(self._settings, self._own_logs)
+                    self._worker = Worker.from_settings(_allowing(self._settings, model), self._own_process)
                 except WorkerError as error:
                     raise Failure(error.code, error.message) from None
                 except InvalidSettings as error:
                     raise Failure("invalid_settings", str(error)) from None
+            elif model is not None:
+                self._worker.models.model_set.allow(model)
             return self._worker
+
+
+def _close(stack: contextlib.ExitStack, process: int) -> None:
+    """Close the stack at the end of its own process, but not at that of a fork."""
+    if os.getpid() == process:
+        stack.close()
 
 
 class LocalConnection:
     """A Connection whose jobs run in this process, while they are watched."""
 
-    def __init__(self, machine: _Machine) -> None:
+    def __init__(self, machine: _Machine, model: str | None) -> None:
         self._machine = machine
+        self._model = model
         self._jobs: dict[str, dict[str, Any]] = {}
 
     @property
@@ -110,7 +150,7 @@ class LocalConnection:
         events: deque[Mapping[str, Any]] = deque([{"stage": "load", "percent": 0.0}], maxlen=1)
         cancel = threading.Event()
         with ThreadPoolExecutor(1, "local-job") as pool:
-            future = pool.submit(lambda: self._machine.worker().runner.run(job, cancel, events.append))
+            future = pool.submit(lambda: self._machine.worker(self._model).runner.run(job, cancel, events.append))
             try:
                 while not future.done():
                     if events:
@@ -120,6 +160,9 @@ class LocalConnection:
                 cancel.set()
                 raise
         answer = future.result()
+        if answer.get("code") in (GpuBroken.code, ShuttingDown.code):
+            # The runner refuses all jobs after a GpuBroken, because only a new process can use the GPU again.
+            raise Broken(GpuBroken.code, "The GPU failed and works only in a new process: start the program again.")
         if "error" in answer:
             return answer_of({"status": "FAILED", "error": answer["error"], "output": answer})
         return answer_of({"status": "COMPLETED", "output": answer})
@@ -134,6 +177,7 @@ class LocalStore:
     def __init__(self, files: LoopbackFiles) -> None:
         self._files = files
         self._paths: dict[str, Path] = {}
+        self._links: dict[str, list[str]] = {}
 
     def upload(self, path: Path, key: str, on_bytes: Callable[[int], None]) -> bool:
         """Register the file's path under the key."""
@@ -142,7 +186,9 @@ class LocalStore:
 
     def link(self, key: str) -> str:
         """Return a URL on 127.0.0.1 that reads the file."""
-        return self._files.add(self._paths[key])
+        address = self._files.add(self._paths[key])
+        self._links.setdefault(key, []).append(address)
+        return address
 
     def read(self, key: str) -> bytes | None:
         """Return None, because nothing is stored."""
@@ -153,6 +199,8 @@ class LocalStore:
         return None
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove the keys; the files are not deleted."""
+        """Remove the keys and their URLs; the files are not deleted."""
         for key in keys:
             self._paths.pop(key, None)
+            for address in self._links.pop(key, ()):
+                self._files.remove(address)

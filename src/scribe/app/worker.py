@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,18 +34,21 @@ class Worker:
     runner: JobRunner
 
     @classmethod
-    def from_settings(cls, settings: Settings, own_logs: bool = True) -> Worker:
+    def from_settings(cls, settings: Settings, own_process: bool = True) -> Worker:
         """Create the worker and load the models that WARMUP names. Raises InvalidSettings and ModelError.
 
-        `own_logs` False leaves the process' root logger unchanged, for callers that configure it themselves.
+        `own_process` False leaves the process' root logger and the hub's offline mode unchanged, because other code than
+        the worker uses them too.
         """
         from scribe.models.model_set import ModelSet
 
         model_set = ModelSet(settings)
-        prepare_offline(model_set.is_local)
+        if own_process:
+            prepare_offline(model_set.is_local)
 
         from scribe.jobs.delivery import Outbox
         from scribe.jobs.intake import Intake
+        from scribe.jobs.recent_answers import RecentAnswers
         from scribe.jobs.runner import JobRunner
         from scribe.jobs.workspace import Workspaces
         from scribe.models.loader import Models, resolve_device
@@ -54,9 +58,11 @@ class Worker:
         from scribe.runtime.redact import Redactor
 
         redactor = Redactor(settings.secrets)
-        if own_logs:
+        if own_process:
             on_platform = settings.runpod_endpoint_id is not None
             log_module.configure(settings.log_level, as_json=on_platform, clean=redactor.clean)
+        else:
+            log_module.quiet_libraries(settings.log_level)
         if settings.print_mounts:
             print_mounts()
         token = settings.hf_token.get_secret_value() if settings.hf_token else None
@@ -72,12 +78,16 @@ class Worker:
         else:
             models.warm(settings.warmup)
         # Outside the platform, workers that share a folder need different ids too, because each one sweeps its own workspaces.
-        workspaces = Workspaces(settings.jobs_dir, settings.runpod_pod_id or f"{os.uname().nodename}-{os.getpid()}")
+        unique = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        workspaces = Workspaces(settings.jobs_dir, settings.runpod_pod_id or unique)
         workspaces.sweep()
         client = GuardedClient(frozenset(settings.fetch_allow_hosts))
         outbox = Outbox(storage_of(settings), client, settings.prefix_transcripts, settings.presign_ttl)
         intake = Intake(settings, client, workspaces, sources_of(settings))
-        return cls(settings, JobRunner(settings, intake, Predictor(models, settings.overlap), outbox, redactor))
+        # Jobs are handed out again by platforms only.
+        recent = RecentAnswers() if own_process else RecentAnswers(most=0)
+        predictor = Predictor(models, settings.overlap)
+        return cls(settings, JobRunner(settings, intake, predictor, outbox, redactor, recent))
 
     @property
     def models(self) -> Models:

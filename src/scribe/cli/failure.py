@@ -16,5 +16,9 @@ class Unreachable(Failure):
     """The endpoint or the storage does not answer or denies access. A submitted job stays valid."""
 
 
+class Broken(Failure):
+    """The worker in this process can run no further job."""
+
+
 class Stopped(Exception):
     """The user pressed Ctrl-C. A submitted job stays valid."""

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 from scribe.cli.display import Display
 from scribe.cli.environment import Environment
 from scribe.cli.exits import DONE, INTERRUPTED, SOME_FAILED, UNREACHABLE, report
-from scribe.cli.failure import Failure, Unreachable
+from scribe.cli.failure import Failure, Stopped, Unreachable
 from scribe.cli.means import Here, Means, Store, remote
 from scribe.cli.order import Order
 from scribe.cli.recording import Place, Recording, buffered, gather
@@ -28,6 +28,8 @@ from scribe.errors import InvalidInput
 from scribe.formats import FORMATS
 
 REMOTE_JOBS, LOCAL_JOBS = 4, 1
+# Handled as Ctrl-C, so that temporary copies of recordings are removed. Windows has no SIGHUP.
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def transcribe(request: Request, environment: Environment, here: Here) -> int:
     if request.local and (sentence := here.missing()):
         raise InvalidInput(sentence)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(signals_as_ctrl_c())
         local = here.local(request.order.options.get("model")) if request.local else None
         means = stack.enter_context(local) if local else remote(environment, request.endpoint, request.api_base)
         stdin = (
@@ -88,6 +91,20 @@ def transcribe(request: Request, environment: Environment, here: Here) -> int:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="scribe-")) if request.to_stdout else None
         folder = Path(scratch or request.output)
         return _Run(request, means, folder, stack.enter_context(opened(folder)), stdin).code()
+
+
+@contextlib.contextmanager
+def signals_as_ctrl_c() -> Iterator[None]:
+    """Inside the block ENDING's signals raise KeyboardInterrupt, unless they are ignored (nohup) or handled already."""
+    main = threading.current_thread() is threading.main_thread()
+    taken = [number for number in ENDING if main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class _Run:
@@ -123,6 +140,7 @@ class _Run:
             try:
                 if request.watch:
                     self._watch(work, display, pool)
+                    return SOME_FAILED
                 self._futures = [pool.submit(work, recording) for recording in self._taken]
                 outcomes = []
                 for future in as_completed(self._futures):
@@ -136,7 +154,7 @@ class _Run:
         return summed_up(outcomes, request.quiet or on_stderr)
 
     def _watch(self, work: Transcriber, display: Display, pool: ThreadPoolExecutor) -> None:
-        """Transcribe new recordings until Ctrl-C."""
+        """Transcribe new recordings until Ctrl-C, or until the worker on this machine is broken."""
         display.say(", ".join(self._request.recordings), "waiting for recordings, until Ctrl-C", "dim")
 
         def shown(recording: Recording) -> Outcome:
@@ -149,16 +167,35 @@ class _Run:
             if self._futures and not busy:
                 self._tidy()  # only while nothing runs, because a job that is being sent may use the upload of another one
             self._futures = busy
-            self._stop.wait(seconds)
+            if self._stop.wait(seconds):
+                raise Stopped
 
-        for recording in arrivals(self._look, self._state.names, wait):
-            self._taken.append(recording)
-            self._futures.append(pool.submit(shown, recording))
+        away = False
+
+        def look(names: Mapping[str, str]) -> list[Recording]:
+            nonlocal away
+            try:
+                found = self._look(names)
+            except (InvalidInput, OSError) as error:  # a network folder may come back
+                if not away:
+                    display.say(", ".join(self._request.recordings), f"not readable now: {error}", "yellow")
+                away = True
+                return []
+            away = False
+            return found
+
+        with contextlib.suppress(Stopped):
+            for recording in arrivals(look, self._state.names, wait):
+                self._taken.append(recording)
+                self._futures.append(pool.submit(shown, recording))
 
     def _interrupted(self, pool: ThreadPoolExecutor) -> int:
         self._stop.set()
-        # A second Ctrl-C ends the process at once; the state file is always written atomically.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # A second Ctrl-C or signal ends the process at once; the state file is always written atomically.
+        for number in (signal.SIGINT, *ENDING):
+            if signal.getsignal(number) is signal.default_int_handler:
+                signal.signal(number, signal.SIG_DFL)
+        report(INTERRUPTED, "stopping… (Ctrl-C again ends it at once)")  # a model that is being loaded is waited for
         pool.shutdown(cancel_futures=True)
         if not self._means.outlives:
             return report(INTERRUPTED, "stopped. The same command begins again with what is not finished.")

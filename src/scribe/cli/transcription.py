@@ -10,7 +10,7 @@ from typing import Any
 
 from scribe.cli.answer import Answer, json_of, place_next_to, render
 from scribe.cli.display import Display
-from scribe.cli.failure import Failure, Stopped, Unreachable
+from scribe.cli.failure import Broken, Failure, Stopped, Unreachable
 from scribe.cli.means import Connection, Means
 from scribe.cli.order import Order
 from scribe.cli.recording import Recording
@@ -95,6 +95,8 @@ class Transcriber:
                 self._lost = None if self._reached else failure
             elif outcome.entry is not None and outcome.entry.status == "submitted":
                 self._state.put(recording.source, outcome.entry.model_copy(update={"status": "failed"}))
+            if isinstance(failure, Broken):
+                self._stop.set()  # the next recordings would fail too
         except OSError as error:
             where = error.filename or "a file on this machine"
             unread = Failure("file_error", f"{error.strerror or type(error).__name__}: {where}")

@@ -32,11 +32,11 @@ def arrivals(
 
 
 def _mark(recording: Recording) -> tuple[int, ...] | None:
-    """Return (size, time of the last change) of a file; () for a URL, None for an empty or missing file."""
+    """Return (size, time of the last change) of a file; () for a URL, None for an empty file or one that cannot be read."""
     if recording.place.path is None:
         return ()
     try:
         found = recording.place.path.stat()
-    except FileNotFoundError:
+    except OSError:
         return None
     return (found.st_size, found.st_mtime_ns) if found.st_size else None

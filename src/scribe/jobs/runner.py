@@ -61,7 +61,7 @@ class JobRunner:
         self._counting = threading.Lock()
         self.running = 0
         self.broken = False
-        self.recent = recent or RecentAnswers()
+        self.recent = RecentAnswers() if recent is None else recent
 
     @property
     def models(self) -> Models:

@@ -122,6 +122,7 @@ class ModelSet:
         self.vad_pause: float = self._set["vad_pause"]
         self.chunk_size: int = self._set["chunk_size"]
         self.log_prob_threshold: float = self._set["log_prob_threshold"]
+        self._allowed = settings.allowed_models
         self._punkt_asked = False
         self._punkt_lock = threading.Lock()
 
@@ -163,7 +164,7 @@ class ModelSet:
 
     def allows(self, asked: str) -> bool:
         """Return whether a job may ask for this model. The configured one is always allowed."""
-        return asked in self.allowed() or asked in self._settings.allowed_models
+        return asked in self.allowed() or asked in self._allowed
 
     def allowed(self) -> list[str]:
         """Return the names of the models that a job may ask for, the configured one first; of a path the last part."""
@@ -171,7 +172,11 @@ class ModelSet:
 
     def _by_name(self) -> dict[str, str]:
         """Return ALLOWED_MODELS by the names that callers see."""
-        return {public_name(source): source for source in self._settings.allowed_models}
+        return {public_name(source): source for source in self._allowed}
+
+    def allow(self, model: str) -> None:
+        """Let jobs ask for this speech model too. Not thread-safe."""
+        self._allowed = tuple(dict.fromkeys([*self._allowed, model]))
 
     def aligner(self, language: str) -> Location | None:
         """Return ALIGN_MODEL for any language, else the set's aligner; None if the set has none for this language."""
@@ -238,7 +243,7 @@ class ModelSet:
         )  # fmt: skip
         languages = ["any"] if self._settings.align_model else self._set["aligners"]
         places = chain((locate() for locate in others), map(self.aligner, languages))
-        return not self._settings.allowed_models and all(place.path for place in places if place)
+        return not self._allowed and all(place.path for place in places if place)
 
     def admit_code(self) -> None:
         """Make the package importable that this set's checkpoints refer to. It is in builder/, never next to the weights."""

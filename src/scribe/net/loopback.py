@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import secrets
 import shutil
 import threading
@@ -9,6 +12,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
+
+log = logging.getLogger(__name__)
+
+
+class _Server(ThreadingHTTPServer):
+    """A server that logs its errors at DEBUG; the base class prints tracebacks on the terminal."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        log.debug("a connection failed", exc_info=True)
 
 
 class LoopbackFiles:
@@ -24,19 +36,24 @@ class LoopbackFiles:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 path = files.get(self.path)
-                if path is None:
-                    self.send_error(404)
-                    return
-                with path.open("rb") as file:
-                    self.send_response(200)
-                    self.send_header("Content-Length", str(path.stat().st_size))
-                    self.end_headers()
-                    shutil.copyfileobj(file, self.wfile)
+                try:
+                    file = path.open("rb") if path else None
+                except OSError:
+                    file = None
+                with contextlib.suppress(ConnectionError):  # the client may stop before the end
+                    if file is None:
+                        self.send_error(404)
+                        return
+                    with file:
+                        self.send_response(200)
+                        self.send_header("Content-Length", str(os.fstat(file.fileno()).st_size))
+                        self.end_headers()
+                        shutil.copyfileobj(file, self.wfile)
 
             def log_message(self, *_: object) -> None:
                 """Log nothing, because the command writes to the terminal."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="loopback-files", daemon=True)
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
@@ -53,6 +70,10 @@ class LoopbackFiles:
 
     def add(self, path: Path) -> str:
         """Serve the file from now on and return its URL, which ends in the file's name."""
-        place = f"/{secrets.token_urlsafe(16)}/{quote(path.name, safe='')}"
+        place = f"/{secrets.token_urlsafe(16)}/{quote(os.fsencode(path.name), safe='')}"
         self._files[place] = path
         return f"http://{self.host}{place}"
+
+    def remove(self, address: str) -> None:
+        """Stop serving the file at this URL of `add`."""
+        self._files.pop(address.removeprefix(f"http://{self.host}"), None)

@@ -71,6 +71,11 @@ def configure(level: str, as_json: bool, clean: Callable[[str], str]) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
+    quiet_libraries(level)
+
+
+def quiet_libraries(level: str) -> None:
+    """Keep whisperX's log off the standard output, and libraries' messages below WARNING out (below INFO at DEBUG)."""
     # Unless its logger has a handler, whisperX adds one that writes to stdout without redaction.
     whisperx = logging.getLogger("whisperx")
     whisperx.handlers, whisperx.propagate = [logging.NullHandler()], True
