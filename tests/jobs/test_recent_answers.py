@@ -106,6 +106,13 @@ def test_the_oldest_go_when_there_are_too_many_or_too_many_bytes(monkeypatch: py
     assert list(answers._held) == [key(1000)], "what does not fit at all costs the others nothing"
 
 
+def test_a_worker_whose_jobs_are_never_handed_out_again_keeps_no_answer() -> None:
+    recent = RecentAnswers(most=0)
+    key = key_of({"id": "1", "input": {"audio_file": "https://example.com/a.mp3"}})
+    recent.keep(key, {"segments": []})
+    assert recent.find(key) is None
+
+
 def test_an_idle_worker_forgets_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No job comes after this one: the loop itself drops the answer."""
     swept = asyncio.Event()
