@@ -19,13 +19,16 @@ for folder in (ROOT / "src", ROOT / "builder", ROOT / "tests"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+from scribe.runtime.threads import prepare_threads  # noqa: E402 (src is on the path now)
+
 pytest_plugins = ["support.without_models"]
 
 # Libraries read these at import; the suite must never reach for a hub.
-# The demo models are small: threads cost them more than they bring, and waiting ones spin where other tests compute.
+# The demo models are small: threads cost them more than they bring. CTranslate2 asks for one a core all the same, and
+# waiting ones would spin where other tests compute: as in the worker they soon sleep.
 # OMP_THREAD_LIMIT must not be set: torch's kernels that were promised more threads then leave parts of their result unwritten.
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+prepare_threads(os.environ)
 os.environ.update(
     ORT_DISABLE_TELEMETRY="1",
     HF_HUB_OFFLINE="1",
