@@ -55,7 +55,11 @@ def pytest_runtest_call() -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What is marked `gpu` runs where there is one. No test begins with the smaller batches that another one's full card left."""
+    """Skip what is marked `gpu` without a GPU. No test begins with the smaller batches or the threads that another one left:
+    a network's last digit depends on how many windows a core computes at once."""
+    torch = sys.modules.get("torch")
+    if hasattr(torch, "set_num_threads"):
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     demo = sys.modules.get("support.demo")
     if demo is not None and demo.models.cache_info().currsize:
         demo.models()._ceilings.clear()
