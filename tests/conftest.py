@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -55,8 +56,9 @@ def pytest_runtest_call() -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what is marked `gpu` without a GPU. No test begins with the smaller batches or the threads that another one left:
+    """Skip what is marked `gpu` without a GPU. No test begins with the smaller batches, the silence or the threads that another one left:
     a network's last digit depends on how many windows a core computes at once."""
+    logging.disable(logging.NOTSET)
     torch = sys.modules.get("torch")
     if hasattr(torch, "set_num_threads"):
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import sys
+from collections.abc import Iterator
 
 from scribe import settings as settings_module
 from scribe.app.environment import prepare_environment, prepare_offline
@@ -35,11 +36,10 @@ def check(as_json: bool) -> int:
 
     redactor = Redactor(settings.secrets)
     log_module.configure(settings.log_level, as_json=False, clean=redactor.clean)
-    if not settings.debug:
-        logging.disable()  # the report says what is wrong; the libraries' messages are shown only with DEBUG
-    model_set = ModelSet(settings)
-    prepare_offline(model_set.is_local)
-    with contextlib.redirect_stdout(sys.stderr):
+    # The report says what is wrong; the libraries' messages are shown only with DEBUG.
+    with contextlib.redirect_stdout(sys.stderr), contextlib.nullcontext() if settings.debug else without_log():
+        model_set = ModelSet(settings)
+        prepare_offline(model_set.is_local)
         report = doctor_of(settings, model_set).examine()
     if as_json:
         print(json.dumps(redactor.clean_value(report.to_dict()), indent=2))
@@ -48,6 +48,17 @@ def check(as_json: bool) -> int:
         if report.exit_code and "model_set" not in settings.model_fields_set:
             print(DEMO)
     return report.exit_code
+
+
+@contextlib.contextmanager
+def without_log() -> Iterator[None]:
+    """Switch all logging off for the block."""
+    before = logging.root.manager.disable
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def refused(error: InvalidSettings) -> int:
